@@ -1,0 +1,7 @@
+"""`python -m rethink_gen`: the same as the command `rethink-gen`."""
+
+import sys
+
+from rethink_gen.cli import main
+
+sys.exit(main())

@@ -1,0 +1,45 @@
+"""Errors a user can act on. Each carries the exit code of the command line that meets it.
+
+Exit codes: 0 done · 1 some runs failed · 2 usage · 3 data · 4 storage · 75 interrupted, run the same command again · 130 Ctrl-C.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RethinkError(Exception):
+    """One line that names the key or the file, and the way out."""
+
+    exit_code = 1
+
+
+class UsageError(RethinkError, ValueError):
+    """The request cannot be carried out as it was put: an unknown name, a value out of range."""
+
+    exit_code = 2
+
+
+class DataError(RethinkError):
+    """A data set is missing, truncated or altered."""
+
+    exit_code = 3
+
+
+class StorageError(RethinkError):
+    """A results or work folder cannot be read or written, or what is in it is damaged."""
+
+    exit_code = 4
+
+
+class Interrupted(RethinkError):
+    """A stop signal was answered: the work so far is on disk."""
+
+    exit_code = 75
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not in a table of names, with the nearest right ones."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+    return UsageError(f"no {kind} named {name!r}; {hint}known: {', '.join(known) or 'none'}")

@@ -1,0 +1,231 @@
+"""What is studied, as frozen data: a `Run` is one training, an `Experiment` is a claim about a grid of them.
+
+Plain Python: importing this module, or a file of experiments/, loads neither jax nor pandas.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import itertools
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from rethink_gen.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+Scale = Literal["smoke", "laptop", "paper"]
+SCALES: tuple[Scale, ...] = typing.get_args(Scale)
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,63}")
+
+
+def traced(default: float) -> Any:
+    """A field that is a number fed to a compiled program; the other fields choose the program."""
+    return field(default=default, metadata={"traced": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run with one seed. The defaults are the paper's protocol for CIFAR-10 (Section 2 and Appendix A)
+    where it states one, and our choices, marked so, where it is silent.
+
+    Numbers are coerced to their annotated type, so that 0 and 0.0 name the same run; values out of range are refused.
+    """
+
+    dataset: str = "cifar10"
+    train_size: int | None = None  # the first n training images; None: all
+    test_size: int | None = None  # the first n test images; None: all
+    crop_size: int = 28  # pixels; images no larger than this stay whole
+    whitening: bool = True  # per image: zero mean, unit variance
+    augmentations: tuple[str, ...] = ()
+    corruption: str = "true_labels"
+    model: str = "mlp_1x512"
+    dropout: float = 0.0  # rate before the last layer; 0: none
+    batch_size: int = 128  # not stated in the paper; replications use 128
+    epochs: int = 100  # not stated; by then 0.95**100 has all but stopped the learning
+    stop_at_train_accuracy: float | None = None  # not stated; end the run at the first epoch that reaches it
+
+    corruption_level: float = traced(1.0)  # probability in [0, 1] that an example is corrupted
+    learning_rate: float = traced(0.1)
+    learning_rate_decay: float = traced(0.95)  # factor per epoch
+    momentum: float = traced(0.9)
+    weight_decay: float = traced(0.0)  # coefficient of ½‖w‖², on kernels only
+    seed: int = traced(0)
+
+    def __post_init__(self) -> None:
+        for name, hint in typing.get_type_hints(type(self)).items():
+            object.__setattr__(self, name, coerce(name, getattr(self, name), hint))
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise UsageError(f"{name} must be in [{low:g}, {high:g}], got {value:g}")
+        for name in ("dataset", "corruption", "model", *self.augmentations):
+            value = getattr(self, name, name)
+            if not NAME.fullmatch(value):
+                raise UsageError(f"{name} must be a name of letters, digits, '_' and '.', got {value!r}")
+
+    @property
+    def recipe(self) -> Run:
+        """This run with its traced fields at their defaults: equal recipes share one compiled program."""
+        return replace(self, **{f.name: f.default for f in dataclasses.fields(self) if "traced" in f.metadata})
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The fields that differ from the defaults."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
+
+    @property
+    def id(self) -> str:
+        """Readable, and unique through a digest of the fields that differ from the defaults (so a new field keeps old ids)."""
+        digest = hashlib.sha256(json.dumps(self.changes, sort_keys=True, allow_nan=False).encode()).hexdigest()[:8]
+        shown = [f"{k}={v}" for k, v in self.changes.items() if k in ("corruption_level", "weight_decay", "seed")]
+        return "-".join([self.model, self.corruption, *shown, digest])
+
+
+RANGES: dict[str, tuple[float, float]] = {
+    "train_size": (1, 10**9),
+    "test_size": (1, 10**9),
+    "crop_size": (1, 4096),
+    "dropout": (0, 0.99),
+    "batch_size": (1, 10**6),
+    "epochs": (1, 10**6),
+    "stop_at_train_accuracy": (0, 1),
+    "corruption_level": (0, 1),
+    "learning_rate": (0, 1e3),
+    "learning_rate_decay": (0, 1),
+    "momentum": (0, 1),
+    "weight_decay": (0, 1e3),
+    "seed": (0, 2**31 - 1),
+}
+
+
+def coerce(name: str, value: Any, hint: Any) -> Any:
+    """`value` as the annotated type, from Python, JSON or the command line; a UsageError that names the field if it is not one."""
+    if isinstance(hint, types.UnionType):  # "T | None"
+        if value is None or value == "None":
+            return None
+        hint = next(t for t in typing.get_args(hint) if t is not types.NoneType)
+    if typing.get_origin(hint) is tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(coerce(name, part, str) for part in parts if part)
+    try:
+        if hint is bool and str(value) in ("True", "true", "False", "false"):
+            return str(value) in ("True", "true")
+        if hint is int and not isinstance(value, bool) and int(value) == float(value):
+            return int(value)
+        if hint is float and not isinstance(value, bool) and math.isfinite(float(value)):
+            return float(value)
+        if hint is str and isinstance(value, str):
+            return value
+    except (TypeError, ValueError, OverflowError):
+        pass
+    kind = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a name"}[hint]
+    raise UsageError(f"{name} must be {kind}, got {value!r}")
+
+
+def grid(base: Run, **axes: Any) -> tuple[Run, ...]:
+    """Every combination of the axes' values, the last axis fastest: `grid(run, corruption_level=(0.0, 0.5), seed=range(3))`."""
+    for name in axes:
+        if name not in base.__dataclass_fields__:
+            raise unknown("field", name, base.__dataclass_fields__)
+    return tuple(
+        replace(base, **dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())
+    )
+
+
+class Check(NamedTuple):
+    """One sentence of a claim, held against the results: True, False, or None where the runs it needs are missing."""
+
+    statement: str
+    holds: bool | None
+    evidence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A claim, the runs that test it, and pure functions from their tidy frame to a table, a figure and a verdict.
+
+    `runs` is the paper's own scale and `laptop` the same question within an hour on two CPU cores; smoke follows by
+    one rule. The frame has one row per (run, epoch); see `results.frame` for its columns.
+    """
+
+    claim: str
+    locator: str
+    runs: tuple[Run, ...]
+    laptop: tuple[Run, ...]
+    table: Callable[[pd.DataFrame], pd.DataFrame]
+    figure: Callable[[pd.DataFrame], Figure] | None = None
+    checks: Callable[[pd.DataFrame], list[Check]]
+    name: str = ""
+    scale: Scale = "paper"
+    doc: str = ""
+
+    def at(self, scale: Scale) -> Experiment:
+        """The same experiment at a scale: smoke, laptop or paper."""
+        if scale not in SCALES:
+            raise unknown("scale", scale, SCALES)
+        runs = {"smoke": smoke(self.runs), "laptop": self.laptop, "paper": self.runs}[scale]
+        return replace(self, scale=scale, runs=tuple(dict.fromkeys(runs)))
+
+
+def smoke(runs: tuple[Run, ...]) -> tuple[Run, ...]:
+    """The first seed of each setting on 512 of scikit-learn's digits, for at most six epochs: the shape, in seconds.
+
+    Digits are 8×8, so they are cropped to 7×7 as CIFAR-10's 32×32 are to 28×28.
+    """
+    small = {"dataset": "digits", "train_size": 512, "test_size": None, "crop_size": 7, "batch_size": 32}
+    first = min(run.seed for run in runs)
+    return tuple(
+        replace(run, **small, epochs=min(run.epochs, 6)) for run in runs if run.dataset != "digits" and run.seed == first
+    ) or tuple(run for run in runs if run.seed == first)
+
+
+HERE = Path(__file__).resolve().parent
+
+
+def default_folder() -> Path:
+    """The folder of experiments: the checkout's, else the copy that travels in the wheel."""
+    checkout = HERE.parent / "experiments"
+    return checkout if checkout.is_dir() else HERE / "_experiments"
+
+
+def names(folder: Path | None = None) -> list[str]:
+    """The experiments in a folder, by file name."""
+    folder = folder or default_folder()
+    if not folder.is_dir():
+        raise UsageError(f"no folder of experiments at {folder}; name one with --experiments DIR")
+    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+
+
+def find(name: str, folder: Path | None = None) -> Experiment:
+    """The experiment whose file name is `name` or begins with it, if only one does."""
+    folder = folder or default_folder()
+    known = names(folder)
+    matches = [name] if name in known else [k for k in known if name and k.startswith(name)]
+    if len(matches) > 1:
+        raise UsageError(f"{name!r} could be {', '.join(matches)}; give more letters")
+    if not matches:
+        raise unknown("experiment", name, known)
+    path = folder / f"{matches[0]}.py"
+    spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        found = module.EXPERIMENT
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except Exception as error:  # a user's own file: say where, not how
+        raise UsageError(f"{path} does not define EXPERIMENT: {type(error).__name__}: {error}") from error
+    return replace(found, name=path.stem, doc=(module.__doc__ or "").strip())

@@ -1,0 +1,53 @@
+"""What the papers report, as data: zhang2017.csv holds every number of Zhang et al. 2017 (arXiv 1611.03530 v2) that we know.
+
+One line per value, with columns that join onto the frame of results:
+
+  item              table1, table4, fig1c, section5, protocol, …; `derived` marks what we computed from the paper's numbers
+  dataset, model, corruption, corruption_level, augmentations, metric      as in `results.frame`; blank: does not apply
+  weight_decay, dropout    on, off or not stated: the paper gives no coefficients
+  features          of a kernel: pixels, gabor_wavelets, random_convolutions
+  value, unit       fractions for accuracies and errors; `text` for what is not a number ("failed to converge")
+  locator           where in the paper
+  confidence        verbatim (read in a source that quotes it), two-sources, one-source, memory, computed
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rethink_gen.errors import unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def values(item: str | None = None) -> pd.DataFrame:
+    """The paper's values, all or those of one item; `value` is a float, or a str where the unit is text."""
+    import pandas as pd
+
+    table = pd.read_csv(Path(__file__).parent / "zhang2017.csv", dtype=str, keep_default_na=False)
+    if item is not None and item not in set(table["item"]):
+        raise unknown("item of the paper", item, set(table["item"]))
+    number = [unit != "text" for unit in table["unit"]]
+    table["value"] = pd.Series([float(v) if n else v for v, n in zip(table["value"], number, strict=True)], dtype=object)
+    table["corruption_level"] = pd.to_numeric(table["corruption_level"])
+    return table if item is None else table[table["item"] == item].reset_index(drop=True)
+
+
+def label(name: object) -> str:
+    """How the paper writes one of our names, for readers: `mlp_1x512` is MLP 1×512."""
+    return NAMES.get(str(name), re.sub(r"(?<=\w)_(?=\w)", " ", str(name)))
+
+
+NAMES = {
+    "small_inception": "Inception",
+    "small_inception_without_batch_norm": "Inception w/o BatchNorm",
+    "small_alexnet": "AlexNet",
+    "mlp_3x512": "MLP 3×512",
+    "mlp_1x512": "MLP 1×512",
+    "cifar10": "CIFAR-10",
+    "gaussian": "Gaussian",
+    "flip+rotation": "flip, rotation",
+}

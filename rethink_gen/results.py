@@ -1,0 +1,241 @@
+"""Result ↔ one file, folder ↔ one tidy frame. The only module that knows the on-disk format, and no jax.
+
+A run is done when a valid file results/<experiment>/<scale>/<run id>.json exists, and nothing else means done. The file
+appears by one atomic rename, carries a checksum of its own content, and says all there is to say about the run: its
+fields, curves, summary and provenance. So results can be moved, copied, committed and compared. Work in progress is one
+checkpoint file (two while a new one is written) under .work/<run id>/, gone once the run's file is published.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rethink_gen.errors import StorageError, UsageError
+from rethink_gen.experiment import Run
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+SCHEMA = 1
+# Training accuracy at fixed weights that counts as fitted. Not stated in the paper; 0.99 is what its own MLP reaches on
+# random labels (99.34 %, Table 1), so a higher threshold would call that network unable to fit.
+FIT_THRESHOLD = 0.99
+Curves = dict[str, list[float | None]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run that ended: `finished`, or `diverged` at the last epoch of its curves.
+
+    curves: metric → one value per epoch, the first at initialization; fractions for accuracies, nats for losses.
+    """
+
+    run: Run
+    status: str
+    curves: Curves
+    provenance: dict[str, Any]
+
+    @property
+    def summary(self) -> dict[str, float | None]:
+        """What tables ask of a whole run; `epochs_to_fit` and `steps_to_fit` are None when it never fitted (censored)."""
+        return summarize(self.curves)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in self.summary.items())
+        return f"<table><caption>{self.run.id} ({self.status})</caption>{rows}</table>"
+
+
+def summarize(curves: Curves) -> dict[str, float | None]:
+    """Last and best epoch, and when the run first fitted its training set, from its curves."""
+    fitted = [i for i, accuracy in enumerate(curves["train_accuracy"]) if accuracy is not None and accuracy >= FIT_THRESHOLD]
+    best = max(range(len(curves["epoch"])), key=lambda i: curves["test_accuracy"][i] or 0.0)
+    last = {name: curves[name][-1] for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")}
+    return {
+        **last,
+        "generalization_gap": (last["train_accuracy"] or math.nan) - (last["test_accuracy"] or math.nan),
+        "best_epoch": curves["epoch"][best],
+        "best_test_accuracy": curves["test_accuracy"][best],
+        "epochs_to_fit": curves["epoch"][fitted[0]] if fitted else None,
+        "steps_to_fit": curves["step"][fitted[0]] if fitted else None,
+    }
+
+
+def save(result: Result, folder: Path) -> Path:
+    """Publishes a result as folder/<run id>.json, complete or not at all, and removes its work in progress."""
+    content = {
+        "schema": SCHEMA,
+        "kind": "training",
+        "id": result.run.id,
+        "status": result.status,
+        "run": dataclasses.asdict(result.run),
+        "summary": _finite(result.summary),
+        "curves": _finite(result.curves),
+        "provenance": result.provenance,
+    }
+    path = folder / f"{result.run.id}.json"
+    text = json.dumps({**content, "sha256": _digest(content)}, indent=1, allow_nan=False)
+    write(path, _one_line_lists(text).encode())
+    shutil.rmtree(work_folder(folder, result.run), ignore_errors=True)
+    return path
+
+
+def read(path: Path) -> Result:
+    """The result in a file. StorageError if it is unreadable, altered, or not the run that its name says."""
+    try:
+        content = json.loads(path.read_bytes())
+        recorded = content.pop("sha256")
+        if content["schema"] != SCHEMA:
+            raise StorageError(f"{path}: schema {content['schema']} was written by another version; this one reads {SCHEMA}")
+        if recorded != _digest(content):
+            raise StorageError(f"{path}: damaged, its checksum does not match; remove it and run again")
+        run = Run(**content["run"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise StorageError(f"{path}: not a result file ({error}); remove it and run again") from error
+    if not run.id == content["id"] == path.stem:
+        raise StorageError(f"{path}: holds run {run.id}, which its name does not say; remove it and run again")
+    return Result(run, content["status"], content["curves"], content["provenance"])
+
+
+def load(folder: Path) -> list[Result]:
+    """Every result in a folder, in the order of their names; none if the folder is not there."""
+    return [read(path) for path in sorted(folder.glob("*.json"))]
+
+
+def adopt(run: Run, folder: Path) -> Path | None:
+    """Copies the same run from a sibling experiment of the same scale, if one has finished it; the path of the copy."""
+    for path in sorted(folder.parent.parent.glob(f"*/{folder.name}/{run.id}.json")):
+        if path.parent != folder:
+            read(path)
+            write(folder / path.name, path.read_bytes())
+            return folder / path.name
+    return None
+
+
+def frame(results: Iterable[Result]) -> pd.DataFrame:
+    """One row per (run, epoch): the run's fields, its curves at that epoch, and its summary repeated.
+
+    `last` marks the final epoch of each run, `train_error`, `test_error` and `generalization_gap` are derived; true
+    labels have `corruption_level` 0; `augmentations` are joined by "+".
+    """
+    import pandas as pd
+
+    tables = []
+    for result in results:
+        fields = dataclasses.asdict(result.run)
+        fields["augmentations"] = "+".join(result.run.augmentations)
+        if result.run.corruption == "true_labels":
+            fields["corruption_level"] = 0.0
+        keys = ("best_epoch", "best_test_accuracy", "epochs_to_fit", "steps_to_fit")
+        summary = {key: value for key, value in result.summary.items() if key in keys}
+        about = {key: result.provenance.get(key) for key in ("num_train", "num_test", "seconds_compile", "seconds_train")}
+        device = result.provenance.get("device", "unknown")
+        table = pd.DataFrame({name: pd.array(values, dtype="float64") for name, values in _as_nan(result.curves).items()})
+        table = table.assign(
+            **fields, run=result.run.id, status=result.status, **_as_nan(summary), **about, device=device
+        )
+        tables.append(table.assign(last=table.index == len(table) - 1))
+    if not tables:
+        return pd.DataFrame(columns=["run", "epoch", "last", "status", *Run.__dataclass_fields__])
+    everything = pd.concat(tables, ignore_index=True)
+    return everything.assign(
+        epoch=everything["epoch"].astype(int),
+        step=everything["step"].astype(int),
+        train_error=1 - everything["train_accuracy"],
+        test_error=1 - everything["test_accuracy"],
+        generalization_gap=everything["train_accuracy"] - everything["test_accuracy"],
+    )
+
+
+def work_folder(folder: Path, run: Run) -> Path:
+    """Where a run under way keeps its checkpoint."""
+    return folder / ".work" / run.id
+
+
+def save_checkpoint(folder: Path, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> None:
+    """Keeps a state and what goes with it as one file; the one before stays until this one is safe on disk.
+
+    A zip of .npy members: its CRCs make a flipped bit an error when it is read.
+    """
+    import numpy as np
+
+    buffer = io.BytesIO()
+    text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
+    np.savez(buffer, allow_pickle=False, **{**arrays, "notes": text})  # type: ignore[arg-type]
+    older = sorted(folder.glob("checkpoint-*.npz"))
+    number = int(older[-1].stem.split("-")[1]) + 1 if older else 0
+    write(folder / f"checkpoint-{number:08d}.npz", buffer.getvalue())
+    for path in older[:-1]:
+        path.unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    """The newest checkpoint that is whole, or None. A damaged one is set aside as `.corrupt`, and the one before is used."""
+    import numpy as np
+
+    for path in sorted(folder.glob("checkpoint-*.npz"), reverse=True):
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            return arrays, json.loads(arrays.pop("notes").tobytes())
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            path.rename(path.with_suffix(".corrupt"))
+    return None
+
+
+def write(path: Path, content: bytes) -> None:
+    """Makes `path` hold `content`, or leaves it as it was: a unique temporary file, flushed to disk, then renamed."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+            temporary = file.name
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise StorageError(f"{path}: cannot be written ({error.strerror}); free space or name another --results") from error
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _finite(values: Any) -> Any:
+    """JSON has no NaN: None stands for it."""
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def _as_nan(values: Mapping[str, Any]) -> dict[str, Any]:
+    none_to_nan = lambda value: math.nan if value is None else value
+    return {k: [none_to_nan(x) for x in v] if isinstance(v, list) else none_to_nan(v) for k, v in values.items()}
+
+
+def _one_line_lists(text: str) -> str:
+    """Indented JSON with each curve on one line, so that a file can be read and a change to it diffed."""
+    lines: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        lines[-1:] = [lines[-1] + line.strip()] if inside else [*lines[-1:], line]
+        inside = line.endswith("[") or (inside and not line.strip().startswith("]"))
+    return "\n".join(lines) + "\n"

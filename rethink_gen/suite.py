@@ -1,0 +1,295 @@
+"""The verbs, as functions that print nothing: `run` what is missing, `load` what is there, `train` one run of your own.
+
+All that can be wrong with a request is found before jax is imported: a typo costs a second, not an hour.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import tempfile
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from rethink_gen import results as files
+from rethink_gen.errors import RethinkError, UsageError, unknown
+from rethink_gen.experiment import Check, Experiment, Run, Scale, coerce, find
+from rethink_gen.results import Result
+from rethink_gen.vocabulary import check_data, check_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from rethink_gen.cohorts import Failure, Progress
+
+    Report = Callable[[Progress], None]
+    Folder = str | Path
+
+PREFERENCE: tuple[Scale, ...] = ("paper", "laptop", "smoke")  # what `load` looks for: the paper's own numbers first
+MOST_RUNS = 10_000
+
+
+@dataclass(frozen=True)
+class Study:
+    """An experiment at one scale with the results that exist for it, under every seed; a notebook shows it whole."""
+
+    experiment: Experiment
+    results: tuple[Result, ...]
+    folder: Path
+    failures: tuple[Failure, ...] = ()  # of the call of `run` that returned this
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row per (run, epoch), see `results.frame`, and the scale."""
+        return files.frame(self.results).assign(scale=self.experiment.scale)
+
+    @property
+    def missing(self) -> tuple[Run, ...]:
+        """The experiment's runs that have no result."""
+        done = {result.run for result in self.results}
+        return tuple(run for run in self.experiment.runs if run not in done)
+
+    def table(self) -> pd.DataFrame:
+        """Our numbers beside the paper's."""
+        return self.experiment.table(self.frame)
+
+    def figure(self) -> Figure | None:
+        """The paper's figure from our results, if the experiment draws one."""
+        return self.experiment.figure(self.frame) if self.experiment.figure else None
+
+    def checks(self) -> list[Check]:
+        """The sentences of the claim, each held against the results."""
+        return self.experiment.checks(self.frame)
+
+    def text(self, format: str = "markdown") -> str:  # noqa: A002
+        """The table and what became of each sentence of the claim; a format of `tables.FORMATS`, Markdown with a heading."""
+        from rethink_gen import tables
+
+        done = len(self.experiment.runs) - len(self.missing)
+        note = f"{done} of {len(self.experiment.runs)} runs done. {tables.describe(self.frame)}"
+        body = tables.render(self.table(), format, checks=self.checks(), note=note)
+        heading = f"# {self.experiment.name}, {self.experiment.scale} scale\n\n{self.experiment.claim}\n\n"
+        return heading + body if format == "markdown" else body
+
+    def _repr_html_(self) -> str:
+        heading = f"{self.experiment.name}, {self.experiment.scale} scale"
+        # The picture alone: an XML declaration may not stand inside a page.
+        picture = draw(figure, "svg").decode().partition("<svg")[2] if (figure := self.figure()) else ""
+        return (
+            f"<h3>{html.escape(heading)}</h3><p>{html.escape(self.experiment.claim)}</p>"
+            + self.text("html")
+            + (f"<svg{picture}" if picture else "")
+        )
+
+
+def run(
+    name: str,
+    *,
+    scale: str = "laptop",
+    seeds: Iterable[int] | None = None,
+    only: Mapping[str, Any] | None = None,
+    results: Folder = "results",
+    experiments: Folder | None = None,
+    force: bool = False,
+    report: Report | None = None,
+) -> Study:
+    """The study of an experiment once every run asked for has a result; only runs that have none are trained.
+
+    A run that another experiment of the same results folder and scale has finished is copied from there. The table and
+    the figure are left beside the results, in results/<experiment>/<scale>/.
+
+    Args:
+      name: an experiment's file name, or as much of its beginning as tells it apart.
+      scale: smoke, laptop or paper.
+      seeds: stand in for the seeds of the experiment.
+      only: field → value, or list of values; the other runs are left alone.
+      force: trains again what has a result.
+      report: called with the progress of the run under way, a few times a minute or more.
+    """
+    planned = plan(name, scale=scale, seeds=seeds, only=only, results=results, experiments=experiments)
+    runs = planned.experiment.runs if force else planned.missing
+    if not force:
+        runs = [run for run in runs if not files.adopt(run, planned.folder)]
+    failures = finish(runs, planned.folder, report)
+    study = gather(find(name, as_path(experiments)).at(planned.experiment.scale), results)
+    if study.results:
+        publish(study)
+    return replace(study, failures=tuple(failures))
+
+
+def load(
+    name: str, *, scale: str | None = None, results: Folder = "results", experiments: Folder | None = None
+) -> Study:
+    """The study of an experiment from the results that exist.
+
+    Args:
+      scale: smoke, laptop or paper; by default the nearest to the paper at which there are results.
+    """
+    experiment = find(name, as_path(experiments))
+    for each in (scale,) if scale else PREFERENCE:
+        study = gather(experiment.at(typing.cast(Scale, each)), results)
+        if study.results:
+            return study
+    at = f" at {scale} scale" if scale else ""
+    option = f" --scale {scale}" if scale else ""
+    raise UsageError(
+        f"no results of {experiment.name}{at} in {results}; make some: rethink-gen run {experiment.name}{option}"
+    )
+
+
+def train(run: Run, *, results: Folder = "results", force: bool = False, report: Report | None = None) -> Result:
+    """The result of a run that belongs to no experiment, kept as results/train/<run id>.json."""
+    check_names([run])
+    folder = open_folder(results) / "train"
+    path = folder / f"{run.id}.json"
+    if force or not path.exists():
+        for failure in finish([run], folder, report):
+            raise RethinkError(f"{failure.run.id}: {failure.reason}")
+    return files.read(path)
+
+
+def plan(
+    name: str,
+    *,
+    scale: str = "laptop",
+    seeds: Iterable[int] | None = None,
+    only: Mapping[str, Any] | None = None,
+    results: Folder = "results",
+    experiments: Folder | None = None,
+) -> Study:
+    """The study that `run` would work on: `missing` are the runs it would train or copy."""
+    experiment = select(find(name, as_path(experiments)).at(typing.cast(Scale, scale)), seeds, only)
+    check_names(experiment.runs)
+    return gather(experiment, results)
+
+
+def gather(experiment: Experiment, results: Folder) -> Study:
+    """An experiment with its results: those of its settings under any seed, in the order of its runs."""
+    folder = open_folder(results) / experiment.name / experiment.scale
+    order = {setting: i for i, setting in reversed(list(enumerate(replace(run, seed=0) for run in experiment.runs)))}
+    found = [result for result in files.load(folder) if replace(result.run, seed=0) in order]
+    found.sort(key=lambda result: (order[replace(result.run, seed=0)], result.run.seed))
+    return Study(experiment, tuple(found), folder)
+
+
+def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[str, Any] | None) -> Experiment:
+    """The experiment with these seeds in place of its own, and of its runs those that have the values asked for."""
+    runs = experiment.runs
+    if seeds is not None:
+        seeds = tuple(seeds)
+        runs = tuple(dict.fromkeys(replace(run, seed=seed) for run in runs for seed in seeds))
+    hints = typing.get_type_hints(Run)
+    for field, values in (only or {}).items():
+        if field not in hints:
+            raise unknown("field", field, hints)
+        wanted = {coerce(field, value, hints[field]) for value in (values if isinstance(values, list) else [values])}
+        present = {getattr(run, field) for run in runs}
+        for value in sorted(map(str, wanted - present)):
+            raise unknown(f"{field} in {experiment.name} at {experiment.scale} scale", value, map(str, present))
+        runs = tuple(run for run in runs if getattr(run, field) in wanted)
+    if not 0 < len(runs) <= MOST_RUNS:
+        raise UsageError(f"{experiment.name}: {len(runs)} runs asked for; it can be 1 to {MOST_RUNS}")
+    return replace(experiment, runs=runs)
+
+
+def finish(runs: Iterable[Run], folder: Path, report: Report | None) -> list[Failure]:
+    """Trains runs and publishes each result as it ends; the runs that failed."""
+    runs = list(runs)
+    if not runs:
+        return []
+    check_data(runs)
+    check_writable(folder)
+    failures = []
+    for outcome in import_cohorts().execute(runs, work=folder, report=report or (lambda progress: None)):
+        if isinstance(outcome, Result):
+            files.save(outcome, folder)
+        else:
+            failures.append(outcome)
+    return failures
+
+
+def publish(study: Study) -> list[Path]:
+    """Leaves the table and the figure beside the results; their paths."""
+    contents = {"table.md": study.text().encode()}
+    if figure := study.figure():
+        contents |= {f"figure.{kind}": draw(figure, kind) for kind in ("png", "svg")}
+    for name, content in contents.items():
+        files.write(study.folder / name, content)
+    return [study.folder / name for name in contents]
+
+
+def draw(figure: Figure, kind: str) -> bytes:
+    """A figure as the content of a png, svg or pdf file: the same bytes each time."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    with matplotlib.rc_context({"svg.hashsalt": "rethink-gen"}):
+        figure.savefig(buffer, format=kind, metadata=undated)
+    return buffer.getvalue()
+
+
+def estimate(runs: Iterable[Run], timed: Iterable[Result]) -> dict[str, float]:
+    """Device → seconds that the runs take there at most, one after the other, by the results of the same recipes.
+
+    A device on which one of the recipes was never timed is left out.
+    """
+
+    def program(run: Run) -> Run:
+        return replace(run.recipe, epochs=1, stop_at_train_accuracy=None, corruption="true_labels")
+
+    seconds: dict[str, dict[Run, list[float]]] = {}
+    for result in timed:
+        epochs = result.curves["epoch"][-1]
+        if epochs:
+            times = seconds.setdefault(result.provenance["device"], {}).setdefault(program(result.run), [])
+            times.append(result.provenance["seconds_train"] / epochs)
+    return {
+        device: sum(median(known[program(run)]) * run.epochs for run in runs)
+        for device, known in seconds.items()
+        if all(program(run) in known for run in runs)
+    }
+
+
+def open_folder(results: Folder) -> Path:
+    """The folder of results, there or not; an error if it can be none."""
+    folder = Path(results)
+    try:
+        list(folder.iterdir())
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be read as a folder of results ({error.strerror}); name one with --results DIR"
+        ) from error
+    return folder
+
+
+def check_writable(folder: Path) -> None:
+    """Makes the folder if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be written to ({error.strerror}); name another with --results DIR"
+        ) from error
+
+
+def as_path(folder: Folder | None) -> Path | None:
+    """None is the folder of experiments that comes with the suite."""
+    return None if folder is None else Path(folder)
+
+
+def import_cohorts() -> Any:
+    """The module that trains. Imported here alone, as late as can be: it loads jax, which reads the environment once."""
+    from rethink_gen import cohorts
+
+    return cohorts

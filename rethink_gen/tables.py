@@ -1,0 +1,361 @@
+"""Frame → table: ours beside the paper's, as numbers; and a table → markdown, LaTeX, HTML, CSV or JSON, as text.
+
+The numeric tables have one row per setting and metric: key columns, `metric`, the fields of `statistics.Summary`, and beside
+the paper also `paper`, `verdict`, `locator`, `confidence`. CSV and JSON keep them as they are; the others are for readers:
+metrics side by side, per cent, an interval in brackets where there are two seeds or more.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rethink_gen import paper
+from rethink_gen.errors import UsageError, unknown
+from rethink_gen.experiment import Check
+from rethink_gen.statistics import CLOSE, REPRODUCED, Summary, differing, is_fraction, same_scale, summarize, verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEYS = ("model", "corruption", "corruption_level", "augmentations", "weight_decay", "dropout")
+
+
+def beside_paper(
+    frame: pd.DataFrame,
+    item: str,
+    *,
+    rows: Mapping[str, Collection[Any]] | None = None,
+    metrics: Sequence[str] | None = None,
+    expected: int | None = None,
+) -> pd.DataFrame:
+    """For each row of an item of the paper, in its order: our runs of the same setting, the paper's value, the verdict.
+
+    A row of which we have no run is kept, as not run; a row of which our runs differ in more than their seed becomes one row
+    per setting, told apart in the column `settings`.
+
+    Args:
+      item: table1, table4, …; see `rethink_gen.paper`.
+      rows: the rows to show, as column → values: `{"model": ["mlp_1x512", "mlp_3x512"]}`; all by default.
+      metrics: the metrics to show; all that the item has by default.
+      expected: seeds per setting; adds the column `missing`.
+    """
+    import pandas as pd
+
+    values = paper.values(item)
+    values = values[values[["model", "corruption", "weight_decay"]].ne("").all(axis=1)]
+    for column, wanted in (rows or {}).items():
+        values = values[values[column].isin(list(wanted))]
+    if metrics is not None:
+        values = values[values["metric"].isin(list(metrics))]
+    if not len(values):
+        raise UsageError(f"{item} of the paper has no such rows to stand beside: rows={rows}, metrics={metrics}")
+    records = []
+    for row in values.itertuples():
+        for settings, runs in _settings(frame[_matches(frame, row)] if len(frame) else frame):
+            ours = summarize(runs, row.metric)
+            comparable = same_scale(runs, row.dataset) if len(runs) else True
+            record = {key: getattr(row, key) for key in KEYS} | {"settings": settings, "metric": row.metric} | ours._asdict()
+            if expected is not None:
+                record["missing"] = max(expected - ours.runs, 0)
+            record |= {"paper": row.value, "verdict": verdict(ours, row.value, same_scale=comparable)}
+            records.append(record | {"locator": row.locator, "confidence": row.confidence})
+    table = pd.DataFrame(records)
+    return table if table["settings"].any() else table.drop(columns="settings")
+
+
+def mean_and_interval(frame: pd.DataFrame, by: Sequence[str], metric: str | Sequence[str]) -> pd.DataFrame:
+    """One row per setting and metric, at the last epoch of each run, over seeds; settings in the order of their values."""
+    import pandas as pd
+
+    by, metrics = list(by), [metric] if isinstance(metric, str) else list(metric)
+    for name in (*by, *metrics) if len(frame) else ():
+        if name not in frame:
+            raise unknown("column", name, frame.columns)
+    groups = frame.groupby(by, dropna=False) if len(frame) else ()
+    records = [
+        dict(zip(by, values, strict=True)) | {"metric": name} | summarize(runs, name)._asdict()
+        for values, runs in groups
+        for name in metrics
+    ]
+    return pd.DataFrame(records, columns=[*by, "metric", *Summary._fields])
+
+
+def fitted(frame: pd.DataFrame) -> float:
+    """The share of runs whose training accuracy reached the fitted threshold, the diverged among all; NaN without runs."""
+    return float(frame.loc[frame["last"], "epochs_to_fit"].notna().mean()) if len(frame) else math.nan
+
+
+def time_to_fit(frame: pd.DataFrame, by: str, unit: str = "steps") -> pd.Series:
+    """Mean steps (or epochs) to fit, least first, by corruption, model, …; infinite where a run never fitted."""
+    import pandas as pd
+
+    if not len(frame):
+        return pd.Series(dtype=float)
+    return frame[frame["last"]].groupby(by)[f"{unit}_to_fit"].agg(lambda x: x.fillna(math.inf).mean()).sort_values()
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """A fraction for a reader: 0.99342 is 99.3 %."""
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def describe(frame: pd.DataFrame) -> str:
+    """How the runs were done, in one line: scale, data, seeds, epochs, number of runs, device."""
+    if not len(frame):
+        return "no runs yet"
+    ends = frame[frame["last"]]
+    data = ends.drop_duplicates(["dataset", "num_train", "num_test"])
+    diverged = int((ends["status"] == "diverged").sum())
+    parts = [
+        *(f"{scale} scale" for scale in (ends["scale"].unique() if "scale" in ends else ())),
+        *(f"{paper.label(d.dataset)}, {d.num_train:,.0f} training and {d.num_test:,.0f} test images" for d in data.itertuples()),
+        f"{len(ends)} run{'s' * (len(ends) > 1)}" + (f", {diverged} diverged" if diverged else ""),
+        f"seed{'s' * (ends['seed'].nunique() > 1)} {_list(ends['seed'])}",
+        f"{_list(ends['epoch'], spread=True)} epochs",
+        *ends["device"].unique(),
+    ]
+    return " · ".join(str(part) for part in parts)
+
+
+def render(table: pd.DataFrame, format: str = "markdown", *, checks: Iterable[Check] = (), note: str = "") -> str:  # noqa: A002
+    """A table as text, with the checks of the claim and a note below it; text in cells is inert in each format.
+
+    CSV has room for the table alone. A table that is not of this module's shape is shown as it is.
+    """
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    return FORMATS[format](table, list(checks), note)
+
+
+def _matches(frame: pd.DataFrame, row: Any) -> pd.Series:
+    """Which rows of a frame are of the setting of a row of the paper."""
+    keep = frame["model"].eq(row.model)
+    for key in ("corruption", "corruption_level", "augmentations"):
+        keep &= frame[key].eq(getattr(row, key))
+    for key in ("weight_decay", "dropout"):
+        if getattr(row, key) in ("on", "off"):
+            keep &= frame[key].gt(0) == (getattr(row, key) == "on")
+    return keep
+
+
+def _settings(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The runs, in groups that differ in their seed alone, each with the fields that tell it apart."""
+    fields = differing(runs)
+    if not fields:
+        return [("", runs)]
+    name = lambda values: ", ".join(f"{f}={_number(v)}" for f, v in zip(fields, values, strict=True))
+    return [(name(values), group) for values, group in runs.groupby(fields, dropna=False)]
+
+
+class _Layout(NamedTuple):
+    """Cells for a reader. `numbers` says which columns are set to the right; `note`, what the cells leave out."""
+
+    headers: list[str]
+    rows: list[list[str]]
+    numbers: list[bool]
+    note: str = ""
+
+
+def _layout(table: pd.DataFrame) -> _Layout:
+    """Metrics side by side; a key that is the same in all rows moved to the note."""
+    if not {"metric", *Summary._fields} <= set(table.columns):
+        return _plain(table)
+    keys, metrics, settings = _by_setting(table)
+    shown = [key for key in keys if _informative(table, key)]
+    columns = [[_key_header(key), *(_cell(key, setting[key]) for setting, _ in settings)] for key in shown]
+    kept = [True] * len(columns)
+    cells = {metric: [by_metric.get(metric) for _, by_metric in settings] for metric in metrics}
+    counts = {metric: ["n", *(_count(cell) if cell else "" for cell in cells[metric])] for metric in metrics}
+    one_count = all(count == counts[metrics[0]] for count in counts.values()) if metrics else False
+    columns += [counts[metrics[0]]] * one_count
+    for metric in metrics:
+        columns.append([_header(metric) or "ours, %", *(_ours(cell) if cell else "" for cell in cells[metric])])
+        columns += [counts[metric]] * (not one_count)
+        if "paper" in table:
+            columns.append(["paper", *(_cell(cell["metric"], cell["paper"]) if cell else "" for cell in cells[metric])])
+            columns.append(["verdict", *(cell["verdict"] if cell else "" for cell in cells[metric])])
+    left = [i < len(kept) or column[0] == "verdict" for i, column in enumerate(columns)]
+    rows = [list(row) for row in zip(*(column[1:] for column in columns), strict=True)]
+    return _Layout([column[0] for column in columns], rows, [not text for text in left], _legend(table, keys))
+
+
+def _plain(table: pd.DataFrame) -> _Layout:
+    names = list(table.columns)
+    rows = [[_cell(name, value) for name, value in zip(names, row, strict=True)] for row in table.itertuples(index=False)]
+    return _Layout([_header(name) for name in names], rows, [table[name].dtype.kind in "iuf" for name in names])
+
+
+def _by_setting(table: pd.DataFrame) -> tuple[list[str], list[str], list[tuple[dict[str, Any], dict[str, Any]]]]:
+    """(keys, metrics, [(the setting's keys, metric → row)]); where each setting has its own one metric, that is a key."""
+    keys = list(table.columns[: table.columns.get_loc("metric")])
+    rows = table.to_dict("records")
+    identity = lambda row: tuple(_cell(key, row[key]) for key in keys)
+    if table["metric"].nunique() > 1 and len({identity(row) for row in rows}) == len(rows) and table["metric"].map(is_fraction).all():
+        return [*keys, "metric"], [""], [(row, {"": row}) for row in rows]
+    settings: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {}
+    for row in rows:
+        settings.setdefault(identity(row), (row, {}))[1][row["metric"]] = row
+    return keys, list(dict.fromkeys(table["metric"])), list(settings.values())
+
+
+def _informative(table: pd.DataFrame, key: str) -> bool:
+    """Whether a key tells rows apart, and says more than the one before it: true labels are level 0, the others 1."""
+    if key == "corruption_level" and "corruption" in table:
+        implied = [0.0 if corruption == "true_labels" else 1.0 for corruption in table["corruption"]]
+        return bool((table[key] != implied).any())
+    return len(table) < 2 or table[key].nunique(dropna=False) > 1
+
+
+def _legend(table: pd.DataFrame, keys: list[str]) -> str:
+    """What the cells leave out: the keys that all rows share, what brackets are, the rule of the verdicts."""
+    shared = [key for key in keys if len(table) and not _informative(table, key) and table[key].nunique(dropna=False) == 1]
+    same = ", ".join(f"{_key_header(key)} {_cell(key, table[key].iloc[0])}" for key in shared)
+    used = set(table["verdict"]) if "verdict" in table else set()
+    near = f"reproduced: within {100 * REPRODUCED:g} percentage point of the paper's single run; close: within {100 * CLOSE:g}"
+    sentences = {
+        f"In all rows: {same}.": bool(shared),
+        "In brackets: 95 % interval over n seeds (Student's t).": bool((table["n"] > 1).any()),
+        f"Verdicts: {near}.": bool(used & {"reproduced", "close", "off"}),
+        "Other scale: not the paper's data in full, so no verdict.": "other scale" in used,
+    }
+    return " ".join(sentence for sentence, applies in sentences.items() if applies)
+
+
+def _ours(row: Mapping[str, Any]) -> str:
+    show = lambda value: _cell(row["metric"], value)
+    if row["n"]:
+        return show(row["mean"]) + (f" [{show(row['low'])}, {show(row['high'])}]" if row["n"] > 1 else "")
+    return "diverged" if row["diverged"] else _without(row["metric"]) if row["censored"] else "not run"
+
+
+def _count(row: Mapping[str, Any]) -> str:
+    others = {"diverged": row["diverged"], _without(row["metric"]): row["censored"], "missing": row.get("missing", 0)}
+    extra = ", ".join(f"{count} {what}" for what, count in others.items() if count)
+    return f"{row['n']} ({extra})" if extra else f"{row['n']}"
+
+
+def _without(metric: str) -> str:
+    return "never fitted" if metric.endswith("_to_fit") else "without a value"
+
+
+def _header(name: str) -> str:
+    return paper.label(name) + ", %" * is_fraction(name)
+
+
+def _key_header(key: str) -> str:
+    return {"corruption": "data", "corruption_level": "level", "augmentations": "augmentation"}.get(key, paper.label(key))
+
+
+def _cell(column: str, value: Any) -> str:
+    """A value of a column for a reader: fractions as per cent, names as the paper writes them."""
+    if isinstance(value, str):
+        return (paper.label(value) or "none") if column in (*KEYS, "dataset", "metric") else value
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and is_fraction(column):
+        return f"{100 * value:.2f}"
+    return _number(value)
+
+
+def _number(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
+
+
+def _list(values: pd.Series, spread: bool = False) -> str:
+    """0–4 for consecutive numbers, or any with `spread`; else 0, 2, 5."""
+    numbers = sorted({int(value) for value in values})
+    low, high = numbers[0], numbers[-1]
+    if low < high and (spread or high - low + 1 == len(numbers) > 2):
+        return f"{low}–{high}"
+    return ", ".join(map(str, numbers))
+
+
+def _markdown(table: pd.DataFrame, checks: list[Check], note: str) -> str:
+    layout = _layout(table)
+    cells = [[_inert(MARKDOWN, text) for text in row] for row in (layout.headers, *layout.rows)]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(layout.headers))]
+    align = lambda text, i: text.rjust(widths[i]) if layout.numbers[i] else text.ljust(widths[i])
+    lines = ["| " + " | ".join(align(text, i) for i, text in enumerate(row)) + " |" for row in cells]
+    rule = ("-" * (width - 1) + (":" if number else "-") for width, number in zip(widths, layout.numbers, strict=True))
+    lines.insert(1, "| " + " | ".join(rule) + " |")
+    items = [f"- **{_word(c)}** · {_inert(MARKDOWN, c.statement)} ({_inert(MARKDOWN, c.evidence)})" for c in checks]
+    notes = [_inert(MARKDOWN, text) for text in (layout.note, note) if text]
+    return "\n\n".join("\n".join(block) for block in (lines, items, *([text] for text in notes)) if block) + "\n"
+
+
+def _latex(table: pd.DataFrame, checks: list[Check], note: str) -> str:
+    layout = _layout(table)
+    line = lambda cells: " & ".join(_inert(LATEX, text) for text in cells) + r" \\"
+    body = [
+        r"% \usepackage{booktabs}",
+        r"\begin{tabular}{" + "".join("r" if number else "l" for number in layout.numbers) + "}",
+        *(r"\toprule", line(layout.headers), r"\midrule", *map(line, layout.rows), r"\bottomrule"),
+        r"\end{tabular}",
+    ]
+    if checks:
+        items = (rf"\item \textbf{{{_word(c)}}}: {_inert(LATEX, c.statement)} ({_inert(LATEX, c.evidence)})" for c in checks)
+        body += [r"\begin{itemize}", *items, r"\end{itemize}"]
+    body += [rf"\par {_inert(LATEX, text)}" for text in (layout.note, note) if text]
+    return "\n".join(body) + "\n"
+
+
+def _html(table: pd.DataFrame, checks: list[Check], note: str) -> str:
+    layout = _layout(table)
+    side = [' style="text-align:right"' if number else ' style="text-align:left"' for number in layout.numbers]
+    row = lambda tag, cells: "".join(f"<{tag}{s}>{_inert(HTML, c)}</{tag}>" for s, c in zip(side, cells, strict=True))
+    lines = [
+        "<table>",
+        f"<thead><tr>{row('th', layout.headers)}</tr></thead>",
+        *("<tbody>", *(f"<tr>{row('td', cells)}</tr>" for cells in layout.rows), "</tbody>"),
+        "</table>",
+    ]
+    if checks:
+        items = (f"<li><b>{_word(c)}</b> · {_inert(HTML, c.statement)} ({_inert(HTML, c.evidence)})</li>" for c in checks)
+        lines += ["<ul>", *items, "</ul>"]
+    lines += [f"<p>{_inert(HTML, text)}</p>" for text in (layout.note, note) if text]
+    return "\n".join(lines) + "\n"
+
+
+def _csv(table: pd.DataFrame, checks: list[Check], note: str) -> str:
+    # A spreadsheet would run a text cell that begins like a formula; numbers are left alone.
+    guard = lambda value: "'" + value if isinstance(value, str) and re.match(r"[=+\-@\t\r\n]", value) else value
+    return table.rename(columns=guard).map(guard).to_csv(index=False, lineterminator="\n")
+
+
+def _json(table: pd.DataFrame, checks: list[Check], note: str) -> str:
+    strict = lambda value: None if isinstance(value, float) and not math.isfinite(value) else value
+    rows = [{key: strict(value) for key, value in row.items()} for row in table.to_dict("records")]
+    content = {"rows": rows, "checks": [check._asdict() for check in checks], "note": note}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+
+
+def _word(check: Check) -> str:
+    return {True: "holds", False: "does not hold", None: "not known"}[check.holds]
+
+
+def _inert(escapes: Mapping[str, str], text: str) -> str:
+    """Text that no reader of a format takes for anything but text."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return "".join(escapes.get(c, c) for c in printable).replace("](", "]\\(")
+
+
+MARKDOWN = {c: "\\" + c for c in "\\|`*"} | {"<": "&lt;", "&": "&amp;"}
+HTML = {c: html.escape(c) for c in "&<>\"'"}
+LATEX = {c: "\\" + c for c in "{}$&#_%"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+LATEX |= {"[": "{[}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+LATEX |= {"×": r"$\times$", "·": r"$\cdot$", "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$", "…": r"\ldots{}"}
+
+FORMATS: dict[str, Callable[[pd.DataFrame, list[Check], str], str]] = {
+    "markdown": _markdown,
+    "latex": _latex,
+    "html": _html,
+    "csv": _csv,
+    "json": _json,
+}
