@@ -1,7 +1,7 @@
 """Fetches data sets and writes them as tensorflow-datasets (tfds) does, without TensorFlow where their format allows.
 
-tfds's own builders for CIFAR and MNIST read and encode with TensorFlow. Subclasses of them that read with NumPy and encode
-with Pillow write the same records in the same order, so what is prepared here and elsewhere is one data set.
+tfds's own builders for CIFAR and MNIST read and encode with TensorFlow. Subclasses of them that read with NumPy and
+encode with Pillow write the same records in the same order, so what is prepared here and elsewhere is one data set.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import secrets
 import sys
 import tarfile
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -55,9 +56,11 @@ def build(name: str, root: Path, fetch: Fetch) -> None:
         builder_class = tfds.builder_cls(base)
     except tfds.core.DatasetNotFoundError as error:
         raise UsageError(f"no dataset named {name!r}, neither here nor in tensorflow-datasets") from error
+    except ImportError:  # some builders import TensorFlow, or more, at their top
+        builder_class = None
     if name in READERS:
         builder_class = without_tensorflow(builder_class, READERS[name], fetch, root / "downloads" / name)
-    elif not importlib.util.find_spec("tensorflow"):
+    elif not builder_class or not importlib.util.find_spec("tensorflow"):
         raise DataError(
             f"preparing {name} needs TensorFlow: pip install 'rethink-gen[tfds]', then the same command again"
         )
@@ -80,7 +83,7 @@ def without_tensorflow(original: Any, read: Reader, fetch: Fetch, folder: Path) 
     """A subclass of a builder of tfds that prepares the same records without TensorFlow."""
     from PIL import Image
 
-    class Prepared(original, skip_registration=True):
+    class Prepared(original, skip_registration=True):  # pyright: ignore
         name = original.name
         __module__ = original.__module__  # recorded with the data: where else to find the builder
 
@@ -91,7 +94,7 @@ def without_tensorflow(original: Any, read: Reader, fetch: Fetch, folder: Path) 
                 fetch(address, info.checksum, paths[info.filename])
             try:
                 contents = read(paths)
-            except (OSError, EOFError, ValueError, KeyError, tarfile.TarError) as error:
+            except (OSError, EOFError, ValueError, LookupError, tarfile.TarError, zlib.error) as error:
                 raise DataError(f"{folder} does not hold {self.name}: {error}; empty it and try again") from error
             for feature, names in contents.class_names.items():
                 self.info.features[feature].names = names
@@ -99,7 +102,7 @@ def without_tensorflow(original: Any, read: Reader, fetch: Fetch, folder: Path) 
 
         def _generate_examples(self, split, images, labels):
             for i, image in enumerate(images):
-                example = {feature: int(values[i]) for feature, values in labels.items()}
+                example: dict[str, Any] = {feature: int(values[i]) for feature, values in labels.items()}
                 if "id" in self.info.features:
                     example["id"] = f"{split}_{i:05d}"
                 yield i, {"image": Image.fromarray(image.squeeze()), **example}
@@ -153,9 +156,9 @@ def blocks(address: str, path: Path) -> Iterator[bytes]:
 
 
 def cifar(paths: dict[str, Path], *, folder: str, train: list[str], test: list[str], names: dict[str, str]) -> Contents:
-    """CIFAR's binary archive (the Python one is pickles): an image is a byte for each label, then 3 planes of 32×32 bytes.
+    """CIFAR's binary archive (the other one is pickles): for each image a byte per label, then 3 planes of 32×32 bytes.
 
-    Members are read by name, never unpacked to disk; the order of `names`, feature → file of class names, is that of the labels.
+    Members are read by name, never unpacked to disk. `names`, feature → file of class names, is in the labels' order.
     """
     (path,) = paths.values()
     wanted, found = {f"{folder}/{file}" for file in (*train, *test, *names.values())}, {}

@@ -1,0 +1,30 @@
+"""What all tests share: where real data are, and folders of one's own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+CANDIDATES = (os.environ.get("TFDS_DATA_DIR"), Path(__file__).parents[2] / "shared" / "tensorflow_datasets")
+REAL_DATA = next((Path(path) for path in CANDIDATES if path and Path(path).is_dir()), None)
+
+
+def needs_real_data(name: str) -> pytest.MarkDecorator:
+    """Skips a test where a data set has not been prepared: in TFDS_DATA_DIR, or beside the project."""
+    there = REAL_DATA is not None and (REAL_DATA / name).is_dir()
+    return pytest.mark.skipif(not there, reason=f"{name} has not been prepared: set TFDS_DATA_DIR")
+
+
+@pytest.fixture
+def real_data(monkeypatch: pytest.MonkeyPatch) -> Path | None:
+    """The folder of real data sets, which `load` now finds; their decoded arrays are in the user's own cache."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(REAL_DATA))
+    return REAL_DATA
+
+
+@pytest.fixture
+def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of data sets, with an empty cache beside it, for one test alone."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "data"
