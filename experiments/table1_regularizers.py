@@ -7,7 +7,7 @@ Expected: training accuracy 100 % in every row; random labels at chance on the t
 and no more.
 """
 
-from rethink_gen import tables
+from rethink_gen import figures, tables
 from rethink_gen.experiment import Check, Experiment
 from rethink_gen.paper.protocol import WEIGHT_DECAY, laptop_run, paper_run
 
@@ -81,5 +81,6 @@ EXPERIMENT = Experiment(
     runs=rows(paper_run, seeds=range(3)),
     laptop=rows(laptop_run, seeds=range(1)),
     table=table,
+    figure=lambda frame: figures.dots(table(frame)),
     checks=checks,
 )

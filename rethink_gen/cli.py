@@ -11,24 +11,20 @@ import re
 import shlex
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from rethink_gen import __version__, suite, vocabulary
+from rethink_gen import __version__, figures, suite, tables, vocabulary
 from rethink_gen import experiment as experiments
 from rethink_gen import results as files
 from rethink_gen.errors import Interrupted, RethinkError, StorageError, UsageError, unknown
 from rethink_gen.experiment import SCALES, Run
-
-if TYPE_CHECKING:
-    from rethink_gen.cohorts import Progress
+from rethink_gen.progress import duration, progress, say
 
 BROKEN_PIPE = 128 + 13  # as if SIGPIPE had ended us, the way of other tools
-SECONDS_BETWEEN_LINES = 5.0
 
 
 def list_names(arguments: argparse.Namespace) -> int:
@@ -56,21 +52,17 @@ def show(arguments: argparse.Namespace) -> int:
         study = suite.gather(found.at(scale), arguments.results)
         costs = suite.estimate(study.missing, timed)
         cost = " or ".join(f"{duration(seconds)} on {device}" for device, seconds in costs.items())
-        unknown_cost = f"not known: no such run was timed yet; time one: rethink-gen run {found.name} --scale {scale} --only seed=0"
         rows.append(
             {
                 "scale": scale,
                 "runs": len(study.experiment.runs),
                 "missing": len(study.missing),
-                "time for the missing ones": "none" if not study.missing else cost or unknown_cost,
+                "time for the missing ones": "none" if not study.missing else cost or "not known: none was timed yet",
             }
         )
     if arguments.json:
-        print(
-            json.dumps(
-                {"name": found.name, "claim": found.claim, "locator": found.locator, "scales": rows, "doc": found.doc}
-            )
-        )
+        about = {key: getattr(found, key) for key in ("name", "claim", "locator", "doc")}
+        print(json.dumps({**about, "scales": rows}, indent=1))
     else:
         print(f"{found.name}\n\n{found.claim} ({found.locator})\n")
         show_rows(rows)
@@ -134,11 +126,14 @@ def status(arguments: argparse.Namespace) -> int:
 
 def table(arguments: argparse.Namespace) -> int:
     """our numbers beside the paper's, from the results that exist"""
-    study = load(arguments)
-    text = study.text("json" if arguments.json else arguments.format)
-    if arguments.output:
-        files.write(output_file(arguments.output), text.encode())
-        print(arguments.output)
+    form = "json" if arguments.json else arguments.format
+    if form not in tables.FORMATS:  # said before pandas is loaded
+        raise unknown("format", form, tables.FORMATS)
+    output = arguments.output and output_file(arguments.output)
+    text = load(arguments).text(form)
+    if output:
+        files.write(output, text.encode())
+        print(output)
     else:
         print(text.rstrip("\n"))
     return 0
@@ -146,17 +141,15 @@ def table(arguments: argparse.Namespace) -> int:
 
 def plot(arguments: argparse.Namespace) -> int:
     """the paper's figure from the results that exist"""
+    output = arguments.output and output_file(arguments.output)
+    if output and output.suffix.removeprefix(".") not in figures.KINDS:
+        raise unknown("kind of figure", output.suffix, [f".{kind}" for kind in figures.KINDS])
     study = load(arguments)
-    path = output_file(arguments.output or study.folder / "figure.png")
-    kinds = ("png", "svg", "pdf")
-    if path.suffix.removeprefix(".") not in kinds:
-        raise unknown("kind of figure", path.suffix, [f".{kind}" for kind in kinds])
+    path = output or study.folder / "figure.png"
     figure = study.figure()
     if figure is None:
-        raise UsageError(
-            f"{study.experiment.name} has no figure; see its table: rethink-gen table {study.experiment.name}"
-        )
-    files.write(path, suite.draw(figure, path.suffix.removeprefix(".")))
+        raise UsageError(f"{study.experiment.name} has no figure; its table: rethink-gen table {study.experiment.name}")
+    figures.save(figure, path)
     print(path)
     return 0
 
@@ -188,15 +181,14 @@ def data_sets() -> list[dict[str, Any]]:
     rows = []
     for name in datasets.names():
         source = here.get(name)
+        place = "bundled" if name in datasets.BUNDLED else source and (source.folder or source.cache)
         rows.append(
             {
                 "name": name,
                 "images": f"{source.train} + {source.test}" if source else "",
                 "size": "×".join(map(str, source.shape)) if source else "",
                 "classes": source.num_classes if source else "",
-                "where": str(source.folder or "bundled or cached")
-                if source
-                else f"not here: rethink-gen data prepare {name}",
+                "where": str(place or f"not here: rethink-gen data prepare {name}"),
             }
         )
     return rows
@@ -211,10 +203,9 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"id": run.id, "status": result.status, **result.summary}))
     else:
-        show_rows(
-            [{"metric": name, "value": value} for name, value in {"status": result.status, **result.summary}.items()]
-        )
-        print(f"\nfile: {arguments.results / 'train' / run.id}.json")
+        show_rows([{"metric": name, "value": value} for name, value in result.summary.items()])
+        print(f"\nstatus: {result.status}")
+        print(f"file: {arguments.results / 'train' / run.id}.json")
     return 0
 
 
@@ -250,9 +241,8 @@ def parse_only(pairs: Sequence[str]) -> dict[str, list[str]]:
     return only
 
 
-def output_file(path: str | Path) -> Path:
+def output_file(path: Path) -> Path:
     """The path, once it is clear that a file can be there."""
-    path = Path(path)
     if path.is_dir() or not path.parent.is_dir():
         raise UsageError(f"{path} cannot be written: {'it is' if path.is_dir() else f'{path.parent} is not'} a folder")
     return path
@@ -270,67 +260,6 @@ def show_rows(rows: list[dict[str, Any]], as_json: bool = False, columns: Sequen
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def say(line: str) -> None:
-    """A line for the person at the terminal, out of the way of the output."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that suits them."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[Progress], None]]:
-    """Yields the function that shows a run's progress on stderr: a bar on a terminal, otherwise a line now and then."""
-    if not sys.stderr.isatty():
-        yield lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("starting jax", total=None, note="")
-
-        def report(now: Progress) -> None:
-            description = f"[{now.done_runs + 1}/{now.total_runs}] {now.run.id}"
-            bars.update(task, description=description, completed=now.step, total=now.steps, note=note(now))
-
-        yield report
-
-
-def lines() -> Callable[[Progress], None]:
-    """Prints a line when a run ends, and else for the first news of an epoch, at most one in five seconds."""
-    shown: tuple[Run | None, int] = (None, -1)
-    last = time.monotonic()
-
-    def report(now: Progress) -> None:
-        nonlocal shown, last
-        ended = now.step == now.steps
-        if (now.run, now.epoch) != shown and (ended or time.monotonic() - last > SECONDS_BETWEEN_LINES):
-            shown, last = (now.run, now.epoch), time.monotonic()
-            say(f"[{now.done_runs + 1}/{now.total_runs}] {now.run.id}: epoch {now.epoch}/{now.run.epochs}, {note(now)}")
-
-    return report
-
-
-def note(now: Progress) -> str:
-    """How well the run does, and how long it still takes."""
-    parts = [
-        f"{name.replace('_', ' ')} {100 * value:.1f} %"
-        for name in ("train_accuracy", "test_accuracy")
-        if (value := now.metrics.get(name)) is not None
-    ]
-    if now.seconds_left:
-        parts.append(f"{duration(now.seconds_left)} left")
-    return ", ".join(parts)
-
-
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises what it would print, so that every error is told in one way."""
 
@@ -339,52 +268,47 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments of a command, with its `function`. Values stay text: what uses them checks them, and knows the right ones."""
-    top = Parser(
-        prog="rethink-gen", description="Every experiment of the paper: run it, table it beside the paper, plot it."
-    )
+    """The arguments of a command, with its `function`. Values stay text: what uses them checks them."""
+    top = Parser(prog="rethink-gen", description="Every experiment of the paper: run it, table it, plot it.")
+    top.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)  # goes before the verb as well as after it
     top.add_argument("--version", action="version", version=f"rethink-gen {__version__}")
     top.set_defaults(function=lambda arguments: top.print_help() or 0)
     parsers = top.add_subparsers(metavar="VERB", title="verbs")
     for name, (function, positional, options) in VERBS.items():
         verb = parsers.add_parser(name, help=function.__doc__, description=function.__doc__, allow_abbrev=False)
         for argument, default in positional.items():
-            required = {} if default is None else {"nargs": "?", "default": default}
-            verb.add_argument(argument, metavar=argument.upper(), **required)
-        for option in (*options, "--debug"):
+            optional: dict[str, Any] = {} if default is None else {"nargs": "?", "default": default}
+            verb.add_argument(argument, metavar=argument.upper(), **optional)
+        options = (*options, "--debug")
+        for option in options:
             verb.add_argument(option, **OPTIONS[option])
-        if function is train:
-            add_run_fields(verb)
-        verb.set_defaults(function=function, options=[*options, "--debug"])
+        verb.set_defaults(function=function, options=options)
     verb = next((argument for argument in argv if not argument.startswith("-")), None)
     if verb is not None and verb not in VERBS:
         raise unknown("verb", verb, VERBS)
     arguments, rest = top.parse_known_args(argv)
     for argument in rest:
         if argument.startswith("-"):
-            fields = [option_of(field) for field in Run.__dataclass_fields__] if verb == "train" else []
-            raise unknown(
-                "option", argument.partition("=")[0], [*getattr(arguments, "options", ["--version"]), *fields]
-            )
+            raise unknown("option", argument.partition("=")[0], getattr(arguments, "options", ["--help", "--version"]))
         raise UsageError(f"nothing is expected where {argument!r} stands; see rethink-gen {verb} --help")
     return arguments
 
 
-def add_run_fields(verb: argparse.ArgumentParser) -> None:
-    """An option per field of Run, explained by the comment that stands beside the field."""
+def field_options() -> dict[str, dict[str, Any]]:
+    """An option per field of Run, train_size as --train-size, explained by the comment that stands beside the field."""
     comments = dict(re.findall(r"^    (\w+): .*?# (.+)$", inspect.getsource(Run), re.MULTILINE))
+    options = {}
     for field in dataclasses.fields(Run):
-        default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
-        text = f"{comments.get(field.name, '')} (default: {default if default != '' else 'none'})".strip()
-        metavar = str(field.type).partition("[")[0].removesuffix(" | None").upper().replace("TUPLE", "NAME,NAME")
-        verb.add_argument(option_of(field.name), dest=field.name, metavar=metavar, help=text.replace("%", "%%"))
+        default = ",".join(field.default) or "none" if isinstance(field.default, tuple) else field.default
+        kind = {"tuple": "NAME,NAME", "str": "NAME"}.get(
+            re.split(r"\W", str(field.type))[0], str(field.type).split()[0].upper()
+        )
+        text = f"{comments.get(field.name, '')} (default: {default})".strip().replace("%", "%%")
+        options["--" + field.name.replace("_", "-")] = {"dest": field.name, "metavar": kind, "help": text}
+    return options
 
 
-def option_of(field: str) -> str:
-    """The option that sets a field: train_size is --train-size."""
-    return "--" + field.replace("_", "-")
-
-
+FIELD_OPTIONS = field_options()
 OPTIONS: dict[str, dict[str, Any]] = {
     "--scale": {
         "metavar": "SCALE",
@@ -405,9 +329,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--output": {"type": Path, "metavar": "FILE", "help": "where to, instead of the usual place"},
     "--json": {"action": "store_true", "help": "print JSON"},
     "--debug": {"action": "store_true", "help": "show the traceback of an error"},
+    **FIELD_OPTIONS,
 }
 
-# Verb → its function, its positional arguments (name → default; None: required), and its options.
+# Verb → its function, its positional arguments (name → default; None: required), and its options besides --debug.
 VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, str | None], tuple[str, ...]]] = {
     "list": (list_names, {"kind": "experiments"}, ("--experiments", "--json")),
     "show": (show, {"name": None}, ("--results", "--experiments", "--json")),
@@ -420,7 +345,7 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, str | None
     "table": (table, {"name": None}, ("--scale", "--format", "--output", "--results", "--experiments", "--json")),
     "plot": (plot, {"name": None}, ("--scale", "--output", "--results", "--experiments")),
     "data": (data, {"action": "list", "name": ""}, ("--json",)),
-    "train": (train, {}, ("--results", "--force", "--json")),
+    "train": (train, {}, (*FIELD_OPTIONS, "--results", "--force", "--json")),
 }
 
 

@@ -70,10 +70,6 @@ class Run:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise UsageError(f"{name} must be in [{low:g}, {high:g}], got {value:g}")
-        for name in ("dataset", "corruption", "model", *self.augmentations):
-            value = getattr(self, name, name)
-            if not NAME.fullmatch(value):
-                raise UsageError(f"{name} must be a name of letters, digits, '_' and '.', got {value!r}")
 
     @property
     def recipe(self) -> Run:
@@ -116,7 +112,7 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
         if value is None or value == "None":
             return None
         hint = next(t for t in typing.get_args(hint) if t is not types.NoneType)
-    if typing.get_origin(hint) is tuple:
+    if typing.get_origin(hint) is tuple and isinstance(value, str | tuple | list):
         parts = value.split(",") if isinstance(value, str) else value
         return tuple(coerce(name, part, str) for part in parts if part)
     try:
@@ -125,12 +121,13 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
         if hint is int and not isinstance(value, bool) and int(value) == float(value):
             return int(value)
         if hint is float and not isinstance(value, bool) and math.isfinite(float(value)):
-            return float(value)
-        if hint is str and isinstance(value, str):
+            return float(value) + 0.0  # -0.0 equals 0.0, so it becomes 0.0: equal runs share an id
+        if hint is str and isinstance(value, str) and NAME.fullmatch(value):
             return value
     except (TypeError, ValueError, OverflowError):
         pass
-    kind = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a name"}[hint]
+    name_kind = "a name of letters, digits, '_' and '.'"
+    kind = {int: "a whole number", float: "a finite number", bool: "true or false", str: name_kind}.get(hint, "names")
     raise UsageError(f"{name} must be {kind}, got {value!r}")
 
 
@@ -224,6 +221,8 @@ def find(name: str, folder: Path | None = None) -> Experiment:
     try:
         spec.loader.exec_module(module)
         found = module.EXPERIMENT
+        if not isinstance(found, Experiment):
+            raise TypeError(f"it is of type {type(found).__name__}")
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     except Exception as error:  # a user's own file: say where, not how

@@ -14,6 +14,10 @@ from rethink_gen.errors import unknown
 
 # Not stated in the paper. He initialization and zero biases: with them the paper's schedule fits random labels.
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+# The last layer of the networks that convolve starts small, as in TensorFlow's CIFAR-10 tutorial. For the small AlexNet
+# it decides the result: on 512 random labels He initialization there is still at the loss of a constant guess after 400
+# steps, while this has fitted them all by step 360.
+SMALL_LOGITS = nn.initializers.truncated_normal(1 / 192)
 # Not stated either. 0.9 follows the weights within ten steps, so that evaluation is meaningful from the first epoch.
 BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON = 0.9, 1e-3
 
@@ -54,7 +58,7 @@ class SmallAlexNet(nn.Module):
         for width in (384, 192):
             x = nn.relu(nn.Dense(width, kernel_init=KERNEL_INIT)(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(self.num_classes, kernel_init=KERNEL_INIT)(x)
+        return nn.Dense(self.num_classes, kernel_init=SMALL_LOGITS)(x)
 
 
 def local_response_normalization(
@@ -127,7 +131,7 @@ class SmallInception(nn.Module):
         x = inception(inception(x, 176, 160), 176, 160)
         x = x.mean((1, 2))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(self.num_classes, kernel_init=KERNEL_INIT)(x)
+        return nn.Dense(self.num_classes, kernel_init=SMALL_LOGITS)(x)
 
 
 def create(name: str, num_classes: int, dropout: float = 0.0) -> nn.Module:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rethink_gen.errors import UsageError
 from rethink_gen.experiment import Run
-from rethink_gen.results import FIT_THRESHOLD
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +26,7 @@ class Summary(NamedTuple):
     n: int = 0  # finished runs with a value: the ones averaged
     diverged: int = 0
     censored: int = 0  # finished runs without a value: a threshold that was never reached
-    fitted: int = 0  # runs whose training accuracy reached FIT_THRESHOLD
+    fitted: int = 0  # runs whose training accuracy reached results.FIT_THRESHOLD
 
     @property
     def runs(self) -> int:
@@ -37,14 +36,14 @@ class Summary(NamedTuple):
 def summarize(frame: pd.DataFrame, metric: str) -> Summary:
     """A metric at the last epoch of replicates, which are runs that differ in their seed alone.
 
-    The interval is Student's t over seeds, of width zero when all seeds agree; for a single run and an accuracy or error
-    on the test set it is Wilson's, over the test images. Intervals of fractions are clipped to [0, 1].
+    The interval is Student's t over seeds, of width zero when all seeds agree; for a single run and an accuracy or
+    error on the test set it is Wilson's, over the test images. Intervals of fractions are clipped to [0, 1].
 
     Raises:
       UsageError: the runs differ in more than their seed; the message names the fields.
     """
     if fields := differing(frame):
-        raise UsageError(f"these runs differ in {', '.join(fields)}: a mean over them has no meaning; group by it or select")
+        raise UsageError(f"runs that differ in {', '.join(fields)} have no common mean; group by it, or select")
     if not len(frame):
         return Summary()
     ends = frame[frame["last"]]
@@ -71,12 +70,12 @@ def summarize(frame: pd.DataFrame, metric: str) -> Summary:
 def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True) -> str:
     """Our mean against one value of the paper: reproduced, close, off, not run, or other scale.
 
-    The paper reports single runs, without intervals. A difference of at most one percentage point is *reproduced*: that is
-    the 95 % sampling error of one accuracy near 50 % on 10,000 test images, so a repetition of the paper's own run could
-    differ as much. At most three points is *close*, further is *off*, and so is a cell where as many seeds diverged as
-    finished. The rule is blind to our number of seeds on purpose: a test of significance would call more cells off the
-    more seeds we run. A text value says that the network failed to converge: *reproduced* when no seed of ours reached
-    FIT_THRESHOLD, else off. Runs at another scale than the paper's get no verdict.
+    The paper reports single runs, without intervals. A difference of at most one percentage point is *reproduced*:
+    that is the 95 % sampling error of one accuracy near 50 % on 10,000 test images, so a repetition of the paper's own
+    run could differ as much. At most three points is *close*, further is *off*, and so is a cell where as many seeds
+    diverged as finished. The rule is blind to our number of seeds on purpose: a test of significance would call more
+    cells off the more seeds we run. A text value says that the network failed to converge: *reproduced* when no seed
+    of ours reached results.FIT_THRESHOLD, else off. Runs at another scale than the paper's get no verdict.
     """
     if ours.runs == 0:
         return "not run"
@@ -91,7 +90,7 @@ def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True) -> st
 
 
 def same_scale(frame: pd.DataFrame, dataset: str) -> bool:
-    """Whether these runs can stand beside the paper's: its data set, all of it, and the paper's scale where a column says it."""
+    """Whether runs can stand beside the paper's: on its data set, in full, and at paper scale where a column says."""
     whole = frame["dataset"].eq(dataset) & frame["train_size"].isna() & frame["test_size"].isna()
     return bool(whole.all()) and ("scale" not in frame or bool(frame["scale"].eq("paper").all()))
 

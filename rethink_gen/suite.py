@@ -6,7 +6,6 @@ All that can be wrong with a request is found before jax is imported: a typo cos
 from __future__ import annotations
 
 import html
-import io
 import tempfile
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from rethink_gen import figures, tables
 from rethink_gen import results as files
 from rethink_gen.errors import RethinkError, UsageError, unknown
 from rethink_gen.experiment import Check, Experiment, Run, Scale, coerce, find
@@ -68,9 +68,7 @@ class Study:
         return self.experiment.checks(self.frame)
 
     def text(self, format: str = "markdown") -> str:  # noqa: A002
-        """The table and what became of each sentence of the claim; a format of `tables.FORMATS`, Markdown with a heading."""
-        from rethink_gen import tables
-
+        """The table, and what became of each sentence of the claim, in a format of `tables.FORMATS`."""
         done = len(self.experiment.runs) - len(self.missing)
         note = f"{done} of {len(self.experiment.runs)} runs done. {tables.describe(self.frame)}"
         body = tables.render(self.table(), format, checks=self.checks(), note=note)
@@ -80,7 +78,7 @@ class Study:
     def _repr_html_(self) -> str:
         heading = f"{self.experiment.name}, {self.experiment.scale} scale"
         # The picture alone: an XML declaration may not stand inside a page.
-        picture = draw(figure, "svg").decode().partition("<svg")[2] if (figure := self.figure()) else ""
+        picture = figures.draw(figure, "svg").decode().partition("<svg")[2] if (figure := self.figure()) else ""
         return (
             f"<h3>{html.escape(heading)}</h3><p>{html.escape(self.experiment.claim)}</p>"
             + self.text("html")
@@ -218,21 +216,10 @@ def publish(study: Study) -> list[Path]:
     """Leaves the table and the figure beside the results; their paths."""
     contents = {"table.md": study.text().encode()}
     if figure := study.figure():
-        contents |= {f"figure.{kind}": draw(figure, kind) for kind in ("png", "svg")}
+        contents |= {f"figure.{kind}": figures.draw(figure, kind) for kind in ("png", "svg")}
     for name, content in contents.items():
         files.write(study.folder / name, content)
     return [study.folder / name for name in contents]
-
-
-def draw(figure: Figure, kind: str) -> bytes:
-    """A figure as the content of a png, svg or pdf file: the same bytes each time."""
-    import matplotlib
-
-    buffer = io.BytesIO()
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-    with matplotlib.rc_context({"svg.hashsalt": "rethink-gen"}):
-        figure.savefig(buffer, format=kind, metadata=undated)
-    return buffer.getvalue()
 
 
 def estimate(runs: Iterable[Run], timed: Iterable[Result]) -> dict[str, float]:
@@ -289,7 +276,7 @@ def as_path(folder: Folder | None) -> Path | None:
 
 
 def import_cohorts() -> Any:
-    """The module that trains. Imported here alone, as late as can be: it loads jax, which reads the environment once."""
+    """The module that trains, imported here alone and late: it loads jax, which reads its environment once."""
     from rethink_gen import cohorts
 
     return cohorts

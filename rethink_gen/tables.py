@@ -1,8 +1,8 @@
 """Frame → table: ours beside the paper's, as numbers; and a table → markdown, LaTeX, HTML, CSV or JSON, as text.
 
-The numeric tables have one row per setting and metric: key columns, `metric`, the fields of `statistics.Summary`, and beside
-the paper also `paper`, `verdict`, `locator`, `confidence`. CSV and JSON keep them as they are; the others are for readers:
-metrics side by side, per cent, an interval in brackets where there are two seeds or more.
+The numeric tables have one row per setting and metric: key columns, `metric`, the fields of `statistics.Summary`, and
+beside the paper also `paper`, `verdict`, `locator`, `confidence`. CSV and JSON keep them; the others are for
+readers: metrics side by side, per cent, an interval in brackets where there are two seeds or more.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from rethink_gen.statistics import CLOSE, REPRODUCED, Summary, differing, is_fra
 if TYPE_CHECKING:
     import pandas as pd
 
+Row = dict[str, Any]
 KEYS = ("model", "corruption", "corruption_level", "augmentations", "weight_decay", "dropout")
 
 
@@ -35,8 +36,8 @@ def beside_paper(
 ) -> pd.DataFrame:
     """For each row of an item of the paper, in its order: our runs of the same setting, the paper's value, the verdict.
 
-    A row of which we have no run is kept, as not run; a row of which our runs differ in more than their seed becomes one row
-    per setting, told apart in the column `settings`.
+    A row of which we have no run is kept, as not run; a row of which our runs differ in more than their seed becomes
+    one row per setting, told apart in the column `settings`.
 
     Args:
       item: table1, table4, …; see `rethink_gen.paper`.
@@ -59,9 +60,8 @@ def beside_paper(
         for settings, runs in _settings(frame[_matches(frame, row)] if len(frame) else frame):
             ours = summarize(runs, row.metric)
             comparable = same_scale(runs, row.dataset) if len(runs) else True
-            record = {key: getattr(row, key) for key in KEYS} | {"settings": settings, "metric": row.metric} | ours._asdict()
-            if expected is not None:
-                record["missing"] = max(expected - ours.runs, 0)
+            record = {key: getattr(row, key) for key in KEYS} | {"settings": settings, "metric": row.metric}
+            record |= ours._asdict() | ({} if expected is None else {"missing": max(expected - ours.runs, 0)})
             record |= {"paper": row.value, "verdict": verdict(ours, row.value, same_scale=comparable)}
             records.append(record | {"locator": row.locator, "confidence": row.confidence})
     table = pd.DataFrame(records)
@@ -69,7 +69,7 @@ def beside_paper(
 
 
 def mean_and_interval(frame: pd.DataFrame, by: Sequence[str], metric: str | Sequence[str]) -> pd.DataFrame:
-    """One row per setting and metric, at the last epoch of each run, over seeds; settings in the order of their values."""
+    """One row per setting and metric, at the last epoch of each run, over seeds; in the order of the keys' values."""
     import pandas as pd
 
     by, metrics = list(by), [metric] if isinstance(metric, str) else list(metric)
@@ -86,7 +86,7 @@ def mean_and_interval(frame: pd.DataFrame, by: Sequence[str], metric: str | Sequ
 
 
 def fitted(frame: pd.DataFrame) -> float:
-    """The share of runs whose training accuracy reached the fitted threshold, the diverged among all; NaN without runs."""
+    """The share of all runs, diverged ones too, whose training accuracy reached FIT_THRESHOLD; NaN without runs."""
     return float(frame.loc[frame["last"], "epochs_to_fit"].notna().mean()) if len(frame) else math.nan
 
 
@@ -113,7 +113,10 @@ def describe(frame: pd.DataFrame) -> str:
     diverged = int((ends["status"] == "diverged").sum())
     parts = [
         *(f"{scale} scale" for scale in (ends["scale"].unique() if "scale" in ends else ())),
-        *(f"{paper.label(d.dataset)}, {d.num_train:,.0f} training and {d.num_test:,.0f} test images" for d in data.itertuples()),
+        *(
+            f"{paper.label(d.dataset)}, {d.num_train:,.0f} train, {d.num_test:,.0f} test images"
+            for d in data.itertuples()
+        ),
         f"{len(ends)} run{'s' * (len(ends) > 1)}" + (f", {diverged} diverged" if diverged else ""),
         f"seed{'s' * (ends['seed'].nunique() > 1)} {_list(ends['seed'])}",
         f"{_list(ends['epoch'], spread=True)} epochs",
@@ -163,15 +166,14 @@ class _Layout(NamedTuple):
 
 def _layout(table: pd.DataFrame) -> _Layout:
     """Metrics side by side; a key that is the same in all rows moved to the note."""
-    if not {"metric", *Summary._fields} <= set(table.columns):
+    if not len(table) or not {"metric", *Summary._fields} <= set(table.columns):
         return _plain(table)
     keys, metrics, settings = _by_setting(table)
     shown = [key for key in keys if _informative(table, key)]
     columns = [[_key_header(key), *(_cell(key, setting[key]) for setting, _ in settings)] for key in shown]
-    kept = [True] * len(columns)
     cells = {metric: [by_metric.get(metric) for _, by_metric in settings] for metric in metrics}
     counts = {metric: ["n", *(_count(cell) if cell else "" for cell in cells[metric])] for metric in metrics}
-    one_count = all(count == counts[metrics[0]] for count in counts.values()) if metrics else False
+    one_count = all(count == counts[metrics[0]] for count in counts.values())
     columns += [counts[metrics[0]]] * one_count
     for metric in metrics:
         columns.append([_header(metric) or "ours, %", *(_ours(cell) if cell else "" for cell in cells[metric])])
@@ -179,25 +181,26 @@ def _layout(table: pd.DataFrame) -> _Layout:
         if "paper" in table:
             columns.append(["paper", *(_cell(cell["metric"], cell["paper"]) if cell else "" for cell in cells[metric])])
             columns.append(["verdict", *(cell["verdict"] if cell else "" for cell in cells[metric])])
-    left = [i < len(kept) or column[0] == "verdict" for i, column in enumerate(columns)]
+    left = [i < len(shown) or column[0] == "verdict" for i, column in enumerate(columns)]
     rows = [list(row) for row in zip(*(column[1:] for column in columns), strict=True)]
     return _Layout([column[0] for column in columns], rows, [not text for text in left], _legend(table, keys))
 
 
 def _plain(table: pd.DataFrame) -> _Layout:
     names = list(table.columns)
-    rows = [[_cell(name, value) for name, value in zip(names, row, strict=True)] for row in table.itertuples(index=False)]
+    rows = [[_cell(name, row[name]) for name in names] for row in table.to_dict("records")]
     return _Layout([_header(name) for name in names], rows, [table[name].dtype.kind in "iuf" for name in names])
 
 
-def _by_setting(table: pd.DataFrame) -> tuple[list[str], list[str], list[tuple[dict[str, Any], dict[str, Any]]]]:
-    """(keys, metrics, [(the setting's keys, metric → row)]); where each setting has its own one metric, that is a key."""
+def _by_setting(table: pd.DataFrame) -> tuple[list[str], list[str], list[tuple[Row, dict[str, Row]]]]:
+    """(keys, metrics, [(a row, metric → row)] per setting); where each setting has its own metric, that is a key."""
     keys = list(table.columns[: table.columns.get_loc("metric")])
     rows = table.to_dict("records")
     identity = lambda row: tuple(_cell(key, row[key]) for key in keys)
-    if table["metric"].nunique() > 1 and len({identity(row) for row in rows}) == len(rows) and table["metric"].map(is_fraction).all():
+    alone = len({identity(row) for row in rows}) == len(rows) and table["metric"].map(is_fraction).all()
+    if alone and table["metric"].nunique() > 1:
         return [*keys, "metric"], [""], [(row, {"": row}) for row in rows]
-    settings: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any]]] = {}
+    settings: dict[tuple[str, ...], tuple[Row, dict[str, Row]]] = {}
     for row in rows:
         settings.setdefault(identity(row), (row, {}))[1][row["metric"]] = row
     return keys, list(dict.fromkeys(table["metric"])), list(settings.values())
@@ -213,15 +216,17 @@ def _informative(table: pd.DataFrame, key: str) -> bool:
 
 def _legend(table: pd.DataFrame, keys: list[str]) -> str:
     """What the cells leave out: the keys that all rows share, what brackets are, the rule of the verdicts."""
-    shared = [key for key in keys if len(table) and not _informative(table, key) and table[key].nunique(dropna=False) == 1]
+    shared = [key for key in keys if not _informative(table, key) and table[key].nunique(dropna=False) == 1]
     same = ", ".join(f"{_key_header(key)} {_cell(key, table[key].iloc[0])}" for key in shared)
     used = set(table["verdict"]) if "verdict" in table else set()
-    near = f"reproduced: within {100 * REPRODUCED:g} percentage point of the paper's single run; close: within {100 * CLOSE:g}"
+    near = (
+        f"reproduced is within {100 * REPRODUCED:g} percentage point of the paper's run, close within {100 * CLOSE:g}"
+    )
     sentences = {
         f"In all rows: {same}.": bool(shared),
         "In brackets: 95 % interval over n seeds (Student's t).": bool((table["n"] > 1).any()),
         f"Verdicts: {near}.": bool(used & {"reproduced", "close", "off"}),
-        "Other scale: not the paper's data in full, so no verdict.": "other scale" in used,
+        "Other scale than the paper's: no verdict.": "other scale" in used,
     }
     return " ".join(sentence for sentence, applies in sentences.items() if applies)
 
@@ -248,7 +253,8 @@ def _header(name: str) -> str:
 
 
 def _key_header(key: str) -> str:
-    return {"corruption": "data", "corruption_level": "level", "augmentations": "augmentation"}.get(key, paper.label(key))
+    readable = {"corruption": "data", "corruption_level": "level", "augmentations": "augmentation"}
+    return readable.get(key, paper.label(key))
 
 
 def _cell(column: str, value: Any) -> str:
@@ -285,7 +291,7 @@ def _markdown(table: pd.DataFrame, checks: list[Check], note: str) -> str:
     lines = ["| " + " | ".join(align(text, i) for i, text in enumerate(row)) + " |" for row in cells]
     rule = ("-" * (width - 1) + (":" if number else "-") for width, number in zip(widths, layout.numbers, strict=True))
     lines.insert(1, "| " + " | ".join(rule) + " |")
-    items = [f"- **{_word(c)}** · {_inert(MARKDOWN, c.statement)} ({_inert(MARKDOWN, c.evidence)})" for c in checks]
+    items = [f"- **{_word(c)}** · {_inert(MARKDOWN, f'{c.statement} ({c.evidence})')}" for c in checks]
     notes = [_inert(MARKDOWN, text) for text in (layout.note, note) if text]
     return "\n\n".join("\n".join(block) for block in (lines, items, *([text] for text in notes)) if block) + "\n"
 
@@ -300,7 +306,7 @@ def _latex(table: pd.DataFrame, checks: list[Check], note: str) -> str:
         r"\end{tabular}",
     ]
     if checks:
-        items = (rf"\item \textbf{{{_word(c)}}}: {_inert(LATEX, c.statement)} ({_inert(LATEX, c.evidence)})" for c in checks)
+        items = (rf"\item \textbf{{{_word(c)}}}: {_inert(LATEX, f'{c.statement} ({c.evidence})')}" for c in checks)
         body += [r"\begin{itemize}", *items, r"\end{itemize}"]
     body += [rf"\par {_inert(LATEX, text)}" for text in (layout.note, note) if text]
     return "\n".join(body) + "\n"
@@ -317,7 +323,7 @@ def _html(table: pd.DataFrame, checks: list[Check], note: str) -> str:
         "</table>",
     ]
     if checks:
-        items = (f"<li><b>{_word(c)}</b> · {_inert(HTML, c.statement)} ({_inert(HTML, c.evidence)})</li>" for c in checks)
+        items = (f"<li><b>{_word(c)}</b> · {_inert(HTML, f'{c.statement} ({c.evidence})')}</li>" for c in checks)
         lines += ["<ul>", *items, "</ul>"]
     lines += [f"<p>{_inert(HTML, text)}</p>" for text in (layout.note, note) if text]
     return "\n".join(lines) + "\n"
@@ -348,8 +354,8 @@ def _inert(escapes: Mapping[str, str], text: str) -> str:
 
 MARKDOWN = {c: "\\" + c for c in "\\|`*"} | {"<": "&lt;", "&": "&amp;"}
 HTML = {c: html.escape(c) for c in "&<>\"'"}
-LATEX = {c: "\\" + c for c in "{}$&#_%"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-LATEX |= {"[": "{[}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+LATEX = {c: "\\" + c for c in "{}$&#_%"} | {"[": "{[}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX |= {"×": r"$\times$", "·": r"$\cdot$", "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$", "…": r"\ldots{}"}
 
 FORMATS: dict[str, Callable[[pd.DataFrame, list[Check], str], str]] = {

@@ -173,4 +173,4 @@ def score(logits: jax.Array, batch: Data, weight: Any = 1.0) -> Sums:
 
 def weight_norm(state: State) -> jax.Array:
     """‖w‖₂ over all trainable parameters."""
-    return optax.global_norm(state.params)
+    return optax.tree.norm(state.params)

@@ -30,7 +30,7 @@ def vocabulary(kind: str) -> dict[str, str]:
 
 @cache
 def described(module: str, table: str) -> dict[str, str]:
-    """Name → first line of the docstring of the function or class it stands for, for a dict literal in a module's source."""
+    """Name → first line of the docstring of what it stands for, by the dict literal in a module's source."""
     body = ast.parse(Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")).body
     lines = {
         node.name: (ast.get_docstring(node) or "").partition("\n")[0]

@@ -1,14 +1,14 @@
-"""What the papers report, as data: zhang2017.csv holds every number of Zhang et al. 2017 (arXiv 1611.03530 v2) that we know.
+"""What the papers report, as data: zhang2017.csv holds the numbers of Zhang et al. 2017 (arXiv 1611.03530 v2).
 
 One line per value, with columns that join onto the frame of results:
 
-  item              table1, table4, fig1c, section5, protocol, …; `derived` marks what we computed from the paper's numbers
-  dataset, model, corruption, corruption_level, augmentations, metric      as in `results.frame`; blank: does not apply
-  weight_decay, dropout    on, off or not stated: the paper gives no coefficients
-  features          of a kernel: pixels, gabor_wavelets, random_convolutions
-  value, unit       fractions for accuracies and errors; `text` for what is not a number ("failed to converge")
-  locator           where in the paper
-  confidence        verbatim (read in a source that quotes it), two-sources, one-source, memory, computed
+* item: table1, table4, fig1c, section5, protocol, …; `derived` is what follows from the paper's numbers;
+* dataset, model, corruption, corruption_level, augmentations, metric: as in `results.frame`; blank where none applies;
+* weight_decay, dropout: on, off or not stated, since the paper gives no coefficients;
+* features, of a kernel: pixels, gabor_wavelets, random_convolutions;
+* value, unit: fractions for accuracies and errors; the unit `text` for what is not a number ("failed to converge");
+* locator: where in the paper;
+* confidence: verbatim (read in a source that quotes it), two-sources, one-source, memory, computed.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def values(item: str | None = None) -> pd.DataFrame:
     table = pd.read_csv(Path(__file__).parent / "zhang2017.csv", dtype=str, keep_default_na=False)
     if item is not None and item not in set(table["item"]):
         raise unknown("item of the paper", item, set(table["item"]))
-    number = [unit != "text" for unit in table["unit"]]
-    table["value"] = pd.Series([float(v) if n else v for v, n in zip(table["value"], number, strict=True)], dtype=object)
+    pairs = zip(table["value"], table["unit"], strict=True)
+    table["value"] = pd.Series([value if unit == "text" else float(value) for value, unit in pairs], dtype=object)
     table["corruption_level"] = pd.to_numeric(table["corruption_level"])
     return table if item is None else table[table["item"] == item].reset_index(drop=True)
 

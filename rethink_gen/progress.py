@@ -1,0 +1,81 @@
+"""What a person sees while runs train, on stderr: a bar on a terminal, otherwise plain lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rethink_gen.cohorts import Progress
+    from rethink_gen.experiment import Run
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Progress], None]]:
+    """Yields the function that shows how far the runs are."""
+    if not sys.stderr.isatty():
+        yield lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("starting", total=None, note="")
+
+        def report(now: Progress) -> None:
+            done = now.done_runs + now.step / now.steps
+            bars.update(task, description=title(now), completed=done, total=now.total_runs, note=note(now))
+
+        yield report
+
+
+def lines() -> Callable[[Progress], None]:
+    """Prints a line when a run ends, and before that one per epoch, or one in five seconds where epochs are shorter."""
+    shown: tuple[Run | None, int] = (None, 0)
+    last = time.monotonic()
+
+    def report(now: Progress) -> None:
+        nonlocal shown, last
+        due = now.step == now.steps or time.monotonic() - last > SECONDS_BETWEEN_LINES
+        if due and (now.run, now.epoch) != shown:
+            shown, last = (now.run, now.epoch), time.monotonic()
+            left = f", {duration(now.seconds_left)} left for this run" if now.seconds_left else ""
+            say(f"{title(now)}: epoch {now.epoch}/{now.run.epochs}, {note(now)}{left}")
+
+    return report
+
+
+def title(now: Progress) -> str:
+    """Which run it is, of how many."""
+    return f"({now.done_runs + 1}/{now.total_runs}) {now.run.id}"
+
+
+def note(now: Progress) -> str:
+    """How well the run does."""
+    accuracies = {name: now.metrics.get(f"{name}_accuracy") for name in ("train", "test")}
+    return ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracies.items() if value is not None)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def say(line: str) -> None:
+    """A line for the person at the terminal, out of the way of the output."""
+    print(line, file=sys.stderr, flush=True)

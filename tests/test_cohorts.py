@@ -1,0 +1,168 @@
+"""Many runs: what is measured, what a run leaves behind, and that an interruption leaves no trace."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from rethink_gen import cohorts, corruptions, datasets, models, results
+from rethink_gen.errors import Interrupted, UsageError
+from rethink_gen.experiment import Run
+
+SMALL = Run(
+    dataset="digits", train_size=200, test_size=100, batch_size=32, epochs=3, model="mlp_1x512",
+    corruption="random_labels", corruption_level=0.5,
+)  # fmt: skip
+
+
+def finish(run, **options):
+    [outcome] = cohorts.execute([run], **options)
+    assert isinstance(outcome, results.Result), outcome
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def finished():
+    return finish(SMALL)
+
+
+def test_a_run_has_one_row_per_epoch_and_one_for_its_start(finished):
+    assert finished.curves["epoch"] == [0, 1, 2, 3]
+    assert finished.curves["step"] == [0, 6, 12, 18]  # 200 // 32 = 6 steps; the last 8 examples are dropped
+    assert finished.status == "finished"
+    assert finished.curves["running_loss"][0] is None
+
+
+def test_training_accuracy_is_that_of_its_two_parts(finished):
+    dataset = datasets.load("digits")
+    key = cohorts.training.stream(cohorts.training.root_key(0), "corrupt")
+    cut = replace(dataset, train=dataset.train._replace(images=dataset.train.images[:200], labels=dataset.train.labels[:200]))
+    noisy = corruptions.random_labels(key, cut, 0.5).train.labels
+    changed = (noisy != cut.train.labels).mean()
+    curves = {name: np.array(values, float) for name, values in finished.curves.items()}
+    whole = changed * curves["train_accuracy_corrupted"] + (1 - changed) * curves["train_accuracy_untouched"]
+    np.testing.assert_allclose(whole, curves["train_accuracy"], atol=1e-12)
+
+
+def test_a_result_says_what_made_it(finished):
+    keys = {"versions", "device", "precision", "commit", "command", "data_sha256", "seconds_compile", "seconds_train"}
+    assert keys <= finished.provenance.keys()
+    assert finished.provenance["data_sha256"] == datasets.load("digits").checksum
+    assert finished.provenance["num_train"] == 200
+
+
+@pytest.mark.parametrize("model", ["mlp_1x512", "tiny_convolution"])
+def test_an_interrupted_run_resumes_with_the_numbers_of_an_undisturbed_one(model, tmp_path, monkeypatch, tiny_convolution):
+    monkeypatch.setattr(cohorts, "STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
+    run = replace(SMALL, model=model, augmentations=("flip",), weight_decay=1e-3)
+    undisturbed = finish(run)
+
+    def stop_after(calls):
+        count = 0
+
+        def stopped():
+            nonlocal count
+            count += 1
+            if count == calls:
+                raise Interrupted("stopped")
+
+        return stopped
+
+    for calls in (1, 2, 3):
+        with pytest.raises(Interrupted):
+            cohorts.train(run, work=tmp_path, report=lambda progress: None, stopped=stop_after(calls))
+    resumed = cohorts.train(run, work=tmp_path, report=lambda progress: None, stopped=lambda: None)
+    assert resumed.curves == undisturbed.curves
+
+
+@pytest.fixture
+def tiny_convolution(monkeypatch):
+    """A network with a convolution and batch norm that compiles in a second."""
+    import flax.linen as nn
+
+    class Tiny(nn.Module):
+        num_classes: int
+        dropout: float = 0.0
+
+        @nn.compact
+        def __call__(self, x, *, train=False):
+            x = models.ConvModule(4, 3)(x, train=train)
+            return nn.Dense(self.num_classes)(x.mean((1, 2)))
+
+    monkeypatch.setitem(models.MODELS, "tiny_convolution", Tiny)
+
+
+def test_a_run_that_diverges_is_recorded_as_diverged():
+    result = finish(replace(SMALL, learning_rate=1000.0, model="mlp_3x512"))
+    assert result.status == "diverged"
+    assert result.curves["train_loss"][-1] is None
+    assert len(result.curves["epoch"]) < 5
+
+
+def test_a_run_stops_at_the_accuracy_it_was_asked_for():
+    result = finish(replace(SMALL, epochs=50, stop_at_train_accuracy=0.5, corruption="true_labels"))
+    assert result.curves["train_accuracy"][-1] >= 0.5
+    assert all(accuracy < 0.5 for accuracy in result.curves["train_accuracy"][:-1])
+
+
+def test_a_run_that_raises_does_not_stop_the_others(monkeypatch):
+    class Broken:
+        def __call__(self, **options):
+            raise MemoryError("batch too large")
+
+    monkeypatch.setitem(models.MODELS, "broken", Broken())
+    outcomes = list(cohorts.execute([replace(SMALL, model="broken"), replace(SMALL, epochs=1)]))
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Failure", "Result"]
+    assert outcomes[0].reason == "MemoryError: batch too large"
+
+
+@pytest.mark.parametrize("field", ["model", "corruption", "augmentations"])
+def test_an_unknown_name_is_answered_with_the_known_ones(field):
+    run = replace(SMALL, **{field: ("flipp",) if field == "augmentations" else "flipp"})
+    with pytest.raises(UsageError, match="no .* named 'flipp'"):
+        list(cohorts.execute([run]))
+
+
+def test_test_labels_are_the_true_ones_whatever_the_corruption():
+    truth = datasets.load("digits").test.labels
+    for name in corruptions.CORRUPTIONS:
+        _, _, test, _ = cohorts.prepare(Run(dataset="digits", corruption=name))
+        np.testing.assert_array_equal(test.labels, truth)
+        assert not test.changed.any()
+
+
+def test_test_labels_have_no_part_in_training(finished, monkeypatch):
+    dataset = datasets.load("digits")
+    shifted = replace(dataset, test=dataset.test._replace(labels=(dataset.test.labels + 1) % 10))
+    monkeypatch.setattr(datasets, "load", lambda name: shifted)
+    other = finish(SMALL)
+    assert other.curves["train_loss"] == finished.curves["train_loss"]
+    assert other.curves["weight_norm"] == finished.curves["weight_norm"]
+    assert other.curves["test_accuracy"] != finished.curves["test_accuracy"]
+
+
+def test_equal_seeds_give_equal_runs_and_other_seeds_others(finished):
+    assert finish(SMALL).curves == finished.curves
+    assert finish(replace(SMALL, seed=1)).curves["train_loss"] != finished.curves["train_loss"]
+
+
+def test_runs_of_one_program_follow_each_other():
+    runs = [replace(SMALL, epochs=1, model=model, seed=seed) for seed in (0, 1) for model in ("mlp_1x512", "mlp_3x512")]
+    order = [outcome.run.model for outcome in cohorts.execute(runs)]
+    assert order == ["mlp_1x512", "mlp_1x512", "mlp_3x512", "mlp_3x512"]
+
+
+def test_progress_counts_steps_and_runs():
+    seen = []
+    list(cohorts.execute([replace(SMALL, epochs=1), replace(SMALL, epochs=1, seed=1)], report=seen.append))
+    assert [(p.done_runs, p.step, p.total_runs) for p in seen] == [(0, 6, 2), (1, 6, 2)]
+    assert seen[-1].metrics["epoch"] == 1
+
+
+def test_checkpoints_of_a_state_are_exact():
+    program, train, _, _ = cohorts.prepare(SMALL)
+    hparams = cohorts.Hparams(cohorts.training.root_key(0), 0.1, 0.95, 0.9, 0.0)
+    state = cohorts.training.init(program, hparams, train.images)
+    again = cohorts.restore(jax.tree.map(lambda leaf: leaf * 0, state), cohorts.flatten(state))
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True))

@@ -1,0 +1,74 @@
+"""Walks experiments/: whatever file is there is listed, run at smoke scale, tabulated and drawn, with no other edit."""
+
+import dataclasses
+
+import pytest
+
+from rethink_gen import experiment, results, suite, vocabulary
+
+NAMES = experiment.names()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_states_its_claim_and_where_it_is_made(name):
+    found = experiment.find(name)
+    assert found.claim.endswith(".")
+    assert found.locator
+    assert "Expected:" in found.doc, "the docstring is the lab notebook: number of runs, time and device, what to expect"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scale", experiment.SCALES)
+def test_every_name_in_an_experiment_is_known(name, scale):
+    runs = experiment.find(name).at(scale).runs
+    vocabulary.check_names(runs)
+    assert len({run.id for run in runs}) == len(runs)
+    if scale == "smoke":
+        assert {run.dataset for run in runs} == {"digits"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_without_results_says_so_and_does_not_fail(name):
+    found = experiment.find(name)
+    assert all(check.holds is None for check in found.checks(results.frame([])))
+    found.table(results.frame([]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_figures_and_checks_come_from_results_alone(name, tmp_path):
+    """Every run of the experiment at smoke scale, with curves made up: what is drawn must not depend on training."""
+    study = suite.plan(name, scale="smoke", results=tmp_path)
+    for i, run in enumerate(study.experiment.runs):
+        results.save(made_up(run, i), study.folder)
+    study = suite.load(name, scale="smoke", results=tmp_path)
+    assert not study.missing
+    assert len(study.table())
+    for format in ("markdown", "latex", "csv", "html", "json"):
+        assert study.text(format)
+    assert {check.holds for check in study.checks()} <= {True, False, None}
+    paths = suite.publish(study)
+    assert all(path.stat().st_size > 0 for path in paths)
+
+
+def made_up(run, number):
+    epochs = range(run.epochs + 1)
+    fraction = [min(1.0, 0.1 + epoch / run.epochs) for epoch in epochs]
+    curves = {
+        "epoch": list(epochs),
+        "step": [16 * epoch for epoch in epochs],
+        "train_loss": [2.3 - 2.2 * x for x in fraction],
+        "running_accuracy": [None, *fraction[1:]],
+        "train_accuracy": fraction,
+        "test_loss": [2.3 for _ in epochs],
+        "test_accuracy": [0.1 + 0.01 * number for _ in epochs],
+        "weight_norm": [1.0 for _ in epochs],
+    }
+    about = {"device": "cpu (2 cores)", "num_train": 512, "num_test": 297, "seconds_compile": 1.0, "seconds_train": 1.0}
+    return results.Result(run, "finished", curves, about)
+
+
+def test_the_defaults_of_a_run_are_the_papers():
+    defaults = {field.name: field.default for field in dataclasses.fields(experiment.Run)}
+    stated = {"crop_size": 28, "whitening": True, "momentum": 0.9, "learning_rate_decay": 0.95, "weight_decay": 0.0}
+    assert stated.items() <= defaults.items()
+    assert defaults["augmentations"] == () and defaults["dropout"] == 0.0
