@@ -21,7 +21,10 @@ def checks(frame):
         return Check(statement, bool(holds()) if complete else None, evidence)
 
     return [
-        check("The network fits every randomization (training accuracy of at least 99 %).", lambda: steps.max() < float("inf")),
+        check(
+            "The network fits every randomization (training accuracy of at least 99 %).",
+            lambda: steps.max() < float("inf"),
+        ),
         check("True labels are fitted first.", lambda: steps["true_labels"] == steps.min()),
         check("Random labels are fitted last.", lambda: steps["random_labels"] == steps.max()),
         check(

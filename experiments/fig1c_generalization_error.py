@@ -6,8 +6,13 @@ test error is the generalization error. Expected: steady growth, from each netwo
 
 from rethink_gen import figures, paper, tables
 from rethink_gen.experiment import Check, Experiment
-from rethink_gen.paper.protocol import CORRUPTION_LEVELS, LABEL_CORRUPTION_MODELS, label_corruption_runs, laptop_run, paper_run
-
+from rethink_gen.paper.protocol import (
+    CORRUPTION_LEVELS,
+    LABEL_CORRUPTION_MODELS,
+    label_corruption_runs,
+    laptop_run,
+    paper_run,
+)
 
 
 def checks(frame):
@@ -16,7 +21,11 @@ def checks(frame):
         ends = frame[frame["last"] & (frame["model"] == model)] if len(frame) else frame
         error = ends.groupby("corruption_level")["test_error"].mean() if len(ends) else {}
         complete = len(error) == len(CORRUPTION_LEVELS)
-        evidence = ", ".join(f"{level:.0%}: {tables.percent(value)}" for level, value in error.items()) if complete else "not run"
+        evidence = (
+            ", ".join(f"{level:.0%}: {tables.percent(value)}" for level, value in error.items())
+            if complete
+            else "not run"
+        )
         name = paper.label(model)
         found += [
             Check(

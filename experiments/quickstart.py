@@ -1,8 +1,8 @@
 """The randomization test in under a minute: five versions of scikit-learn's digits, one network that fits them all.
 
-5 runs of an MLP with 512 hidden units on 1,500 images, about 20 seconds on two CPU cores, the same at every scale.
-Expected: training accuracy 100 % on all five, test accuracy high only where labels and pixels still belong together.
-Shuffled pixels are no harder than true ones here, because an MLP does not know which pixels are neighbors.
+5 runs of an MLP with three hidden layers of 512 units on 1,500 images, the same at every scale: about 20 seconds in all
+on two CPU cores. Expected: training accuracy 100 % on all five, test accuracy high only where labels and pixels still
+belong together. Shuffled pixels are no harder than true ones here: an MLP does not know which pixels are neighbors.
 """
 
 from rethink_gen import figures, tables
@@ -10,7 +10,7 @@ from rethink_gen.experiment import Check, Experiment, Run, grid
 
 CORRUPTIONS = ("true_labels", "shuffled_pixels", "random_pixels", "gaussian", "random_labels")
 RUNS = grid(
-    Run(dataset="digits", model="mlp_1x512", learning_rate=0.1, learning_rate_decay=0.99, batch_size=50, epochs=40),
+    Run(dataset="digits", model="mlp_3x512", learning_rate=0.03, learning_rate_decay=0.98, batch_size=50, epochs=40),
     corruption=CORRUPTIONS,
 )
 

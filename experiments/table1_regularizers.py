@@ -67,7 +67,7 @@ def checks(frame):
             "not run" if chance is None else f"the furthest is {tables.percent(chance.max())} from 10 %",
         ),
         Check(
-            "Without any explicit regularizer, networks still generalize: the best regularizer adds less than 10 points.",
+            "Without explicit regularizers networks still generalize: the best regularizer adds less than 10 points.",
             None if not gap else bool(max(gap) < 0.1),
             "not run" if not gap else f"it adds at most {tables.percent(max(gap))}",
         ),

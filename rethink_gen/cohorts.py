@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import rethink_gen
 from rethink_gen import corruptions, datasets, models, results, training
 from rethink_gen.errors import Interrupted, RethinkError, unknown
 from rethink_gen.experiment import Run
@@ -35,9 +36,11 @@ CHECKPOINT_SECONDS = 60.0
 EVALUATION_BATCH = 1000
 STEPS_PER_CALL = 100  # in a compiled loop; a call stays under about two seconds
 # On CPU, XLA's newer library takes convolutions 2.5 times slower than Eigen; all but convolutions stay with it.
-CPU_CONVOLUTIONS = {"xla_cpu_experimental_ynn_fusion_type": ",".join(
-    f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("DOT", "ELTWISE", "REDUCE", "INDIVIDUAL_DOT")
-)}
+CPU_CONVOLUTIONS = {
+    "xla_cpu_experimental_ynn_fusion_type": ",".join(
+        f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("DOT", "ELTWISE", "REDUCE", "INDIVIDUAL_DOT")
+    )
+}
 
 
 class Progress(NamedTuple):
@@ -89,6 +92,7 @@ def execute(
 def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], stopped: Callable[[], None]) -> Result:
     """One run from its start, or from its newest checkpoint, to its end."""
     started = time.monotonic()
+    origin = provenance()
     clock = compile_clock()
     compiled = clock()
     program, train_data, test_data, checksum = prepare(run)
@@ -103,7 +107,7 @@ def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], st
         state, curves, spent = restore(state, found[0]), found[1]["curves"], found[1]["seconds"]
     step = int(state.step)
     saved = time.monotonic()
-    resumed_at, step_at_start = time.monotonic(), step
+    first_call: tuple[float, int] | None = None  # when it was over, and the step it reached: it had to compile
 
     def checkpoint() -> None:
         if work:
@@ -122,10 +126,12 @@ def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], st
             jax.block_until_ready(state.step)
             if step == (epoch + 1) * steps_per_epoch:
                 append(curves, measure(program, state, train_data, test_data, step=step, epoch=epoch + 1))
-            rate = (time.monotonic() - resumed_at) / (step - step_at_start)
-            metrics = {name: values[-1] for name, values in curves.items()}
+            first_call = first_call or (time.monotonic(), step)
             total = run.epochs * steps_per_epoch
-            report(Progress(run, step, total, len(curves["epoch"]) - 1, metrics, 0, 1, rate * (total - step)))
+            since, steps = time.monotonic() - first_call[0], step - first_call[1]
+            metrics = {name: values[-1] for name, values in curves.items()}
+            left = since / steps * (total - step) if steps else None
+            report(Progress(run, step, total, len(curves["epoch"]) - 1, metrics, 0, 1, left))
             try:
                 stopped()
             except (Interrupted, KeyboardInterrupt):
@@ -142,7 +148,7 @@ def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], st
         status="diverged" if curves["train_loss"][-1] is None else "finished",
         curves=curves,
         provenance={
-            **provenance(),
+            **origin,
             "data_sha256": checksum,
             "num_train": len(train_data.labels),
             "num_test": len(test_data.labels),
@@ -178,7 +184,7 @@ compiled_norm = jax.jit(training.weight_norm)
 def stepper(program: Program, data: Data) -> tuple[Callable[..., State], int]:
     """The compiled training function, `(hparams, data, order, state, count) -> state`, and how many steps a call takes.
 
-    On CPU a convolution inside a compiled loop is up to six times slower, so networks that convolve take one step a call.
+    On CPU a convolution inside a compiled loop is up to six times slower: networks that convolve take one step a call.
     """
     if jax.default_backend() == "cpu" and convolves(program.model):
         step = jit(training.train_step, convolves=True)
@@ -196,7 +202,7 @@ def convolves(model: nn.Module) -> bool:
 
 @cache
 def jit(function: Callable[..., Any], *, convolves: bool = False) -> Callable[..., Any]:
-    """`function` compiled for this device, its first argument static; a training function's state is updated in place."""
+    """`function` compiled for this device, its first argument static; training updates its state in place."""
     donated = 4 if function in (training.train_step, training.train_steps) else ()
     static = (0, 4) if function is training.evaluate else 0
     options = cpu_options() if convolves and jax.default_backend() == "cpu" else None
@@ -205,7 +211,7 @@ def jit(function: Callable[..., Any], *, convolves: bool = False) -> Callable[..
 
 @cache
 def use_compile_cache() -> None:
-    """Keeps compiled programs from one process to the next: the small Inception then starts in seconds, not half a minute.
+    """Keeps compiled programs from one process to the next: the small Inception then starts in seconds, not in 20.
 
     A compiled program is code, so the folder is the user's own and nobody else can write to it.
     """
@@ -227,19 +233,21 @@ def cpu_options() -> dict[str, str]:
     return CPU_CONVOLUTIONS
 
 
-def measure(program: Program, state: State, train: Data, test: Data, *, step: int, epoch: int) -> dict[str, float | None]:
+def measure(
+    program: Program, state: State, train: Data, test: Data, *, step: int, epoch: int
+) -> dict[str, float | None]:
     """One row of a run's curves: both splits whole, at fixed weights, and the sums over the epoch's minibatches."""
     evaluate = jit(training.evaluate, convolves=convolves(program.model))
 
     def total(data: Data) -> training.Sums:
         size = min(EVALUATION_BATCH, len(data.labels))
         parts = [evaluate(program, state, data, start, size) for start in range(0, len(data.labels), size)]
-        return training.Sums(*np.sum(jax.device_get(parts), axis=0, dtype=np.float64).tolist())
+        return training.Sums(*map(float, np.sum(jax.device_get(parts), axis=0, dtype=np.float64)))
 
     train_sums, test_sums = total(train), total(test)
     running = training.Sums(*map(float, jax.device_get(state.running)))
     untouched = train_sums.count - train_sums.changed
-    row = {
+    return {
         "epoch": epoch,
         "step": step,
         "train_loss": ratio(train_sums.loss, train_sums.count),
@@ -252,7 +260,6 @@ def measure(program: Program, state: State, train: Data, test: Data, *, step: in
         "test_accuracy": ratio(test_sums.correct, test_sums.count),
         "weight_norm": ratio(float(compiled_norm(state)), 1.0),
     }
-    return row
 
 
 def ratio(total: float, count: float) -> float | None:
@@ -316,9 +323,9 @@ def compile_clock() -> Callable[[], float]:
     """Seconds this process has spent tracing and compiling so far."""
     seconds = [0.0]
 
-    def listen(event: str, duration: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         if event.startswith("/jax/core/compile/"):
-            seconds[0] += duration
+            seconds[0] += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     return lambda: seconds[0]
@@ -328,10 +335,14 @@ def compile_clock() -> Callable[[], float]:
 def provenance() -> dict[str, Any]:
     """What made a result: versions, device, precision, commit and command."""
     device = jax.devices()[0]
-    packages = ("rethink-gen", "jax", "jaxlib", "flax", "optax", "numpy")
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "versions": {
+            "rethink-gen": rethink_gen.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in packages},
+        },
         "device": f"{device.device_kind} ({cores} cores)" if device.platform == "cpu" else device.device_kind,
         "platform": device.platform,
         "precision": "float32",

@@ -48,7 +48,9 @@ def random_labels(key: Key, dataset: Dataset, level: float) -> Dataset:
     hit_key, draw_key = jax.random.split(key)
     labels = dataset.train.labels
     draws = np.asarray(jax.random.randint(draw_key, labels.shape, 0, dataset.num_classes, jnp.int32))
-    return replace(dataset, train=dataset.train._replace(labels=np.where(hits(hit_key, len(labels), level), draws, labels)))
+    return replace(
+        dataset, train=dataset.train._replace(labels=np.where(hits(hit_key, len(labels), level), draws, labels))
+    )
 
 
 def shuffled_pixels(key: Key, dataset: Dataset, level: float, *, channels_together: bool = True) -> Dataset:
@@ -84,12 +86,12 @@ def gaussian_pixels(key: Key, dataset: Dataset, level: float, *, statistics: tup
     images = dataset.train.images
     mean = images.mean(statistics, dtype=np.float64, keepdims=True)
     std = images.std(statistics, dtype=np.float64, keepdims=True)
-    return _noise(key, dataset, level, mean.astype(np.float32), std.astype(np.float32))
+    return _noise(key, dataset, level, np.asarray(mean, np.float32), np.asarray(std, np.float32))
 
 
 def gaussian_standard(key: Key, dataset: Dataset, level: float) -> Dataset:
     """Replaces each image by noise that is standard normal once divided by 255: for runs with `whitening=False`."""
-    return _noise(key, dataset, level, np.float32(0), np.float32(255))
+    return _noise(key, dataset, level, np.zeros((), np.float32), np.full((), 255, np.float32))
 
 
 def _noise(key: Key, dataset: Dataset, level: float, mean: np.ndarray, std: np.ndarray) -> Dataset:
@@ -112,7 +114,9 @@ def corrupt_pixels(
             return split
         corrupted = function(draw_key, split.images.reshape(len(split.images), positions, -1))
         corrupted = corrupted.reshape(split.images.shape)
-        return split._replace(images=corrupted if hit.all() else np.where(hit[:, None, None, None], corrupted, split.images))
+        return split._replace(
+            images=corrupted if hit.all() else np.where(hit[:, None, None, None], corrupted, split.images)
+        )
 
     train_key, test_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
     return replace(dataset, train=corrupt(train_key, dataset.train), test=corrupt(test_key, dataset.test))
@@ -125,7 +129,7 @@ def hits(key: Key, n: int, level: float) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=2)
 def permutations(key: Key, start: int, positions: int) -> jax.Array:
-    """int32[1000, positions]: the permutations of images start … start+999, each a function of the image's index alone."""
+    """int32[1000, positions]: the permutations of images start … start + 999, each a function of its index alone."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, start + jnp.arange(1000))
     return jax.vmap(jax.random.permutation, (0, None))(keys, positions)
 

@@ -1,6 +1,6 @@
 """Errors a user can act on. Each carries the exit code of the command line that meets it.
 
-Exit codes: 0 done · 1 some runs failed · 2 usage · 3 data · 4 storage · 75 interrupted, run the same command again · 130 Ctrl-C.
+0 done · 1 some runs failed · 2 usage · 3 data · 4 storage · 75 interrupted, run the same command again · 130 Ctrl-C.
 """
 
 import difflib

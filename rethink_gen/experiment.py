@@ -83,7 +83,7 @@ class Run:
 
     @property
     def id(self) -> str:
-        """Readable, and unique through a digest of the fields that differ from the defaults (so a new field keeps old ids)."""
+        """Readable, and unique by a digest of the fields that differ from the defaults: a new field keeps old ids."""
         digest = hashlib.sha256(json.dumps(self.changes, sort_keys=True, allow_nan=False).encode()).hexdigest()[:8]
         shown = [f"{k}={v}" for k, v in self.changes.items() if k in ("corruption_level", "weight_decay", "seed")]
         return "-".join([self.model, self.corruption, *shown, digest])
@@ -107,7 +107,7 @@ RANGES: dict[str, tuple[float, float]] = {
 
 
 def coerce(name: str, value: Any, hint: Any) -> Any:
-    """`value` as the annotated type, from Python, JSON or the command line; a UsageError that names the field if it is not one."""
+    """`value` as the annotated type, from Python, JSON or the command line, or a UsageError that names the field."""
     if isinstance(hint, types.UnionType):  # "T | None"
         if value is None or value == "None":
             return None
@@ -132,13 +132,11 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
 
 
 def grid(base: Run, **axes: Any) -> tuple[Run, ...]:
-    """Every combination of the axes' values, the last axis fastest: `grid(run, corruption_level=(0.0, 0.5), seed=range(3))`."""
+    """Every combination of the axes' values, the last axis fastest: `grid(run, model=("a", "b"), seed=range(3))`."""
     for name in axes:
         if name not in base.__dataclass_fields__:
             raise unknown("field", name, base.__dataclass_fields__)
-    return tuple(
-        replace(base, **dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())
-    )
+    return tuple(replace(base, **dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values()))
 
 
 class Check(NamedTuple):
@@ -184,7 +182,9 @@ def smoke(runs: tuple[Run, ...]) -> tuple[Run, ...]:
     small = {"dataset": "digits", "train_size": 512, "test_size": None, "crop_size": 7, "batch_size": 32}
     first = min(run.seed for run in runs)
     return tuple(
-        replace(run, **small, epochs=min(run.epochs, 6)) for run in runs if run.dataset != "digits" and run.seed == first
+        replace(run, **small, epochs=min(run.epochs, 6))
+        for run in runs
+        if run.dataset != "digits" and run.seed == first
     ) or tuple(run for run in runs if run.seed == first)
 
 
@@ -192,9 +192,9 @@ HERE = Path(__file__).resolve().parent
 
 
 def default_folder() -> Path:
-    """The folder of experiments: the checkout's, else the copy that travels in the wheel."""
-    checkout = HERE.parent / "experiments"
-    return checkout if checkout.is_dir() else HERE / "_experiments"
+    """The folder of experiments: the copy that travels in the wheel, else the checkout's own."""
+    packaged = HERE / "_experiments"
+    return packaged if packaged.is_dir() else HERE.parent / "experiments"
 
 
 def names(folder: Path | None = None) -> list[str]:
@@ -216,7 +216,7 @@ def find(name: str, folder: Path | None = None) -> Experiment:
         raise unknown("experiment", name, known)
     path = folder / f"{matches[0]}.py"
     spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path)
-    assert spec and spec.loader
+    assert spec is not None and spec.loader is not None  # noqa: PT018
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -39,7 +39,7 @@ class MLP(nn.Module):
 
 
 class SmallAlexNet(nn.Module):
-    """Two (5×5 convolution, 3×3 max-pool, local response normalization) modules, then 384, 192 and K units (Appendix A).
+    """Two (5×5 convolution, 3×3 max-pool, response normalization) modules, then 384, 192 and K units (Appendix A).
 
     1,387,786 parameters. The text gives neither channels nor strides: 64 channels and stride-2 pooling with "same"
     padding are the choice that gives the count, and TensorFlow's CIFAR-10 tutorial network.
@@ -105,7 +105,7 @@ class ConvModule(nn.Module):
 
 
 class SmallInception(nn.Module):
-    """Figure 3: a convolution, eight Inception and two downsample modules, global mean pooling. 1,649,402 parameters."""
+    """Figure 3: a convolution, eight Inception and two downsample modules, mean pooling. 1,649,402 parameters."""
 
     num_classes: int
     dropout: float = 0.0

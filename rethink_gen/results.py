@@ -50,7 +50,7 @@ class Result:
 
     @property
     def summary(self) -> dict[str, float | None]:
-        """What tables ask of a whole run; `epochs_to_fit` and `steps_to_fit` are None when it never fitted (censored)."""
+        """What tables ask of a whole run; `epochs_to_fit` and `steps_to_fit` are None if it never fitted (censored)."""
         return summarize(self.curves)
 
     def _repr_html_(self) -> str:
@@ -60,7 +60,9 @@ class Result:
 
 def summarize(curves: Curves) -> dict[str, float | None]:
     """Last and best epoch, and when the run first fitted its training set, from its curves."""
-    fitted = [i for i, accuracy in enumerate(curves["train_accuracy"]) if accuracy is not None and accuracy >= FIT_THRESHOLD]
+    fitted = [
+        i for i, accuracy in enumerate(curves["train_accuracy"]) if accuracy is not None and accuracy >= FIT_THRESHOLD
+    ]
     best = max(range(len(curves["epoch"])), key=lambda i: curves["test_accuracy"][i] or 0.0)
     last = {name: curves[name][-1] for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")}
     return {
@@ -98,7 +100,9 @@ def read(path: Path) -> Result:
         content = json.loads(path.read_bytes())
         recorded = content.pop("sha256")
         if content["schema"] != SCHEMA:
-            raise StorageError(f"{path}: schema {content['schema']} was written by another version; this one reads {SCHEMA}")
+            raise StorageError(
+                f"{path}: schema {content['schema']} was written by another version; this one reads {SCHEMA}"
+            )
         if recorded != _digest(content):
             raise StorageError(f"{path}: damaged, its checksum does not match; remove it and run again")
         run = Run(**content["run"])
@@ -140,9 +144,13 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
             fields["corruption_level"] = 0.0
         keys = ("best_epoch", "best_test_accuracy", "epochs_to_fit", "steps_to_fit")
         summary = {key: value for key, value in result.summary.items() if key in keys}
-        about = {key: result.provenance.get(key) for key in ("num_train", "num_test", "seconds_compile", "seconds_train")}
+        about = {
+            key: result.provenance.get(key) for key in ("num_train", "num_test", "seconds_compile", "seconds_train")
+        }
         device = result.provenance.get("device", "unknown")
-        table = pd.DataFrame({name: pd.array(values, dtype="float64") for name, values in _as_nan(result.curves).items()})
+        table = pd.DataFrame(
+            {name: pd.array(values, dtype="float64") for name, values in _as_nan(result.curves).items()}
+        )
         table = table.assign(
             **fields, run=result.run.id, status=result.status, **_as_nan(summary), **about, device=device
         )
@@ -182,7 +190,7 @@ def save_checkpoint(folder: Path, arrays: Mapping[str, np.ndarray], notes: Mappi
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """The newest checkpoint that is whole, or None. A damaged one is set aside as `.corrupt`, and the one before is used."""
+    """The newest checkpoint that is whole, or None. A damaged one is set aside as `.corrupt`, the one before used."""
     import numpy as np
 
     for path in sorted(folder.glob("checkpoint-*.npz"), reverse=True):
@@ -210,7 +218,9 @@ def write(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise StorageError(f"{path}: cannot be written ({error.strerror}); free space or name another --results") from error
+        raise StorageError(
+            f"{path}: cannot be written ({error.strerror}); free space or name another --results"
+        ) from error
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """One run as pure functions of arrays: init, train_step, evaluate. No files, no printing, no devices.
 
-The paper's protocol (Appendix A): cross-entropy, SGD with momentum 0.9, the learning rate multiplied by a constant after
-each epoch, the same settings for true and corrupted data. Our choices where it is silent: the last partial batch of an
-epoch is dropped; weight decay acts on kernels, not on biases and batch norm's offsets; weights are not averaged.
+The paper's protocol (Appendix A): cross-entropy, SGD with momentum 0.9, the learning rate multiplied by a constant
+after each epoch, the same settings for true and corrupted data. Our choices where it is silent: the last partial batch
+of an epoch is dropped; weight decay acts on kernels, not on biases and offsets; weights are not averaged.
 
 Randomness depends on where a run is, not on how it got there: every key is folded from the seed, the name of a stream
 and a counter. So a run that was interrupted and resumed takes the very steps of one that was not.
@@ -98,7 +98,7 @@ def init(program: Program, hparams: Hparams, images: jax.Array) -> State:
 
 
 def inputs(program: Program, images: jax.Array, key: Key | None = None) -> jax.Array:
-    """What the network sees: augmented if a key is given, centre-cropped, scaled to [0, 1], whitened. float32[B, H, W, C]."""
+    """float32[B, H, W, C], what the network sees: augmented if a key is given, cropped, scaled to [0, 1], whitened."""
     if key is not None:
         for name in program.augmentations:
             options = {"size": program.crop_size} if name == "random_crop" else {}
@@ -118,7 +118,7 @@ def optimizer(hparams: Hparams, learning_rate: Any) -> optax.GradientTransformat
 
 
 def epoch_order(hparams: Hparams, epoch: jax.Array, size: int, batch_size: int) -> jax.Array:
-    """int32[steps, batch_size]: which examples the steps of an epoch see. A fresh permutation; the remainder is dropped."""
+    """int32[steps, batch_size]: the examples that each step of an epoch sees, permuted; the remainder is dropped."""
     order = jax.random.permutation(jax.random.fold_in(stream(hparams.key, "order"), epoch), size)
     return order[: size - size % batch_size].reshape(-1, batch_size)
 
@@ -148,7 +148,9 @@ def train_step(program: Program, hparams: Hparams, data: Data, order: jax.Array,
     return State(state.step + 1, optax.apply_updates(state.params, updates), batch_stats, momentum, running)
 
 
-def train_steps(program: Program, hparams: Hparams, data: Data, order: jax.Array, state: State, count: jax.Array) -> State:
+def train_steps(
+    program: Program, hparams: Hparams, data: Data, order: jax.Array, state: State, count: jax.Array
+) -> State:
     """`count` steps in one compiled loop; `count` is traced, so any number of steps is the same program."""
     return jax.lax.fori_loop(0, count, lambda _, state: train_step(program, hparams, data, order, state), state)
 
@@ -158,7 +160,7 @@ def evaluate(program: Program, state: State, data: Data, start: jax.Array, size:
     index = start + jnp.arange(size)
     batch = jax.tree.map(lambda leaf: leaf[index.clip(max=len(data.labels) - 1)], data)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    logits = program.model.apply(variables, inputs(program, batch.images))
+    logits: Any = program.model.apply(variables, inputs(program, batch.images))
     return score(logits, batch, (index < len(data.labels)).astype(jnp.float32))
 
 

@@ -1,4 +1,4 @@
-"""Images → images, inside jit: crop, flip, rotation, per-image whitening. Images are [B, H, W, C]; random ones take a key.
+"""Images [B, H, W, C] → images, inside jit: crop, flip, rotation, per-image whitening. Random ones take a key.
 
 An augmentation is a function `(key, images) -> images`, drawn anew for every batch. `random_crop` is special only in
 that it shrinks the image: without it, the centre crop is taken once, before training.

@@ -37,7 +37,9 @@ def test_a_run_has_one_row_per_epoch_and_one_for_its_start(finished):
 def test_training_accuracy_is_that_of_its_two_parts(finished):
     dataset = datasets.load("digits")
     key = cohorts.training.stream(cohorts.training.root_key(0), "corrupt")
-    cut = replace(dataset, train=dataset.train._replace(images=dataset.train.images[:200], labels=dataset.train.labels[:200]))
+    cut = replace(
+        dataset, train=dataset.train._replace(images=dataset.train.images[:200], labels=dataset.train.labels[:200])
+    )
     noisy = corruptions.random_labels(key, cut, 0.5).train.labels
     changed = (noisy != cut.train.labels).mean()
     curves = {name: np.array(values, float) for name, values in finished.curves.items()}
@@ -53,7 +55,9 @@ def test_a_result_says_what_made_it(finished):
 
 
 @pytest.mark.parametrize("model", ["mlp_1x512", "tiny_convolution"])
-def test_an_interrupted_run_resumes_with_the_numbers_of_an_undisturbed_one(model, tmp_path, monkeypatch, tiny_convolution):
+def test_an_interrupted_run_resumes_with_the_numbers_of_an_undisturbed_one(
+    model, tmp_path, monkeypatch, tiny_convolution
+):
     monkeypatch.setattr(cohorts, "STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
     run = replace(SMALL, model=model, augmentations=("flip",), weight_decay=1e-3)
     undisturbed = finish(run)
@@ -120,7 +124,7 @@ def test_a_run_that_raises_does_not_stop_the_others(monkeypatch):
 @pytest.mark.parametrize("field", ["model", "corruption", "augmentations"])
 def test_an_unknown_name_is_answered_with_the_known_ones(field):
     run = replace(SMALL, **{field: ("flipp",) if field == "augmentations" else "flipp"})
-    with pytest.raises(UsageError, match="no .* named 'flipp'"):
+    with pytest.raises(UsageError, match=r"no .* named 'flipp'"):
         list(cohorts.execute([run]))
 
 

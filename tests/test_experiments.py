@@ -14,7 +14,9 @@ def test_an_experiment_states_its_claim_and_where_it_is_made(name):
     found = experiment.find(name)
     assert found.claim.endswith(".")
     assert found.locator
-    assert "Expected:" in found.doc, "the docstring is the lab notebook: number of runs, time and device, what to expect"
+    assert "Expected:" in found.doc, (
+        "the docstring is the lab notebook: number of runs, time and device, what to expect"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -43,8 +45,8 @@ def test_tables_figures_and_checks_come_from_results_alone(name, tmp_path):
     study = suite.load(name, scale="smoke", results=tmp_path)
     assert not study.missing
     assert len(study.table())
-    for format in ("markdown", "latex", "csv", "html", "json"):
-        assert study.text(format)
+    for kind in ("markdown", "latex", "csv", "html", "json"):
+        assert study.text(kind)
     assert {check.holds for check in study.checks()} <= {True, False, None}
     paths = suite.publish(study)
     assert all(path.stat().st_size > 0 for path in paths)
@@ -71,4 +73,5 @@ def test_the_defaults_of_a_run_are_the_papers():
     defaults = {field.name: field.default for field in dataclasses.fields(experiment.Run)}
     stated = {"crop_size": 28, "whitening": True, "momentum": 0.9, "learning_rate_decay": 0.95, "weight_decay": 0.0}
     assert stated.items() <= defaults.items()
-    assert defaults["augmentations"] == () and defaults["dropout"] == 0.0
+    assert defaults["augmentations"] == ()
+    assert defaults["dropout"] == 0.0

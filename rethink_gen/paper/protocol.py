@@ -1,14 +1,14 @@
 """The protocol of Zhang et al. 2017 for CIFAR-10, and our choices where it is silent: one place for both.
 
-The paper states (Appendix A): centre crop to 28×28, per-image whitening, SGD with momentum 0.9, an initial learning rate
-of 0.1 for the small Inception and 0.01 for the small AlexNet and the MLPs, multiplied by 0.95 after each epoch, and the
-same settings for true and corrupted data. These are the defaults of `Run` and the learning rates below.
+The paper states (Appendix A): centre crop to 28×28, per-image whitening, SGD with momentum 0.9, an initial learning
+rate of 0.1 for the small Inception and 0.01 for the small AlexNet and the MLPs, multiplied by 0.95 after each epoch,
+and the same settings for true and corrupted data. These are the defaults of `Run` and the learning rates below.
 
 Ours, because the paper does not say:
 
-* batch size 128, He initialization, zero biases (see `models.py`): with them the paper's own schedule fits random labels;
-* epochs: by 100 epochs the learning rate is 0.6 % of where it began. MLP 3x512 has fitted random labels by epoch 40, and
-  64 epochs are the 25,000 steps that Figure 1a shows for the small Inception;
+* batch size 128, He initialization, zero biases (see `models.py`): with them the paper's schedule fits random labels;
+* epochs: after 100 the learning rate is 0.6 % of where it began. MLP 3x512 has fitted random labels by epoch 40, and 64
+  epochs are the 25,000 steps that Figure 1a shows for the small Inception;
 * weight decay ("the default coefficient for each model"): 1e-4, which the first author's released script has as its
   default, and for the small AlexNet 4e-3, which TensorFlow's CIFAR-10 tutorial has for the same network;
 * learning rate of the small Inception without batch norm: 0.01, since 0.1 makes it diverge.
@@ -48,7 +48,7 @@ def laptop_run(model: str, **changes: Any) -> Run:
     return replace(run, **{"learning_rate": 0.025 if model == "small_inception" else run.learning_rate, **changes})
 
 
-# Figures 1b and 1c are two views of the same runs. The paper does not state its levels; a redraw has steps of 0.1 or 0.2.
+# Figures 1b and 1c are two views of the same runs. The paper does not state its levels.
 CORRUPTION_LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LABEL_CORRUPTION_MODELS = ("mlp_1x512", "small_alexnet", "small_inception")
 

@@ -1,0 +1,211 @@
+import json
+import os
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rethink_gen import cli
+
+LINES = [
+    tuple(part.strip() for part in line.split("->"))
+    for line in Path(__file__).with_name("bad_command_lines.txt").read_text().splitlines()
+    if not line.startswith("#")
+]
+
+EXPERIMENT = '''"""Digits for an epoch or two."""
+from rethink_gen import Check, Experiment, Run, grid, tables
+
+RUNS = grid(
+    Run(dataset="digits", train_size=128, batch_size=64, epochs={epochs}),
+    corruption=("true_labels", "random_labels"),
+)
+EXPERIMENT = Experiment(
+    claim="Labels matter.",
+    locator="Nowhere",
+    runs=RUNS,
+    laptop=RUNS,
+    table=lambda frame: tables.mean_and_interval(frame, ["corruption"], "test_accuracy"),
+    checks=lambda frame: [Check("there are two runs", frame["run"].nunique() == 2, "counted")],
+)
+'''
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A folder of one's own, with a folder of experiments in it."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "labels.py").write_text(EXPERIMENT.format(epochs=2))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "rethink_gen", *arguments]
+
+
+def arguments_of(line, folder):
+    (folder / "file").touch()
+    return [part.format(file=folder / "file", missing=folder / "missing") for part in shlex.split(line)]
+
+
+@pytest.mark.parametrize(("line", "answer"), LINES, ids=[line for line, _ in LINES])
+def test_bad_command_line_gets_one_line_that_helps(line, answer, elsewhere, capsys):
+    arguments = arguments_of(line, elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    code = cli.main(arguments)
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert answer in err
+    assert err.startswith("rethink-gen: error: ")
+    assert err.count("\n") == 1
+    assert not out
+    assert sorted(elsewhere.rglob("*")) == before, "a command that is refused leaves nothing behind"
+
+
+def test_there_are_bad_command_lines_enough():
+    assert len(LINES) >= 25
+
+
+def test_no_bad_command_line_loads_jax(elsewhere):
+    lines = [arguments_of(line, elsewhere) for line, _ in LINES]
+    code = f"import sys; from rethink_gen import cli; [cli.main(x) for x in {lines!r}]; sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+
+@pytest.mark.parametrize("line", ["ruun", "train --model mlp_1x51", "train --dataset cifar11", "run quickstrat"])
+def test_bad_command_line_is_answered_in_two_seconds(line, elsewhere):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command(*shlex.split(line)), capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    # CPU seconds: the clock on the wall also counts what else this machine is doing
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--help",
+        "--version",
+        "list",
+        "list models",
+        "list datasets",
+        "list corruptions",
+        "list augmentations",
+        "show quickstart",
+        "run quickstart --dry-run",
+        "status",
+        "data",
+        "train --help",
+    ],
+)
+def test_command_that_only_reads_loads_neither_jax_nor_pandas(line, elsewhere):
+    code = (
+        "import sys; from rethink_gen import cli; code = cli.main(sys.argv[1:]);"
+        "sys.exit(code or bool({'jax', 'pandas', 'tensorflow_datasets'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *shlex.split(line)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_experiment_of_ones_own_from_run_to_table(elsewhere, capsys):
+    own = ["--experiments", "mine"]
+    assert cli.main(["run", "labels", "--scale", "smoke", "--seeds", "0..1", "--dry-run", "--json", *own]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert [(run["corruption"], run["seed"]) for run in planned] == [
+        (corruption, seed) for corruption in ("true_labels", "random_labels") for seed in (0, 1)
+    ]
+
+    assert cli.main(["run", "lab", *own]) == 0
+    out, err = capsys.readouterr()
+    folder = Path("results/labels/laptop")
+    assert "2 of 2 runs" in out
+    assert str(folder / "table.md") in out
+    assert "(2/2) mlp_1x512-random_labels" in err
+    assert (folder / "table.md").read_text() in out
+
+    assert cli.main(["status", "labels", "--json", *own]) == 0
+    status = {row["scale"]: (row["done"], row["missing"]) for row in json.loads(capsys.readouterr().out)}
+    assert status == {"smoke": (0, 2), "laptop": (2, 0), "paper": (0, 2)}
+
+    assert cli.main(["show", "labels", *own]) == 0
+    assert " on cpu" in capsys.readouterr().out, "the cost of the other scales is known from the runs of this one"
+
+    code = (
+        "import sys; from rethink_gen import cli; "
+        "assert cli.main(['table', 'labels', '--json', '--experiments', 'mine']) == 0; sys.exit('jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    rows = json.loads(done.stdout)["rows"]
+    assert [row["n"] for row in rows] == [1, 1]
+
+    assert cli.main(["table", "labels", "--format", "csv", "--output", "table.csv", *own]) == 0
+    assert Path("table.csv").read_text().startswith("corruption,metric,")
+    assert cli.main(["plot", "labels", *own]) == 2, "it draws no figure"
+
+
+def test_train_keeps_its_result_and_does_not_repeat_it(elsewhere, capsys):
+    line = ["train", "--dataset", "digits", "--train-size", "64", "--batch-size", "32", "--epochs", "1", "--json"]
+    assert cli.main(line) == 0
+    first = json.loads(capsys.readouterr().out)
+    path = Path("results/train") / f"{first['id']}.json"
+    before = path.stat().st_mtime_ns
+    assert cli.main(line) == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert path.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_stopped_command_names_the_one_that_continues(number, code, elsewhere):
+    (elsewhere / "mine" / "labels.py").write_text(EXPERIMENT.format(epochs=100_000))
+    line = ["run", "labels", "--experiments", "mine"]
+    with subprocess.Popen(command(*line), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        while "epoch" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err.splitlines()[-1] == "rethink-gen run labels --experiments mine"
+
+
+def test_reader_who_has_read_enough_is_no_error(elsewhere):
+    done = subprocess.run(
+        f"{shlex.join(command('train', '--help'))} | head -n 1", shell=True, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("usage: rethink-gen train")
+    assert not done.stderr
+
+
+def test_unforeseen_error_is_one_line_and_a_traceback_on_request(elsewhere, capsys):
+    broken = EXPERIMENT.format(epochs=1).replace('"test_accuracy"', '"test_acuracy"')
+    (elsewhere / "mine" / "labels.py").write_text(broken.replace("[Check", "[1 / 0, Check"))
+    assert cli.main(["run", "labels", "--experiments", "mine"]) != 0
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("rethink-gen: error: ")
+    assert cli.main(["--debug", "table", "labels", "--experiments", "mine"]) != 0
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_disk_without_room_is_a_matter_of_storage():
+    assert cli.explain(OSError(28, "No space left on device", "results/x.json")) == (
+        4,
+        "results/x.json: No space left on device",
+    )
+
+
+def test_output_to_a_closed_pipe_ends_as_other_tools_do(elsewhere):
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(command("list", "models"), stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert process.returncode == cli.BROKEN_PIPE
+    assert not process.stderr

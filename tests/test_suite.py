@@ -1,0 +1,249 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+import rethink_gen as rg
+from rethink_gen import models, results, suite, vocabulary
+from rethink_gen.errors import RethinkError, StorageError, UsageError
+from rethink_gen.experiment import Run
+from rethink_gen.results import Result
+
+EXPERIMENT = '''"""Digits for an epoch."""
+from matplotlib.figure import Figure
+
+from rethink_gen import Check, Experiment, Run, grid, tables
+
+
+def figure(frame):
+    drawn = Figure()
+    drawn.add_subplot().plot(frame["epoch"], frame["test_error"])
+    return drawn
+
+
+RUNS = grid(
+    Run(dataset="digits", train_size=64, batch_size=32, epochs=1{more}),
+    corruption=("true_labels", "random_labels"),
+)
+EXPERIMENT = Experiment(
+    claim="Labels matter.",
+    locator="Nowhere",
+    runs=RUNS,
+    laptop=RUNS,
+    table=lambda frame: tables.mean_and_interval(frame, ["corruption"], "test_accuracy"),
+    figure=figure,
+    checks=lambda frame: [Check("there are two kinds of labels", frame["corruption"].nunique() == 2, "counted")],
+)
+'''
+
+
+@pytest.fixture
+def places(tmp_path):
+    """The keyword arguments for a folder of results and one of experiments, with two experiments of the same runs."""
+    (tmp_path / "experiments").mkdir()
+    for name in ("labels", "same"):
+        (tmp_path / "experiments" / f"{name}.py").write_text(EXPERIMENT.format(more=""))
+    return {"results": tmp_path / "results", "experiments": tmp_path / "experiments"}
+
+
+def result(run, *, accuracy=1.0, seconds=1.0, device="cpu (2 cores)"):
+    """A result as if `run` had reached its last epoch."""
+    metrics = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+    curves = {"epoch": [0, run.epochs], "step": [0, 10], **{name: [0.1, accuracy] for name in metrics}}
+    provenance = {"device": device, "seconds_train": seconds, "seconds_compile": 0.0, "num_train": 64, "num_test": 297}
+    return Result(run, "finished", curves, provenance)
+
+
+def fill(places, scale, *, name="labels", keep=slice(None), **values):
+    """Puts results of an experiment's runs where `run` would."""
+    study = suite.plan(name, scale=scale, **places)
+    for run in study.experiment.runs[keep]:
+        results.save(result(run, **values), study.folder)
+    return study
+
+
+def test_run_finishes_what_is_missing_and_leaves_table_and_figure(places):
+    reports = []
+    study = rg.run("labels", report=reports.append, **places)
+    assert not study.missing
+    assert {report.run.corruption for report in reports} == {"true_labels", "random_labels"}
+    assert [check.holds for check in study.checks()] == [True]
+    files = {path.name: path.stat().st_mtime_ns for path in study.folder.iterdir()}
+    assert files.keys() == {
+        *(f"{run.id}.json" for run in study.experiment.runs),
+        "table.md",
+        "figure.png",
+        "figure.svg",
+    }
+    assert (study.folder / "table.md").read_text() == study.text()
+
+    (study.folder / f"{study.experiment.runs[1].id}.json").unlink()
+    rg.run("labels", **places)
+    again = {path.name: path.stat().st_mtime_ns for path in study.folder.iterdir()}
+    changed = {name for name in files if files[name] != again[name]}
+    assert f"{study.experiment.runs[0].id}.json" not in changed
+    assert f"{study.experiment.runs[1].id}.json" in changed
+
+
+def test_run_that_was_stopped_keeps_what_is_done(places):
+    def stop_in_second_run(progress):
+        if progress.done_runs == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rg.run("labels", report=stop_in_second_run, **places)
+    assert [result.run.corruption for result in rg.load("labels", **places).results] == ["true_labels"]
+
+
+def test_finished_runs_are_trained_again_only_by_force(places):
+    fill(places, "laptop", accuracy=0.5)
+    assert {r.summary["test_accuracy"] for r in rg.run("labels", **places).results} == {0.5}
+    forced = rg.run("labels", only={"corruption": "random_labels"}, force=True, **places)
+    assert [r.summary["test_accuracy"] == 0.5 for r in forced.results] == [True, False]
+
+
+def test_run_of_another_experiment_at_the_same_scale_is_copied(places):
+    laptop, paper = fill(places, "laptop", accuracy=0.5), fill(places, "paper", accuracy=0.6)
+    study = rg.run("same", **places)
+    assert {r.summary["test_accuracy"] for r in study.results} == {0.5}
+    for path in laptop.folder.glob("*.json"):
+        assert (study.folder / path.name).read_bytes() == path.read_bytes()
+    assert paper.folder != laptop.folder
+
+
+def test_seeds_stand_in_for_those_of_the_experiment(places):
+    planned = suite.plan("labels", seeds=range(2, 4), **places)
+    assert [(run.corruption, run.seed) for run in planned.missing] == [
+        ("true_labels", 2),
+        ("true_labels", 3),
+        ("random_labels", 2),
+        ("random_labels", 3),
+    ]
+
+
+def test_only_takes_fields_and_alternatives(places):
+    pick = lambda **only: [
+        (r.corruption, r.seed) for r in suite.plan("labels", seeds=(0, 1), only=only, **places).missing
+    ]
+    assert pick(corruption="random_labels") == [("random_labels", 0), ("random_labels", 1)]
+    assert pick(seed=["1"]) == [("true_labels", 1), ("random_labels", 1)]
+    assert pick(seed=[0, 1], corruption=["true_labels"]) == [("true_labels", 0), ("true_labels", 1)]
+
+
+def test_every_seed_of_a_setting_counts_and_other_settings_do_not(places):
+    study = fill(places, "laptop")
+    known, _ = study.experiment.runs
+    results.save(result(replace(known, seed=7)), study.folder)
+    results.save(result(replace(known, momentum=0.5)), study.folder)
+    assert [(r.run.corruption, r.run.seed) for r in rg.load("labels", **places).results] == [
+        ("true_labels", 0),
+        ("true_labels", 7),
+        ("random_labels", 0),
+    ]
+
+
+def test_load_prefers_the_scale_nearest_to_the_paper(places):
+    with pytest.raises(UsageError, match="rethink-gen run labels"):
+        rg.load("labels", **places)
+    for scale in ("smoke", "laptop", "paper"):
+        fill(places, scale)
+        assert rg.load("labels", **places).experiment.scale == scale
+    assert rg.load("labels", scale="smoke", **places).experiment.scale == "smoke"
+
+
+def test_study_counts_what_is_missing_and_shows_itself(places):
+    fill(places, "laptop", keep=slice(1))
+    study = rg.load("labels", **places)
+    assert [run.corruption for run in study.missing] == ["random_labels"]
+    assert "1 of 2 runs done" in study.text()
+    page = study._repr_html_()
+    assert page.count("<table") == page.count("<svg") == page.count("</svg>") == 1
+    assert "<?xml" not in page
+
+
+@pytest.mark.parametrize(
+    "field", ['model="mlp_1x51"', 'corruption_level=1, augmentations=("crop",)', 'momentum="high"', "epoch=3"]
+)
+def test_mistake_in_an_experiment_is_found_before_jax_is_loaded(places, field):
+    path = places["experiments"] / "labels.py"
+    path.write_text(EXPERIMENT.format(more=f", {field}"))
+    code = (
+        "import sys, rethink_gen as rg\n"
+        f"try: rg.run('labels', results={str(places['results'])!r}, experiments={str(path.parent)!r})\n"
+        "except rg.errors.UsageError as error: print(error)\n"
+        "sys.exit('jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    assert not places["results"].exists()
+
+
+def test_damaged_result_is_named_and_not_trained_over(places):
+    study = fill(places, "laptop")
+    path = study.folder / f"{study.experiment.runs[0].id}.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    for verb in (rg.run, rg.load):
+        with pytest.raises(StorageError, match=path.name):
+            verb("labels", **places)
+
+
+def test_results_that_cannot_be_written_are_refused_before_training(places):
+    places["results"].mkdir()
+    (places["results"] / "labels").write_text("in the way")
+    with pytest.raises(UsageError, match="--results"):
+        rg.run("labels", **places)
+
+
+def test_missing_data_is_an_error_before_training(places, monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path))
+    with pytest.raises(RethinkError, match="rethink-gen data prepare cifar10"):
+        rg.train(Run(dataset="cifar10", epochs=1), results=tmp_path)
+
+
+def test_run_that_fails_is_told_and_the_others_go_on(places, monkeypatch):
+    broken = lambda **options: 1 / 0
+    monkeypatch.setitem(models.MODELS, "broken", broken)
+    path = places["experiments"] / "labels.py"
+    path.write_text(EXPERIMENT.format(more="").replace("corruption=(", 'model=("broken", "mlp_1x512"), corruption=('))
+    study = rg.run("labels", only={"corruption": "true_labels"}, **places)
+    assert [failure.run.model for failure in study.failures] == ["broken"]
+    assert [r.run.model for r in study.results] == ["mlp_1x512"]
+
+
+def test_estimate_is_seconds_per_epoch_of_the_same_recipe_on_each_device():
+    run = Run(dataset="digits", epochs=10)
+    timed = [
+        result(replace(run, epochs=2, seed=1), seconds=4.0),
+        result(replace(run, epochs=5, corruption="random_labels"), seconds=15.0),
+        result(replace(run, epochs=10), seconds=1.0, device="a chip"),
+        result(replace(run, model="mlp_3x512"), seconds=100.0),
+    ]
+    # 10 epochs for each of two runs at the median of 4 s / 2 and 15 s / 5
+    assert suite.estimate([run, replace(run, seed=3)], timed) == {"cpu (2 cores)": 50.0, "a chip": 2.0}
+    assert suite.estimate([run, replace(run, batch_size=64)], timed) == {}
+
+
+@pytest.mark.parametrize("kind", vocabulary.TABLES)
+def test_vocabulary_is_what_the_tables_hold(kind):
+    from rethink_gen import corruptions, transforms
+
+    tables = {"model": models.MODELS, "corruption": corruptions.CORRUPTIONS, "augmentation": transforms.AUGMENTATIONS}
+    names = vocabulary.vocabulary(kind)
+    assert names.keys() == tables[kind].keys()
+    assert all(names.values()), "each has a line that describes it"
+
+
+def test_name_added_at_run_time_is_known(monkeypatch):
+    monkeypatch.setitem(models.MODELS, "mine", models.MODELS["mlp_1x512"])
+    vocabulary.check_names([Run(model="mine")])
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match="mine"):
+        vocabulary.check_names([Run(model="mine")])
+
+
+def test_import_loads_neither_jax_nor_pandas():
+    code = "import rethink_gen, sys; sys.exit(any(name in sys.modules for name in ('jax', 'pandas', 'matplotlib')))"
+    subprocess.run([sys.executable, "-c", code], check=True)
