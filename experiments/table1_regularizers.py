@@ -1,7 +1,7 @@
 """Table 1: with and without explicit regularizers, on true and on random labels.
 
 At the paper's scale 57 runs, three seeds each: an MLP takes 3 to 5 minutes on two CPU cores, the small AlexNet hours,
-the small Inception needs an accelerator. At laptop scale 19 runs on 512 images.
+the small Inception needs an accelerator. At laptop scale 19 runs on part of CIFAR-10.
 
 Expected: training accuracy 100 % in every row; random labels at chance on the test set; regularizers worth a few points
 and no more.
@@ -44,32 +44,40 @@ def table(frame):
 
 
 def checks(frame):
-    ends = frame[frame["last"]] if len(frame) else frame
-    random, plain = ends[ends["corruption"] == "random_labels"], ends[ends["corruption"] == "true_labels"]
-    fitted = tables.fitted(random)
-    chance = (random["test_accuracy"] - 0.1).abs() if len(random) else None
-    unregularized = plain[(plain["weight_decay"] == 0) & (plain["augmentations"] == "")]
-    regularized = plain.drop(unregularized.index)
-    gap = [
-        regularized[regularized["model"] == model]["test_accuracy"].max() - of_model["test_accuracy"].mean()
-        for model, of_model in unregularized.groupby("model")
-        if model in set(regularized["model"])
-    ]
+    ends = frame[frame["last"]]
+    random = ends[ends["corruption"] == "random_labels"]
+    plain = ends[ends["corruption"] == "true_labels"]
+    bare = plain[(plain["weight_decay"] == 0) & (plain["augmentations"] == "")]
+    regularized = plain.drop(bare.index)
+
+    def check(statement, runs, holds, evidence):
+        """Known only once every model has its runs; until then the evidence is of those that have."""
+        complete = set(MODELS) <= set(runs["model"])
+        return Check(statement, bool(holds()) if complete else None, evidence() if len(runs) else "not run")
+
+    def gain():
+        """The most that regularizers add to the test accuracy of one model."""
+        best = regularized.groupby("model")["test_accuracy"].max()
+        return (best - bare.groupby("model")["test_accuracy"].mean()).max()
+
     return [
-        Check(
+        check(
             "Every network fits random labels (training accuracy of at least 99 %).",
-            None if not len(random) else fitted == 1,
-            f"{len(random)} runs on random labels, {tables.percent(fitted if len(random) else 0, 0)} of them fitted",
+            random,
+            lambda: tables.fitted(random) == 1,
+            lambda: f"{random['epochs_to_fit'].notna().sum()} of {len(random)} runs fitted",
         ),
-        Check(
+        check(
             "On random labels, test accuracy is at chance (10 % ± 1).",
-            None if chance is None else bool(chance.max() <= 0.01),
-            "not run" if chance is None else f"the furthest is {tables.percent(chance.max())} from 10 %",
+            random,
+            lambda: (random["test_accuracy"] - 0.1).abs().max() <= 0.01,
+            lambda: " to ".join(tables.percent(random["test_accuracy"].agg(end)) for end in ("min", "max")),
         ),
-        Check(
-            "Without explicit regularizers networks still generalize: the best regularizer adds less than 10 points.",
-            None if not gap else bool(max(gap) < 0.1),
-            "not run" if not gap else f"it adds at most {tables.percent(max(gap))}",
+        check(
+            "Without explicit regularizers networks still generalize: the best of these adds less than 10 points.",
+            regularized,
+            lambda: gain() < 0.1,
+            lambda: f"at most {100 * gain():+.1f} points",
         ),
     ]
 

@@ -242,7 +242,7 @@ def measure(
     def total(data: Data) -> training.Sums:
         size = min(EVALUATION_BATCH, len(data.labels))
         parts = [evaluate(program, state, data, start, size) for start in range(0, len(data.labels), size)]
-        return training.Sums(*map(float, np.sum(jax.device_get(parts), axis=0, dtype=np.float64)))
+        return training.Sums(*(sum(map(float, column)) for column in zip(*jax.device_get(parts), strict=True)))
 
     train_sums, test_sums = total(train), total(test)
     running = training.Sums(*map(float, jax.device_get(state.running)))

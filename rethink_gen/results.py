@@ -33,6 +33,22 @@ SCHEMA = 1
 # Training accuracy at fixed weights that counts as fitted. Not stated in the paper; 0.99 is what its own MLP reaches on
 # random labels (99.34 %, Table 1), so a higher threshold would call that network unable to fit.
 FIT_THRESHOLD = 0.99
+# What is measured at each epoch. Accuracies are fractions, losses nats; `train_` and `test_` are of a whole split at
+# fixed weights, `running_` over the minibatches of the epoch; `untouched` and `corrupted`: of the training examples
+# whose labels are the true ones, and of the rest.
+METRICS = (
+    "epoch",
+    "step",
+    "train_loss",
+    "train_accuracy",
+    "train_accuracy_untouched",
+    "train_accuracy_corrupted",
+    "running_loss",
+    "running_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "weight_norm",
+)
 Curves = dict[str, list[float | None]]
 
 
@@ -156,7 +172,8 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
         )
         tables.append(table.assign(last=table.index == len(table) - 1))
     if not tables:
-        return pd.DataFrame(columns=["run", "epoch", "last", "status", *Run.__dataclass_fields__])
+        nothing = Result(Run(), "finished", {name: [0.0] for name in METRICS}, {})
+        return frame([nothing])[:0]
     everything = pd.concat(tables, ignore_index=True)
     return everything.assign(
         epoch=everything["epoch"].astype(int),

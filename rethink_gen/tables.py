@@ -11,13 +11,13 @@ import html
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen import paper
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.experiment import Check
-from rethink_gen.statistics import CLOSE, REPRODUCED, Summary, differing, is_fraction, same_scale, summarize, verdict
+from rethink_gen.statistics import CLOSE, REPRODUCED, Summary, is_fraction, same_scale, summarize, verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,57 +26,46 @@ Row = dict[str, Any]
 KEYS = ("model", "corruption", "corruption_level", "augmentations", "weight_decay", "dropout")
 
 
-def beside_paper(
-    frame: pd.DataFrame,
-    item: str,
-    *,
-    rows: Mapping[str, Collection[Any]] | None = None,
-    metrics: Sequence[str] | None = None,
-    expected: int | None = None,
-) -> pd.DataFrame:
+def beside_paper(frame: pd.DataFrame, item: str, *, metrics: Sequence[str] | None = None) -> pd.DataFrame:
     """For each row of an item of the paper, in its order: our runs of the same setting, the paper's value, the verdict.
 
-    A row of which we have no run is kept, as not run; a row of which our runs differ in more than their seed becomes
-    one row per setting, told apart in the column `settings`.
+    A row of which we have no run is kept, as not run.
 
     Args:
       item: table1, table4, …; see `rethink_gen.paper`.
-      rows: the rows to show, as column → values: `{"model": ["mlp_1x512", "mlp_3x512"]}`; all by default.
       metrics: the metrics to show; all that the item has by default.
-      expected: seeds per setting; adds the column `missing`.
+
+    Raises:
+      UsageError: the item has no rows of these metrics, or our runs of one row differ in more than their seed.
     """
     import pandas as pd
 
     values = paper.values(item)
     values = values[values[["model", "corruption", "weight_decay"]].ne("").all(axis=1)]
-    for column, wanted in (rows or {}).items():
-        values = values[values[column].isin(list(wanted))]
     if metrics is not None:
         values = values[values["metric"].isin(list(metrics))]
     if not len(values):
-        raise UsageError(f"{item} of the paper has no such rows to stand beside: rows={rows}, metrics={metrics}")
+        raise UsageError(f"{item} of the paper has no rows to stand beside{f': metrics={metrics}' if metrics else ''}")
     records = []
     for row in values.itertuples():
-        for settings, runs in _settings(frame[_matches(frame, row)] if len(frame) else frame):
-            ours = summarize(runs, row.metric)
-            comparable = same_scale(runs, row.dataset) if len(runs) else True
-            record = {key: getattr(row, key) for key in KEYS} | {"settings": settings, "metric": row.metric}
-            record |= ours._asdict() | ({} if expected is None else {"missing": max(expected - ours.runs, 0)})
-            record |= {"paper": row.value, "verdict": verdict(ours, row.value, same_scale=comparable)}
-            records.append(record | {"locator": row.locator, "confidence": row.confidence})
-    table = pd.DataFrame(records)
-    return table if table["settings"].any() else table.drop(columns="settings")
+        runs = frame[_matches(frame, row)] if len(frame) else frame
+        ours = summarize(runs, row.metric)
+        comparable = same_scale(runs, row.dataset) if len(runs) else True
+        record = {key: getattr(row, key) for key in KEYS} | {"metric": row.metric} | ours._asdict()
+        record |= {"paper": row.value, "verdict": verdict(ours, row.value, same_scale=comparable)}
+        records.append(record | {"locator": row.locator, "confidence": row.confidence})
+    return pd.DataFrame(records)
 
 
 def mean_and_interval(frame: pd.DataFrame, by: Sequence[str], metric: str | Sequence[str]) -> pd.DataFrame:
-    """One row per setting and metric, at the last epoch of each run, over seeds; in the order of the keys' values."""
+    """One row per setting and metric, at the last epoch of each run, over seeds; in the order of the frame."""
     import pandas as pd
 
     by, metrics = list(by), [metric] if isinstance(metric, str) else list(metric)
     for name in (*by, *metrics) if len(frame) else ():
         if name not in frame:
             raise unknown("column", name, frame.columns)
-    groups = frame.groupby(by, dropna=False) if len(frame) else ()
+    groups = frame.groupby(by, dropna=False, sort=False) if len(frame) else ()
     records = [
         dict(zip(by, values, strict=True)) | {"metric": name} | summarize(runs, name)._asdict()
         for values, runs in groups
@@ -111,18 +100,16 @@ def describe(frame: pd.DataFrame) -> str:
     ends = frame[frame["last"]]
     data = ends.drop_duplicates(["dataset", "num_train", "num_test"])
     diverged = int((ends["status"] == "diverged").sum())
+    seeds, epochs = sorted(ends["seed"].unique()), sorted({int(ends["epoch"].min()), int(ends["epoch"].max())})
     parts = [
-        *(f"{scale} scale" for scale in (ends["scale"].unique() if "scale" in ends else ())),
-        *(
-            f"{paper.label(d.dataset)}, {d.num_train:,.0f} train, {d.num_test:,.0f} test images"
-            for d in data.itertuples()
-        ),
+        *(f"{scale} scale" for scale in ends["scale"].unique()),
+        *(f"{paper.label(d.dataset)}, {d.num_train:,} train, {d.num_test:,} test images" for d in data.itertuples()),
         f"{len(ends)} run{'s' * (len(ends) > 1)}" + (f", {diverged} diverged" if diverged else ""),
-        f"seed{'s' * (ends['seed'].nunique() > 1)} {_list(ends['seed'])}",
-        f"{_list(ends['epoch'], spread=True)} epochs",
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
+        f"{'–'.join(map(str, epochs))} epochs",
         *ends["device"].unique(),
     ]
-    return " · ".join(str(part) for part in parts)
+    return " · ".join(parts)
 
 
 def render(table: pd.DataFrame, format: str = "markdown", *, checks: Iterable[Check] = (), note: str = "") -> str:  # noqa: A002
@@ -146,15 +133,6 @@ def _matches(frame: pd.DataFrame, row: Any) -> pd.Series:
     return keep
 
 
-def _settings(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The runs, in groups that differ in their seed alone, each with the fields that tell it apart."""
-    fields = differing(runs)
-    if not fields:
-        return [("", runs)]
-    name = lambda values: ", ".join(f"{f}={_number(v)}" for f, v in zip(fields, values, strict=True))
-    return [(name(values), group) for values, group in runs.groupby(fields, dropna=False)]
-
-
 class _Layout(NamedTuple):
     """Cells for a reader. `numbers` says which columns are set to the right; `note`, what the cells leave out."""
 
@@ -168,42 +146,37 @@ def _layout(table: pd.DataFrame) -> _Layout:
     """Metrics side by side; a key that is the same in all rows moved to the note."""
     if not len(table) or not {"metric", *Summary._fields} <= set(table.columns):
         return _plain(table)
-    keys, metrics, settings = _by_setting(table)
+    keys, settings = _by_setting(table)
     shown = [key for key in keys if _informative(table, key)]
-    columns = [[_key_header(key), *(_cell(key, setting[key]) for setting, _ in settings)] for key in shown]
-    cells = {metric: [by_metric.get(metric) for _, by_metric in settings] for metric in metrics}
-    counts = {metric: ["n", *(_count(cell) if cell else "" for cell in cells[metric])] for metric in metrics}
-    one_count = all(count == counts[metrics[0]] for count in counts.values())
-    columns += [counts[metrics[0]]] * one_count
-    for metric in metrics:
-        columns.append([_header(metric) or "ours, %", *(_ours(cell) if cell else "" for cell in cells[metric])])
-        columns += [counts[metric]] * (not one_count)
+    rows = [next(iter(by_metric.values())) for by_metric in settings]
+    columns = [[_key_header(key), *(_cell(key, row[key]) for row in rows)] for key in shown]
+    columns.append(["n", *map(_count, settings)])
+    for metric in dict.fromkeys(metric for by_metric in settings for metric in by_metric):
+        cells = [by_metric.get(metric) for by_metric in settings]
+        columns.append([_header(metric) or "ours, %", *(_ours(row) if row else "" for row in cells)])
         if "paper" in table:
-            columns.append(["paper", *(_cell(cell["metric"], cell["paper"]) if cell else "" for cell in cells[metric])])
-            columns.append(["verdict", *(cell["verdict"] if cell else "" for cell in cells[metric])])
+            columns.append(["paper", *(_cell(row["metric"], row["paper"]) if row else "" for row in cells)])
+            columns.append(["verdict", *(row["verdict"] if row else "" for row in cells)])
     left = [i < len(shown) or column[0] == "verdict" for i, column in enumerate(columns)]
-    rows = [list(row) for row in zip(*(column[1:] for column in columns), strict=True)]
-    return _Layout([column[0] for column in columns], rows, [not text for text in left], _legend(table, keys))
+    lines = [list(line) for line in zip(*(column[1:] for column in columns), strict=True)]
+    return _Layout([column[0] for column in columns], lines, [not text for text in left], _legend(table, keys))
 
 
 def _plain(table: pd.DataFrame) -> _Layout:
-    names = list(table.columns)
-    rows = [[_cell(name, row[name]) for name in names] for row in table.to_dict("records")]
-    return _Layout([_header(name) for name in names], rows, [table[name].dtype.kind in "iuf" for name in names])
+    rows = [[_cell(name, value) for name, value in row.items()] for row in table.to_dict("records")]
+    return _Layout([*map(_header, table.columns)], rows, [dtype.kind in "iuf" for dtype in table.dtypes])
 
 
-def _by_setting(table: pd.DataFrame) -> tuple[list[str], list[str], list[tuple[Row, dict[str, Row]]]]:
-    """(keys, metrics, [(a row, metric → row)] per setting); where each setting has its own metric, that is a key."""
+def _by_setting(table: pd.DataFrame) -> tuple[list[str], list[dict[str, Row]]]:
+    """(keys, metric → row for each setting); where each setting has its own metric, that is a key."""
     keys = list(table.columns[: table.columns.get_loc("metric")])
-    rows = table.to_dict("records")
-    identity = lambda row: tuple(_cell(key, row[key]) for key in keys)
-    alone = len({identity(row) for row in rows}) == len(rows) and table["metric"].map(is_fraction).all()
-    if alone and table["metric"].nunique() > 1:
-        return [*keys, "metric"], [""], [(row, {"": row}) for row in rows]
-    settings: dict[tuple[str, ...], tuple[Row, dict[str, Row]]] = {}
-    for row in rows:
-        settings.setdefault(identity(row), (row, {}))[1][row["metric"]] = row
-    return keys, list(dict.fromkeys(table["metric"])), list(settings.values())
+    several = table["metric"].nunique() > 1 and all(map(is_fraction, table["metric"]))
+    alone = several and not table.duplicated(keys).any()
+    keys += ["metric"] * alone
+    settings: dict[tuple[str, ...], dict[str, Row]] = {}
+    for row in table.to_dict("records"):
+        settings.setdefault(tuple(str(row[key]) for key in keys), {})["" if alone else row["metric"]] = row
+    return keys, list(settings.values())
 
 
 def _informative(table: pd.DataFrame, key: str) -> bool:
@@ -219,9 +192,7 @@ def _legend(table: pd.DataFrame, keys: list[str]) -> str:
     shared = [key for key in keys if not _informative(table, key) and table[key].nunique(dropna=False) == 1]
     same = ", ".join(f"{_key_header(key)} {_cell(key, table[key].iloc[0])}" for key in shared)
     used = set(table["verdict"]) if "verdict" in table else set()
-    near = (
-        f"reproduced is within {100 * REPRODUCED:g} percentage point of the paper's run, close within {100 * CLOSE:g}"
-    )
+    near = f"reproduced is within {100 * REPRODUCED:g} percentage point of the paper, close within {100 * CLOSE:g}"
     sentences = {
         f"In all rows: {same}.": bool(shared),
         "In brackets: 95 % interval over n seeds (Student's t).": bool((table["n"] > 1).any()),
@@ -231,21 +202,19 @@ def _legend(table: pd.DataFrame, keys: list[str]) -> str:
     return " ".join(sentence for sentence, applies in sentences.items() if applies)
 
 
-def _ours(row: Mapping[str, Any]) -> str:
+def _ours(row: Row) -> str:
     show = lambda value: _cell(row["metric"], value)
-    if row["n"]:
-        return show(row["mean"]) + (f" [{show(row['low'])}, {show(row['high'])}]" if row["n"] > 1 else "")
-    return "diverged" if row["diverged"] else _without(row["metric"]) if row["censored"] else "not run"
+    without = "never fitted" if row["metric"].endswith("_to_fit") else "without a value"
+    if not row["n"]:
+        return "diverged" if row["diverged"] else without if row["censored"] else "not run"
+    interval = f" [{show(row['low'])}, {show(row['high'])}]" if row["n"] > 1 else ""
+    return show(row["mean"]) + interval + (f" ({row['censored']} {without})" if row["censored"] else "")
 
 
-def _count(row: Mapping[str, Any]) -> str:
-    others = {"diverged": row["diverged"], _without(row["metric"]): row["censored"], "missing": row.get("missing", 0)}
-    extra = ", ".join(f"{count} {what}" for what, count in others.items() if count)
-    return f"{row['n']} ({extra})" if extra else f"{row['n']}"
-
-
-def _without(metric: str) -> str:
-    return "never fitted" if metric.endswith("_to_fit") else "without a value"
+def _count(by_metric: dict[str, Row]) -> str:
+    """How many runs finished, and how many did not."""
+    row = max(by_metric.values(), key=lambda row: row["n"])
+    return f"{row['n'] + row['censored']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
 
 
 def _header(name: str) -> str:
@@ -265,22 +234,9 @@ def _cell(column: str, value: Any) -> str:
         return ""
     if isinstance(value, float) and is_fraction(column):
         return f"{100 * value:.2f}"
-    return _number(value)
-
-
-def _number(value: Any) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
-
-
-def _list(values: pd.Series, spread: bool = False) -> str:
-    """0–4 for consecutive numbers, or any with `spread`; else 0, 2, 5."""
-    numbers = sorted({int(value) for value in values})
-    low, high = numbers[0], numbers[-1]
-    if low < high and (spread or high - low + 1 == len(numbers) > 2):
-        return f"{low}–{high}"
-    return ", ".join(map(str, numbers))
+    if isinstance(value, float):
+        return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
+    return str(value)
 
 
 def _markdown(table: pd.DataFrame, checks: list[Check], note: str) -> str:
@@ -291,7 +247,7 @@ def _markdown(table: pd.DataFrame, checks: list[Check], note: str) -> str:
     lines = ["| " + " | ".join(align(text, i) for i, text in enumerate(row)) + " |" for row in cells]
     rule = ("-" * (width - 1) + (":" if number else "-") for width, number in zip(widths, layout.numbers, strict=True))
     lines.insert(1, "| " + " | ".join(rule) + " |")
-    items = [f"- **{_word(c)}** · {_inert(MARKDOWN, f'{c.statement} ({c.evidence})')}" for c in checks]
+    items = [f"- **{_word(c)}** · {_inert(MARKDOWN, _said(c))}" for c in checks]
     notes = [_inert(MARKDOWN, text) for text in (layout.note, note) if text]
     return "\n\n".join("\n".join(block) for block in (lines, items, *([text] for text in notes)) if block) + "\n"
 
@@ -306,7 +262,7 @@ def _latex(table: pd.DataFrame, checks: list[Check], note: str) -> str:
         r"\end{tabular}",
     ]
     if checks:
-        items = (rf"\item \textbf{{{_word(c)}}}: {_inert(LATEX, f'{c.statement} ({c.evidence})')}" for c in checks)
+        items = (rf"\item \textbf{{{_word(c)}}}: {_inert(LATEX, _said(c))}" for c in checks)
         body += [r"\begin{itemize}", *items, r"\end{itemize}"]
     body += [rf"\par {_inert(LATEX, text)}" for text in (layout.note, note) if text]
     return "\n".join(body) + "\n"
@@ -316,14 +272,10 @@ def _html(table: pd.DataFrame, checks: list[Check], note: str) -> str:
     layout = _layout(table)
     side = [' style="text-align:right"' if number else ' style="text-align:left"' for number in layout.numbers]
     row = lambda tag, cells: "".join(f"<{tag}{s}>{_inert(HTML, c)}</{tag}>" for s, c in zip(side, cells, strict=True))
-    lines = [
-        "<table>",
-        f"<thead><tr>{row('th', layout.headers)}</tr></thead>",
-        *("<tbody>", *(f"<tr>{row('td', cells)}</tr>" for cells in layout.rows), "</tbody>"),
-        "</table>",
-    ]
+    lines = [f"<table>\n<thead><tr>{row('th', layout.headers)}</tr></thead>\n<tbody>"]
+    lines += [*(f"<tr>{row('td', cells)}</tr>" for cells in layout.rows), "</tbody>\n</table>"]
     if checks:
-        items = (f"<li><b>{_word(c)}</b> · {_inert(HTML, f'{c.statement} ({c.evidence})')}</li>" for c in checks)
+        items = (f"<li><b>{_word(c)}</b> · {_inert(HTML, _said(c))}</li>" for c in checks)
         lines += ["<ul>", *items, "</ul>"]
     lines += [f"<p>{_inert(HTML, text)}</p>" for text in (layout.note, note) if text]
     return "\n".join(lines) + "\n"
@@ -346,6 +298,10 @@ def _word(check: Check) -> str:
     return {True: "holds", False: "does not hold", None: "not known"}[check.holds]
 
 
+def _said(check: Check) -> str:
+    return f"{check.statement} ({check.evidence})"
+
+
 def _inert(escapes: Mapping[str, str], text: str) -> str:
     """Text that no reader of a format takes for anything but text."""
     printable = "".join(c if c.isprintable() else " " for c in text)
@@ -358,10 +314,5 @@ LATEX = {c: "\\" + c for c in "{}$&#_%"} | {"[": "{[}", "<": r"\textless{}", ">"
 LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX |= {"×": r"$\times$", "·": r"$\cdot$", "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$", "…": r"\ldots{}"}
 
-FORMATS: dict[str, Callable[[pd.DataFrame, list[Check], str], str]] = {
-    "markdown": _markdown,
-    "latex": _latex,
-    "html": _html,
-    "csv": _csv,
-    "json": _json,
-}
+Format = Callable[["pd.DataFrame", list[Check], str], str]
+FORMATS: dict[str, Format] = {"markdown": _markdown, "latex": _latex, "html": _html, "csv": _csv, "json": _json}

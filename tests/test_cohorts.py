@@ -34,6 +34,10 @@ def test_a_run_has_one_row_per_epoch_and_one_for_its_start(finished):
     assert finished.curves["running_loss"][0] is None
 
 
+def test_a_run_is_measured_by_the_metrics_that_results_names(finished):
+    assert tuple(finished.curves) == results.METRICS
+
+
 def test_training_accuracy_is_that_of_its_two_parts(finished):
     dataset = datasets.load("digits")
     key = cohorts.training.stream(cohorts.training.root_key(0), "corrupt")

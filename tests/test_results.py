@@ -119,7 +119,9 @@ def test_frame_has_a_row_per_run_and_epoch():
 
 
 def test_frame_of_nothing_is_empty():
-    assert len(results.frame([])) == 0
+    nothing, something = results.frame([]), results.frame([example()])
+    assert len(nothing) == 0
+    assert set(something.columns) <= set(nothing.columns)
 
 
 def test_a_run_that_a_sibling_has_is_copied(tmp_path):

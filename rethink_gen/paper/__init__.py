@@ -45,6 +45,7 @@ NAMES = {
     "small_inception": "Inception",
     "small_inception_without_batch_norm": "Inception w/o BatchNorm",
     "small_alexnet": "AlexNet",
+    "small_alexnet_he": "AlexNet, He last layer",
     "mlp_3x512": "MLP 3×512",
     "mlp_1x512": "MLP 1×512",
     "cifar10": "CIFAR-10",

@@ -1,0 +1,281 @@
+"""Figures hold what the frame holds, name their lines, and come out the same each time."""
+
+import hashlib
+import itertools
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from frames import MLP, RANDOM, result, seeds, tidy
+from matplotlib.colors import to_rgb
+
+from rethink_gen import figures, style, tables
+from rethink_gen.errors import StorageError, UsageError
+
+SLOW = (0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
+FAST = (0.1, 0.7, 0.9, 1.0, 1.0, 1.0)
+BOTH = [result(MLP, FAST, test=0.5), result(RANDOM, SLOW, test=0.1)]
+LEVELS = [
+    result(replace(RANDOM, model=model, corruption_level=level), (0.1,) * steps + (1.0,), test=test)
+    for model in ("mlp_1x512", "small_inception")
+    for level, steps, test in ((0.0, 2, 0.8), (0.5, 3, 0.5), (1.0, 5, 0.1))
+]
+
+
+def texts(figure):
+    """Every visible text of a figure."""
+    from matplotlib.text import Text
+
+    return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+
+
+def lines(axes):
+    """The lines of the data, by color."""
+    return {line.get_color(): np.array(line.get_xydata()) for line in data(axes)}
+
+
+def data(axes):
+    """The lines of the data, which are neither markers nor the thin lines that lead to names."""
+    return [line for line in axes.get_lines() if len(line.get_xdata()) > 2 and line.get_linewidth() > 1]
+
+
+def test_a_curve_is_the_mean_over_seeds_in_the_band_of_their_range():
+    frame = tidy(seeds(MLP, "train", [(0.1, 0.5, 1.0), (0.1, 0.7, 1.0), (0.1, 0.9, 1.0)]))
+    (axes,) = figures.curves(frame, "epoch", "train_accuracy", hue="corruption").axes
+    assert lines(axes)["#0072B2"] == pytest.approx(np.array([[0, 0.1], [1, 0.7], [2, 1.0]]))
+    band = axes.collections[0].get_paths()[0].vertices
+    assert sorted(set(band[band[:, 0] == 1][:, 1])) == pytest.approx([0.5, 0.9])
+
+
+def test_a_run_that_stopped_early_keeps_its_last_value():
+    frame = tidy(seeds(MLP, "train", [(0.1, 1.0), (0.1, 0.4, 0.6)]))
+    (axes,) = figures.curves(frame, "epoch", "train_accuracy", hue="corruption").axes
+    assert lines(axes)["#0072B2"][:, 1] == pytest.approx([0.1, 0.7, 0.8])
+
+
+def test_a_metric_without_a_value_at_first_begins_later():
+    (axes,) = figures.curves(tidy(BOTH), "epoch", "running_accuracy", hue="corruption").axes
+    assert lines(axes)["#0072B2"][0] == pytest.approx([1, 0.1])
+
+
+def test_many_steps_are_written_with_a_comma():
+    frame = tidy([result(MLP, FAST * 2)])
+    (axes,) = figures.curves(frame, "step", "train_loss", hue="corruption").axes
+    axes.figure.draw_without_rendering()
+    assert axes.get_xlabel() == "steps"
+    assert "2,000" in texts(axes)
+    assert lines(axes)["#0072B2"][-1, 0] == 11 * 390
+
+
+def test_diverged_runs_are_counted_and_not_drawn():
+    frame = tidy([*BOTH, result(replace(MLP, seed=1), (0.1, 0.0, 0.0), status="diverged")])
+    figure = figures.curves(frame, "epoch", "train_accuracy", hue="corruption")
+    assert lines(figure.axes[0])["#0072B2"][:, 1] == pytest.approx(FAST)
+    assert any("1 diverged run is not drawn" in text for text in texts(figure))
+
+
+def test_small_print_says_how_many_seeds():
+    say = lambda frame: texts(figures.curves(frame, "epoch", "train_accuracy", hue="corruption"))
+    assert "One seed." in say(tidy(BOTH))
+    assert "Mean and range over 2 seeds." in say(tidy(seeds(MLP, "test", [0.5, 0.6])))
+    assert "Mean and range over 1–2 seeds." in say(
+        tidy([*seeds(MLP, "test", [0.5, 0.6]), *seeds(RANDOM, "test", [0.1])])
+    )
+    assert "No runs yet." in say(tidy([]))
+
+
+def test_runs_that_differ_in_more_than_their_seed_share_no_line():
+    frame = tidy([result(MLP), result(replace(MLP, batch_size=64))])
+    with pytest.raises(UsageError, match="batch_size"):
+        figures.curves(frame, "epoch", "train_accuracy", hue="corruption")
+    with pytest.raises(UsageError, match="batch_size"):
+        figures.against(frame, "corruption_level", "test_error", hue="model")
+
+
+def test_an_unknown_column_names_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'corruption'"):
+        figures.curves(tidy(BOTH), "epoch", "train_accuracy", hue="corupption")
+
+
+def test_a_second_metric_is_dashed_and_named():
+    figure = figures.curves(tidy(BOTH), "epoch", "test_accuracy", hue="corruption", dashed="train_accuracy")
+    styles = [line.is_dashed() for line in data(figure.axes[0])]
+    assert sorted(styles) == [False, False, True, True]
+    for name in ("true labels, test", "true labels, train", "random labels, test", "random labels, train"):
+        assert name in texts(figure)
+    assert figure.axes[0].get_ylabel() == "accuracy"
+
+
+def test_time_to_fit_is_relative_to_level_zero():
+    (axes,) = figures.against(tidy(LEVELS), "corruption_level", "steps_to_fit", hue="model", relative_to=0.0).axes
+    assert lines(axes)["#009E73"] == pytest.approx(np.array([[0, 1], [0.5, 1.5], [1, 2.5]]))  # 2, 3 and 5 epochs
+
+
+def test_a_run_that_never_fitted_is_an_open_triangle_at_the_bound_of_the_mean():
+    fitted, never = (
+        result(replace(RANDOM, corruption_level=0.7, seed=s), t) for s, t in ((0, (0.1, 1.0)), (1, [0.1] * 9))
+    )
+    figure = figures.against(tidy([*LEVELS, fitted, never]), "corruption_level", "epochs_to_fit", hue="model")
+    (axes,) = figure.axes
+    bounds = [line for line in axes.get_lines() if line.get_fillstyle() == "none" and len(line.get_xdata())]
+    assert [tuple(line.get_xydata()[0]) for line in bounds] == [(0.7, 4.5)]  # 1 epoch and 8
+    assert np.isnan(lines(axes)["#009E73"][:, 1]).tolist() == [False, False, True, False]
+    assert any("Triangles: not fitted" in text for text in texts(figure))
+
+
+def test_a_line_without_a_baseline_is_left_out_and_named():
+    never = result(replace(RANDOM, model="small_alexnet", corruption_level=0.0), (0.1,) * 9)
+    figure = figures.against(tidy([*LEVELS, never]), "corruption_level", "steps_to_fit", hue="model", relative_to=0.0)
+    assert any("No line for AlexNet, which has not fitted at label corruption 0" in text for text in texts(figure))
+
+
+def test_dots_show_ours_and_the_papers_in_per_cent():
+    table = tables.beside_paper(tidy(seeds(MLP, "test", [0.5, 0.52])), "table1")
+    figure = figures.dots(table[table["model"] == "mlp_1x512"])
+    (_, test) = figure.axes
+    ours = [line.get_xdata()[0] for line in test.get_lines() if line.get_marker() == "o"]
+    bars = [line.get_xdata()[0] for line in test.get_lines() if line.get_color() == "#000000"]
+    assert ours == pytest.approx([51])
+    assert bars == pytest.approx([50.39, 50.51, 10.61])
+    assert {"MLP 1×512", "true labels, weight decay", "true labels", "random labels"} <= set(texts(figure))
+
+
+def test_dots_put_metrics_that_are_alone_in_one_panel_and_words_for_words():
+    table = tables.beside_paper(tidy([result(replace(RANDOM, weight_decay=1e-4))]), "table4")
+    figure = figures.dots(table)
+    assert len(figure.axes) == 1
+    assert "paper: failed to converge" in texts(figure)
+
+
+@pytest.mark.parametrize("name", ["_hidden", "$x^{", 'a_b<c>&"d"', r"\frac", "%s {} [0]"])
+def test_hostile_names_are_shown_as_they_are(name):
+    frame = tidy(BOTH)
+    frame["corruption"] = frame["corruption"].replace({"random_labels": name})
+    for metrics in ("train_accuracy", "test_loss"):  # lines apart, lines in one place
+        figure = figures.curves(frame, "epoch", metrics, hue="corruption")
+        assert name.replace("a_b", "a b") in texts(figure)
+        for kind in figures.KINDS:
+            assert figures.draw(figure, kind)
+
+
+def names(axes):
+    """The texts right of a panel and their boxes, from the top down."""
+    axes.figure.draw_without_rendering()
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert all(box.x0 > axes.bbox.x1 for box in boxes.values())
+    return dict(sorted(boxes.items(), key=lambda item: -item[1].y0))
+
+
+def test_names_stand_beside_the_ends_of_their_lines():
+    axes = figures.curves(tidy(BOTH), "epoch", ["train_loss", "test_accuracy"], hue="corruption").axes
+    assert not axes[0].texts
+    for name, end in (("true labels", 0.5), ("random labels", 0.1)):
+        box = names(axes[1])[name]
+        assert box.y0 < axes[1].transData.transform((0, end))[1] < box.y1
+
+
+def test_names_of_lines_that_end_together_are_in_the_order_of_the_lines():
+    middle = replace(MLP, corruption="gaussian")
+    frame = tidy([result(MLP, FAST), result(middle, (0.1, 0.6, 0.8, 1.0, 1.0, 1.0)), result(RANDOM, SLOW)])
+    for metric, order in (("train_loss", -1), ("train_accuracy", 1)):
+        (axes,) = figures.curves(frame, "epoch", metric, hue="corruption").axes
+        assert list(names(axes))[::order] == ["true labels", "Gaussian", "random labels"]
+
+
+@pytest.mark.parametrize("end", [0.0, 0.5, 1.0])
+def test_names_in_a_crowd_do_not_overlap(end):
+    crowd = [result(replace(MLP, corruption=f"number_{i}"), (0.1, 0.2, end)) for i in range(14)]
+    (axes,) = figures.curves(tidy(crowd), "epoch", "train_accuracy", hue="corruption").axes
+    boxes = list(names(axes).values())
+    assert len(boxes) == 14
+    assert all(above.y0 >= below.y1 for above, below in itertools.pairwise(boxes))
+    assert boxes[-1].y1 > axes.bbox.y0
+    assert boxes[0].y0 < axes.bbox.y1
+
+
+def test_a_line_without_points_has_no_name():
+    frame = tidy([BOTH[0], result(RANDOM, status="diverged")])
+    (axes,) = figures.curves(frame, "epoch", "train_accuracy", hue="corruption").axes
+    assert list(names(axes)) == ["true labels"]
+
+
+def test_settings_of_a_model_stand_together_below_its_name():
+    (axes,) = figures.dots(tables.beside_paper(tidy([]), "table4")).axes
+    ticks = [text.get_text() for text in sorted(axes.get_yticklabels(), key=lambda text: text.get_position()[1])]
+    assert ticks[:4] == [
+        "Inception",
+        "random labels, weight decay, train accuracy",
+        "random labels, random crop, running accuracy",
+        "random labels, flip, rotation, running accuracy",
+    ]
+
+
+def test_a_name_has_the_same_look_in_every_figure_and_a_new_name_has_one():
+    first = figures.curves(tidy(BOTH), "epoch", "train_accuracy", hue="corruption").axes[0]
+    second = figures.curves(tidy(BOTH[1:]), "step", "train_loss", hue="corruption").axes[0]
+    assert lines(first).keys() == {"#0072B2", "#D55E00"}
+    assert lines(second).keys() == {"#D55E00"}
+    frame = tidy([result(replace(MLP, corruption="flipped_labels"), FAST)])
+    (new,) = lines(figures.curves(frame, "epoch", "train_accuracy", hue="corruption").axes[0])
+    both = tidy([*BOTH, result(replace(MLP, corruption="flipped_labels"), FAST)])
+    assert new in lines(figures.curves(both, "epoch", "train_accuracy", hue="corruption").axes[0])
+
+
+def test_looks_of_one_kind_differ_in_color_marker_and_contrast():
+    names = list(style.LOOKS)
+    for kind in (names[:5], names[5:]):
+        looks = [style.LOOKS[name] for name in kind]
+        assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(kind)
+    for look in style.LOOKS.values():
+        red, green, blue = to_rgb(style.dark(look.color))
+        assert 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.6  # dark enough for text on white
+
+
+def test_numbers_as_hue_go_from_dark_to_light():
+    colors = [style.look(level, (0.0, 0.5, 1.0)).color for level in (0.0, 0.5, 1.0)]
+    brightness = [sum(to_rgb(color)) for color in colors]
+    assert brightness == sorted(brightness)
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_the_same_frame_gives_the_same_bytes_whatever_the_users_settings(kind, tmp_path):
+    draw = lambda: figures.against(tidy(LEVELS), "corruption_level", "test_error", hue="model", chance=0.9)
+    path = figures.save(draw(), tmp_path / f"new/figure.{kind}")
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.hashsalt": "other"}):
+        assert figures.draw(draw(), kind) == path.read_bytes()
+
+
+def test_a_figure_is_the_same_in_another_process():
+    code = """
+import hashlib, sys
+sys.path.insert(0, "tests")
+from test_figures import BOTH, figures, tidy
+figure = figures.curves(tidy(BOTH), "epoch", "test_accuracy", hue="corruption")
+print(hashlib.sha256(figures.draw(figure, "svg")).hexdigest())
+"""
+    here = figures.draw(figures.curves(tidy(BOTH), "epoch", "test_accuracy", hue="corruption"), "svg")
+    root = Path(__file__).parents[1]
+    there = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert there.stdout.strip() == hashlib.sha256(here).hexdigest()
+
+
+def test_a_figure_that_cannot_be_saved_says_why(tmp_path):
+    figure = figures.curves(tidy(BOTH), "epoch", "train_accuracy", hue="corruption")
+    with pytest.raises(UsageError, match=r"known: \.pdf, \.png, \.svg"):
+        figures.save(figure, tmp_path / "figure.jpeg")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        figures.save(figure, tmp_path / "file" / "figure.png")
+
+
+def test_no_runs_give_an_empty_figure():
+    empty = tidy([])
+    assert figures.draw(figures.curves(empty, "step", ["train_accuracy", "test_accuracy"], hue="corruption"), "png")
+    assert figures.draw(figures.against(empty, "corruption_level", "steps_to_fit", hue="model", relative_to=0.0), "png")
+    assert figures.draw(figures.dots(tables.beside_paper(empty, "table1")), "png")
