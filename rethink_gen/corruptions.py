@@ -12,7 +12,8 @@ What the paper leaves open is decided here, and switched by naming a variant (se
   more training image; only labels are protected. (The paper says so for shuffled pixels alone.)
 * Gaussian statistics. One mean and one variance over all values of the training images.
   Switch: `gaussian_per_channel`, `gaussian_per_pixel`.
-* Whitening. Corruptions act after the centre crop and before per-image whitening. For permutations the order does not
+* Whitening. Corruptions act after the centre crop (on the whole image, where a random crop augments) and before
+  per-image whitening. For permutations the order does not
   matter, since whitening uses only an image's mean and variance; Gaussian images are whitened again, which rescales
   2,352 standard normal values by about 1 ± 0.015. Switch: `gaussian_standard`, a run with `whitening=False`.
 * Counts. The number of hits is random (binomial), as "independently with probability p" says.

@@ -70,6 +70,8 @@ class Run:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise UsageError(f"{name} must be in [{low:g}, {high:g}], got {value:g}")
+        if len(set(self.augmentations)) < len(self.augmentations):
+            raise UsageError(f"augmentations must each be named once, got {','.join(self.augmentations)}")
 
     @property
     def recipe(self) -> Run:

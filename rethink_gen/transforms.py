@@ -44,12 +44,12 @@ def rotation(key: Key, images: jax.Array) -> jax.Array:
     batch, height, width, _ = images.shape
     limit = MAX_ROTATION * jnp.pi / 180
     angles = jax.random.uniform(key, (batch,), minval=-limit, maxval=limit)
-    center = jnp.array([(height - 1) / 2, (width - 1) / 2])
-    grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), -1) - center
+    y = jnp.arange(height)[:, None] - (height - 1) / 2
+    x = jnp.arange(width)[None, :] - (width - 1) / 2
 
-    def turn(image, angle):
-        matrix = jnp.array([[jnp.cos(angle), -jnp.sin(angle)], [jnp.sin(angle), jnp.cos(angle)]])
-        rows, columns = jnp.moveaxis(grid @ matrix + center, -1, 0)
+    def turn(image: jax.Array, angle: jax.Array) -> jax.Array:
+        rows = jnp.cos(angle) * y + jnp.sin(angle) * x + (height - 1) / 2
+        columns = jnp.cos(angle) * x - jnp.sin(angle) * y + (width - 1) / 2
         sample = lambda channel: jax.scipy.ndimage.map_coordinates(channel, [rows, columns], order=1, mode="nearest")
         return jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
 

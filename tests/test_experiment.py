@@ -1,0 +1,321 @@
+"""What is studied: runs have one spelling and one id, grids an order, and experiments are found by file name."""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rethink_gen import experiment
+from rethink_gen.errors import UsageError
+from rethink_gen.experiment import RANGES, Check, Experiment, Run, grid
+
+
+def run_of(**fields: Any) -> Run:
+    return Run(**fields)
+
+
+DEFAULTS: dict[str, Any] = dataclasses.asdict(Run())
+
+# A result file is named by its run's id, and every result is refused whose id does not follow from its run.
+GOLDEN_IDS = {
+    "mlp_1x512-true_labels-44136fa3": Run(),
+    "mlp_1x512-true_labels-seed=4-e60d9eac": Run(seed=4),
+    "mlp_3x512-true_labels-85449b04": Run(model="mlp_3x512", learning_rate=0.01),
+    "mlp_1x512-random_labels-f42e538b": Run(corruption="random_labels"),
+    "mlp_1x512-random_labels-corruption_level=0.2-seed=2147483647-99893e1e": Run(
+        corruption="random_labels", corruption_level=0.2, seed=2**31 - 1
+    ),
+    "mlp_1x512-gaussian-corruption_level=0.0-8b8b19e5": Run(
+        corruption="gaussian", corruption_level=0.0, whitening=False
+    ),
+    "small_alexnet-true_labels-weight_decay=0.0005-b8508c81": Run(model="small_alexnet", weight_decay=5e-4, epochs=60),
+    "small_inception-true_labels-027f9b21": Run(
+        model="small_inception", augmentations=("random_crop",), train_size=5000, test_size=1000
+    ),
+    "small_inception_without_batch_norm-true_labels-3216db85": Run(
+        model="small_inception_without_batch_norm", augmentations=("flip", "rotation"), learning_rate_decay=0.999
+    ),
+    "mlp_1x512-true_labels-123370c1": Run(
+        dataset="digits", crop_size=7, batch_size=32, stop_at_train_accuracy=0.99, dropout=0.5, momentum=0.0
+    ),
+}
+MESSAGE = "ids have changed; update them only in a commit that also trains again, or renames, every result there is"
+
+
+# Every legal value of every field.
+whole = lambda name: st.integers(*map(int, RANGES[name]))
+number = lambda name: st.floats(*RANGES[name])
+word = st.sampled_from(["digits", "emnist.letters", "random_labels", "mlp_1x512", "flip", "seed", "none", "0", "1e3"])
+VALUES = {
+    "dataset": word,
+    "train_size": st.none() | whole("train_size"),
+    "test_size": st.none() | whole("test_size"),
+    "crop_size": whole("crop_size"),
+    "whitening": st.booleans(),
+    "augmentations": st.lists(word, max_size=3).map(tuple),
+    "corruption": word,
+    "model": word,
+    "dropout": number("dropout"),
+    "batch_size": whole("batch_size"),
+    "epochs": whole("epochs"),
+    "stop_at_train_accuracy": st.none() | number("stop_at_train_accuracy"),
+    "corruption_level": number("corruption_level"),
+    "learning_rate": number("learning_rate"),
+    "learning_rate_decay": number("learning_rate_decay"),
+    "momentum": number("momentum"),
+    "weight_decay": number("weight_decay"),
+    "seed": whole("seed"),
+}
+some_fields = st.fixed_dictionaries({}, optional=VALUES)
+
+
+def on_the_command_line(value):
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@given(some_fields, st.randoms(use_true_random=False))
+def test_the_order_and_spelling_of_fields_do_not_matter(fields, random):
+    run = Run(**fields)
+    every = list((DEFAULTS | fields).items())
+    random.shuffle(every)
+    spelled = {name: on_the_command_line(value) for name, value in every}
+    from_json = json.loads(json.dumps(dataclasses.asdict(run)))
+    for same in (run_of(**dict(every)), run_of(**spelled), run_of(**from_json)):
+        assert same == run
+        assert same.id == run.id
+
+
+@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@given(some_fields, st.sampled_from(sorted(VALUES)).flatmap(lambda name: st.tuples(st.just(name), VALUES[name])))
+def test_equal_runs_and_no_others_share_an_id(fields, change):
+    run, other = Run(**fields), Run(**(fields | dict([change])))
+    assert (run == other) == (run.id == other.id)
+    assert hash(run) == hash(other) or run != other
+
+
+def test_every_field_has_its_part_in_the_id():
+    assert VALUES.keys() == DEFAULTS.keys()
+    other: dict[str, Any] = {
+        "dataset": "digits", "train_size": 512, "test_size": 100, "crop_size": 7, "whitening": False,
+        "augmentations": ("flip",), "corruption": "random_labels", "model": "small_alexnet", "dropout": 0.5,
+        "batch_size": 64, "epochs": 99, "stop_at_train_accuracy": 0.99, "corruption_level": 0.5, "learning_rate": 0.01,
+        "learning_rate_decay": 0.99, "momentum": 0.0, "weight_decay": 5e-4, "seed": 1,
+    }  # fmt: skip
+    ids = {Run().id, *(run_of(**{name: other[name]}).id for name in DEFAULTS)}
+    assert len(ids) == 1 + len(DEFAULTS)
+
+
+@pytest.mark.parametrize("golden", GOLDEN_IDS)
+def test_ids_stay(golden):
+    assert GOLDEN_IDS[golden].id == golden, MESSAGE
+
+
+def test_an_id_is_readable_and_fit_for_a_file_name():
+    run = Run(model="small_inception", corruption="random_labels", corruption_level=0.5, weight_decay=5e-4, seed=3)
+    readable, _, digest = run.id.rpartition("-")
+    assert readable == "small_inception-random_labels-corruption_level=0.5-weight_decay=0.0005-seed=3"
+    assert int(digest, 16) < 2**32
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("corruption_level", 0, 0.0),
+        ("corruption_level", "1e-1", 0.1),
+        ("learning_rate", "0.10", 0.1),
+        ("epochs", 3.0, 3),
+        ("epochs", "3", 3),
+        ("train_size", "None", None),
+        ("train_size", None, None),
+        ("train_size", "512", 512),
+        ("whitening", "false", False),
+        ("augmentations", "flip,rotation", ("flip", "rotation")),
+        ("augmentations", ["flip"], ("flip",)),
+        ("augmentations", "", ()),
+    ],
+)
+def test_a_value_becomes_its_annotated_type(field, value, expected):
+    got = getattr(run_of(**{field: value}), field)
+    assert got == expected
+    assert type(got) is type(expected)
+
+
+def test_minus_zero_is_zero():
+    run = Run(corruption_level=-0.0)
+    assert math.copysign(1, run.corruption_level) == 1
+    assert run.id == Run(corruption_level=0).id
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((name, value) for name in RANGES for value in (math.nan, math.inf, -math.inf, "nan", -1, True, "many", [])),
+        *((name, math.nextafter(high, math.inf)) for name, (_, high) in RANGES.items()),
+        ("epochs", 0), ("epochs", 2.5), ("epochs", None), ("batch_size", 0), ("train_size", 0), ("crop_size", 0),
+        ("epochs", 10**400), ("seed", "9" * 5000), ("dropout", 1.0), ("corruption_level", 1.1), ("learning_rate", None),
+        ("whitening", 1), ("whitening", "yes"), ("whitening", None),
+        ("model", ""), ("model", "a b"), ("model", 3), ("model", None), ("dataset", "../cifar10"),
+        ("dataset", "cifar10\n"), ("corruption", "x" * 65),
+        ("augmentations", 5), ("augmentations", None), ("augmentations", ("flip", 3)),
+        ("augmentations", "../flip"), ("augmentations", ("flip,rotation",)),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_is_refused_by_the_name_of_its_field(field, value):
+    with pytest.raises(UsageError, match=f"^{field} must be ") as error:
+        run_of(**{field: value})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [*DEFAULTS, "id", "recipe", "changes"])
+def test_an_augmentation_may_be_called_like_anything_else(name):
+    assert Run(augmentations=(name,)).augmentations == (name,)
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_the_ends_of_a_range_belong_to_it(name):
+    for end in RANGES[name]:
+        assert getattr(run_of(**{name: end}), name) == end
+
+
+def test_a_run_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Run().seed = 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_runs_that_differ_in_traced_numbers_share_a_recipe():
+    numbers: dict[str, Any] = {
+        "corruption_level": 0.3, "learning_rate": 0.01, "learning_rate_decay": 0.9, "momentum": 0.5,
+        "weight_decay": 1e-4, "seed": 7,
+    }  # fmt: skip
+    assert run_of(epochs=3, **numbers).recipe == Run(epochs=3).recipe == Run(epochs=3)
+    assert Run(epochs=3).recipe != Run(epochs=4).recipe
+
+
+def test_a_grid_is_every_combination_the_last_axis_fastest():
+    runs = grid(Run(epochs=5), corruption_level=(0, 0.5), seed=range(3))
+    assert [(run.corruption_level, run.seed) for run in runs] == [(0, 0), (0, 1), (0, 2), (0.5, 0), (0.5, 1), (0.5, 2)]
+    assert {run.epochs for run in runs} == {5}
+    assert grid(Run()) == (Run(),)
+
+
+def test_an_axis_that_is_no_field_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match=r"no field named 'epcohs'; did you mean 'epochs'"):
+        grid(Run(), epcohs=(1, 2))
+
+
+RUN, SHORT = Run(), Run(epochs=2)
+
+
+def study(runs=(RUN,), laptop=(SHORT,)):
+    about = {"claim": "Labels matter.", "locator": "Nowhere", "runs": runs, "laptop": laptop}
+    return Experiment(
+        **about, table=lambda frame: frame, checks=lambda frame: [Check("there is a row", True, "counted")]
+    )
+
+
+def test_each_scale_has_its_runs_and_none_twice():
+    assert study(runs=(Run(), Run(seed=1), Run())).at("paper").runs == (Run(), Run(seed=1))
+    assert study().at("laptop").runs == (Run(epochs=2),)
+    assert study().at("laptop").scale == "laptop"
+    with pytest.raises(UsageError, match=r"no scale named 'papr'; did you mean 'paper'"):
+        study().at("papr")  # pyright: ignore[reportArgumentType]
+
+
+def test_smoke_is_the_first_seed_on_512_digits_for_six_epochs():
+    runs = grid(Run(epochs=100, model="small_alexnet", weight_decay=5e-4), corruption_level=(0, 1), seed=(3, 4))
+    small = Run(
+        dataset="digits", train_size=512, crop_size=7, batch_size=32, epochs=6, model="small_alexnet",
+        weight_decay=5e-4, seed=3,
+    )  # fmt: skip
+    assert study(runs=runs).at("smoke").runs == grid(small, corruption_level=(0, 1))
+
+
+def test_smoke_keeps_what_is_small_already():
+    digits = grid(Run(dataset="digits", epochs=60), seed=(0, 1))
+    assert study(runs=digits).at("smoke").runs == digits[:1]
+    assert study(runs=(Run(epochs=2),)).at("smoke").runs[0].epochs == 2
+
+
+SOURCE = '''"""A notebook.
+
+What was found.
+"""
+from rethink_gen import Check, Experiment, Run
+
+EXPERIMENT = Experiment(
+    claim="Labels matter.", locator="Nowhere", runs=(Run(seed=5),), laptop=(), table=lambda f: f, checks=lambda f: []
+)
+'''
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("fig1", "fig1a_curves", "fig1b_slowdown", "table1", "_shared"):
+        (tmp_path / f"{name}.py").write_text(SOURCE)
+    (tmp_path / "notes.txt").write_text("not an experiment")
+    return tmp_path
+
+
+def test_the_experiments_of_a_folder_are_its_files(folder):
+    assert experiment.names(folder) == ["fig1", "fig1a_curves", "fig1b_slowdown", "table1"]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"no folder of experiments at .*absent.*--experiments DIR"):
+        experiment.names(tmp_path / "absent")
+
+
+def test_experiments_come_with_the_code():
+    assert "quickstart" in experiment.names()
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"), [("table1", "table1"), ("tab", "table1"), ("fig1a", "fig1a_curves"), ("fig1", "fig1")]
+)
+def test_a_unique_beginning_or_the_whole_name_is_enough(folder, asked, name):
+    found = experiment.find(asked, folder)
+    assert (found.name, found.doc, found.runs) == (name, "A notebook.\n\nWhat was found.", (Run(seed=5),))
+
+
+def test_a_beginning_of_several_names_is_answered_with_them(folder):
+    (folder / "fig1.py").unlink()
+    with pytest.raises(UsageError, match="'fig1' could be fig1a_curves, fig1b_slowdown; give more letters"):
+        experiment.find("fig1", folder)
+
+
+@pytest.mark.parametrize("asked", ["tabel1", "", "../table1", "_shared", "notes", "table1.py", "TABLE1"])
+def test_a_name_that_is_not_known_is_answered_with_those_that_are(folder, asked):
+    with pytest.raises(UsageError, match=r"no experiment named .*known: fig1, fig1a_curves, fig1b_slowdown, table1"):
+        experiment.find(asked, folder)
+    with pytest.raises(UsageError, match="did you mean 'table1'"):
+        experiment.find("tabel1", folder)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("EXPERIMENT = (", "SyntaxError"),
+        ("import nothing_of_that_name", "ModuleNotFoundError"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("", "EXPERIMENT"),
+        ("EXPERIMENT = 3", "it is of type int"),
+        ("from rethink_gen import Run\nEXPERIMENT = Run()", "it is of type Run"),
+        ("from rethink_gen import Run\nRun(epochs=0)", "epochs must be in"),
+        ("\0", "null bytes"),
+    ],
+)
+def test_an_experiment_file_that_is_broken_is_named(folder, source, reason):
+    (folder / "broken.py").write_text(source)
+    with pytest.raises(UsageError, match=reason) as error:
+        experiment.find("broken", folder)
+    assert str(folder / "broken.py") in str(error.value)
+
+
+def test_an_augmentation_is_named_once():
+    with pytest.raises(UsageError, match="augmentations must each be named once, got flip,flip"):
+        Run(augmentations=("flip", "flip"))

@@ -1,0 +1,170 @@
+"""The networks: the paper's parameter counts, how they start, and that each layer computes its formula."""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.errors import InvalidRngError
+from scipy import stats
+
+from rethink_gen import models
+from rethink_gen.errors import UsageError
+from rethink_gen.models import MODELS, ConvModule, create, local_response_normalization
+
+KEY = jax.random.key(0)
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def variables_of(model: nn.Module, *shape: int) -> Any:
+    """The shapes of a model's variables for images of a shape; nothing is computed."""
+    return jax.eval_shape(model.init, KEY, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+
+
+def logits_of(model: nn.Module, *shape: int, **options: Any) -> Any:
+    """The shapes of what a model returns for two images of a shape."""
+    apply = lambda variables, images: model.apply(variables, images, **options)
+    return jax.eval_shape(apply, variables_of(model, *shape), jax.ShapeDtypeStruct((2, *shape), jnp.float32))
+
+
+def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("mlp_1x512", 1_209_866),
+        ("mlp_3x512", 1_735_178),
+        ("small_alexnet", 1_387_786),
+        ("small_inception", 1_649_402),
+        ("small_inception_without_batch_norm", 1_649_402),
+    ],
+)
+def test_networks_have_as_many_parameters_as_table_1_says(name, parameters):
+    assert count(variables_of(create(name, 10), 28, 28, 3)["params"]) == parameters
+
+
+def test_the_counts_are_those_of_the_layers():
+    dense = lambda n, m: n * m + m
+    conv = lambda size, n, m: size * size * n * m + m
+    assert count(variables_of(create("mlp_1x512", 3), 8, 8, 1)["params"]) == dense(64, 512) + dense(512, 3)
+    alexnet = conv(5, 1, 64) + conv(5, 64, 64) + dense(2 * 2 * 64, 384) + dense(384, 192) + dense(192, 3)
+    assert count(variables_of(create("small_alexnet", 3), 8, 8, 1)["params"]) == alexnet
+
+
+@every_model
+@pytest.mark.parametrize(("shape", "num_classes"), [((8, 8, 1), 3), ((32, 48, 3), 100), ((1, 1, 4), 2)])
+def test_networks_take_images_of_any_size_and_any_number_of_classes(name, shape, num_classes):
+    logits = logits_of(create(name, num_classes), *shape)
+    assert (logits.shape, logits.dtype) == ((2, num_classes), jnp.float32)
+
+
+def test_a_model_that_is_not_known_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match="no model named 'small_inseption'; did you mean 'small_inception'"):
+        create("small_inseption", 10)
+
+
+def test_batch_norm_has_an_offset_and_no_scale():
+    """One parameter per channel, which the bias is without batch norm: so the count is the same with and without it."""
+    names = lambda tree: [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(tree)]
+    with_norm = variables_of(create("small_inception", 10), 28, 28, 3)
+    without = variables_of(create("small_inception_without_batch_norm", 10), 28, 28, 3)
+    assert not any("scale" in name for name in names(with_norm))
+    assert sum("BatchNorm" in name for name in names(with_norm["params"])) == 1 + 8 * 2 + 2  # Figure 3
+    assert not any("BatchNorm" in name for name in names(without))
+    assert "batch_stats" not in without
+    shapes = lambda tree: sorted(leaf.shape for leaf in jax.tree.leaves(tree["params"]))
+    assert shapes(with_norm) == shapes(without)
+
+
+def test_batch_norm_normalizes_by_the_batch_and_remembers_a_tenth():
+    kernel, offset = np.array([[1.0, 2.0, 0.5, -1.0], [0.0, 1.0, -0.5, 3.0]]), np.array([0.0, 0.0, 5.0, -5.0])
+    x = np.random.default_rng(0).normal(3, 2, (16, 5, 5, 2)).astype(np.float32)
+    params = {"Conv_0": {"kernel": kernel[None, None]}, "BatchNorm_0": {"bias": offset}}
+    start = {"BatchNorm_0": {"mean": np.zeros(4), "var": np.ones(4)}}
+    module: Any = ConvModule(channels=4, size=1)
+    trained = jax.jit(lambda before: module.apply({**before, "params": params}, x, train=True, mutable=["batch_stats"]))
+    y, updates = trained({"batch_stats": start})
+
+    z = x.astype(np.float64) @ kernel
+    mean, var = z.mean((0, 1, 2)), z.var((0, 1, 2))
+    expected = np.maximum((z - mean) / np.sqrt(var + 1e-3) + offset, 0)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    np.testing.assert_allclose(updates["batch_stats"]["BatchNorm_0"]["mean"], 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(updates["batch_stats"]["BatchNorm_0"]["var"], 0.9 + 0.1 * var, rtol=1e-5)
+
+    learnt = {"BatchNorm_0": {"mean": mean, "var": var}}
+    evaluated = jax.jit(lambda: module.apply({"params": params, "batch_stats": learnt}, x, train=False))()
+    np.testing.assert_allclose(evaluated, expected, atol=1e-5)
+
+
+def test_local_response_normalization_is_its_formula():
+    """Channel by channel, as Krizhevsky et al. write it, with the constants of TensorFlow's tutorial."""
+    x = np.random.default_rng(0).normal(0, 30, (2, 3, 2, 13)).astype(np.float32)
+    expected = np.empty(x.shape)
+    for c in range(13):
+        neighbors = x[..., max(0, c - 4) : c + 5].astype(np.float64)
+        expected[..., c] = x[..., c] / (1 + 0.001 / 9 * (neighbors**2).sum(-1)) ** 0.75
+    np.testing.assert_allclose(local_response_normalization(jnp.asarray(x)), expected, rtol=1e-5)  # float32 powers
+    assert np.abs(expected).max() < 0.7 * np.abs(x).max(), "the inputs are large enough to be normalized at all"
+
+
+@every_model
+def test_dropout_draws_in_training_only_and_only_where_there_is_some(name):
+    logits_of(create(name, 10, dropout=0.0), 8, 8, 1, train=True, mutable=["batch_stats"])
+    logits_of(create(name, 10, dropout=0.5), 8, 8, 1, train=False)
+    with pytest.raises(InvalidRngError):
+        logits_of(create(name, 10, dropout=0.5), 8, 8, 1, train=True, mutable=["batch_stats"])
+
+
+def test_dropout_acts_on_the_units_before_the_last_layer():
+    """With the identity as its last layer, the network shows these units: each is 0, or 1/(1 - rate) times itself."""
+    model: Any = models.MLP(num_classes=8, dropout=0.25, hidden=(8,))
+    params = {
+        "Dense_0": {"kernel": np.ones((4, 8)), "bias": np.arange(8.0)},
+        "Dense_1": {"kernel": np.eye(8), "bias": np.zeros(8)},
+    }
+    x, units = np.ones((500, 2, 2, 1)), np.tile(4 + np.arange(8.0), (500, 1))
+    assert np.array_equal(jax.jit(lambda: model.apply({"params": params}, x))(), units)
+    y = np.array(jax.jit(lambda: model.apply({"params": params}, x, train=True, rngs={"dropout": KEY}))())
+    kept = y != 0
+    np.testing.assert_allclose(y[kept], units[kept] / 0.75, rtol=1e-6)
+    assert abs(kept.sum() - 4000 * 0.75) < 4.42 * np.sqrt(4000 * 0.75 * 0.25)
+
+
+def initial(name, *path):
+    """A leaf of a model's initial parameters for 8×8×3 images; jit leaves out what it does not depend on."""
+    init = lambda: create(name, 10).init(KEY, jnp.zeros((1, 8, 8, 3)))["params"]
+    leaf = jax.jit(lambda: functools.reduce(lambda tree, key: tree[key], path, init()))
+    return np.asarray(leaf(), np.float64)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "incoming"),
+    [
+        ("mlp_1x512", ["Dense_1"], 512),
+        ("small_alexnet", ["Conv_1"], 5 * 5 * 64),
+        ("small_inception", ["ConvModule_0", "Conv_0"], 3 * 3 * 3),
+    ],
+)
+def test_kernels_start_as_he_et_al(name, layer, incoming):
+    """Normal with variance 2 / (values that come in), within 4.42 standard deviations of a sample's moments."""
+    kernel = initial(name, *layer, "kernel")
+    assert abs(kernel.var() * incoming / 2 - 1) < 4.42 * np.sqrt(2 / kernel.size)
+    assert abs(kernel.mean()) < 4.42 * np.sqrt(2 / incoming / kernel.size)
+
+
+def test_biases_start_at_zero():
+    assert not initial("mlp_1x512", "Dense_0", "bias").any()
+
+
+@pytest.mark.parametrize(("name", "layer"), [("small_alexnet", "Dense_2"), ("small_inception", "Dense_0")])
+def test_networks_that_convolve_start_with_small_logits(name, layer):
+    """A normal distribution of deviation 1/192, cut off at two deviations."""
+    kernel = initial(name, layer, "kernel") * 192
+    assert np.abs(kernel).max() <= 2
+    assert abs(kernel.std() / stats.truncnorm(-2, 2).std() - 1) < 4.42 * np.sqrt(1 / 2 / kernel.size)
