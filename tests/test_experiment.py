@@ -226,11 +226,11 @@ def test_each_scale_has_its_runs_and_none_twice():
         study().at("papr")  # pyright: ignore[reportArgumentType]
 
 
-def test_smoke_is_the_first_seed_on_512_digits_for_six_epochs():
+def test_smoke_is_the_first_seed_on_256_digits_for_four_epochs():
     runs = grid(Run(epochs=100, model="small_alexnet", weight_decay=5e-4), corruption_level=(0, 1), seed=(3, 4))
     small = Run(
-        dataset="digits", train_size=512, crop_size=7, batch_size=32, epochs=6, model="small_alexnet",
-        weight_decay=5e-4, seed=3,
+        dataset="digits", train_size=256, test_size=128, crop_size=7, batch_size=32, epochs=4,
+        model="small_alexnet", weight_decay=5e-4, seed=3,
     )  # fmt: skip
     assert study(runs=runs).at("smoke").runs == grid(small, corruption_level=(0, 1))
 
