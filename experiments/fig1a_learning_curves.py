@@ -1,7 +1,12 @@
 """Figure 1a: training loss of the small Inception on true labels and on four randomizations of CIFAR-10.
 
-5 runs. Paper scale: 25,000 steps each, for an accelerator. Laptop scale: 512 images, about 6 minutes a run on two CPU
-cores. Expected: all five reach zero loss with the same settings; true labels first, random labels last.
+5 runs. Paper scale: 25,000 steps each, for an accelerator. Laptop scale: 512 images, two to four minutes a run on two
+CPU cores. Expected: all five reach zero loss with the same settings; true labels first, random labels last.
+
+Found at laptop scale: all five are fitted, within 9 to 17 epochs, but not in the order of the paper: Gaussian images
+come first and random labels take no longer than true ones. With 512 images there is little that true labels have in
+common to be learnt; the order needs more data. After random pixels the test accuracy is 21 %, not 10 %: the colors of
+an image survive the permutation of its pixels.
 """
 
 from rethink_gen import figures, tables
