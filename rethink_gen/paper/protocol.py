@@ -60,6 +60,8 @@ LABEL_CORRUPTION_MODELS = ("mlp_1x512", "small_alexnet", "small_inception")
 
 def label_corruption_runs(run: Callable[..., Run]) -> tuple[Run, ...]:
     """Three networks at every level of label corruption, by `paper_run` or `laptop_run`; level 0 is the true labels."""
-    true = tuple(run(model) for model in LABEL_CORRUPTION_MODELS)
-    corrupted = tuple(run(model, corruption="random_labels") for model in LABEL_CORRUPTION_MODELS)
-    return true + sum((grid(each, corruption_level=CORRUPTION_LEVELS[1:]) for each in corrupted), ())
+    corrupted = {model: run(model, corruption="random_labels") for model in LABEL_CORRUPTION_MODELS}
+    return sum(
+        ((run(model), *grid(corrupted[model], corruption_level=CORRUPTION_LEVELS[1:])) for model in corrupted),
+        (),
+    )
