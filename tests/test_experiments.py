@@ -55,16 +55,10 @@ def test_tables_figures_and_checks_come_from_results_alone(name, tmp_path):
 def made_up(run, number):
     epochs = range(run.epochs + 1)
     fraction = [min(1.0, 0.1 + epoch / run.epochs) for epoch in epochs]
-    curves = {
-        "epoch": list(epochs),
-        "step": [16 * epoch for epoch in epochs],
-        "train_loss": [2.3 - 2.2 * x for x in fraction],
-        "running_accuracy": [None, *fraction[1:]],
-        "train_accuracy": fraction,
-        "test_loss": [2.3 for _ in epochs],
-        "test_accuracy": [0.1 + 0.01 * number for _ in epochs],
-        "weight_norm": [1.0 for _ in epochs],
-    }
+    falling = [2.3 - 2.2 * x for x in fraction]
+    curves = {name: fraction if "accuracy" in name else falling for name in results.METRICS}
+    curves |= {"epoch": list(epochs), "step": [16 * epoch for epoch in epochs]}
+    curves |= {"running_loss": [None, *falling[1:]], "test_accuracy": [0.1 + 0.01 * number for _ in epochs]}
     about = {"device": "cpu (2 cores)", "num_train": 512, "num_test": 297, "seconds_compile": 1.0, "seconds_train": 1.0}
     return results.Result(run, "finished", curves, about)
 
