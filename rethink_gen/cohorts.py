@@ -186,16 +186,16 @@ def stepper(program: Program, data: Data) -> tuple[Callable[..., State], int]:
 
     On CPU a convolution inside a compiled loop is up to six times slower: networks that convolve take one step a call.
     """
-    if jax.default_backend() == "cpu" and convolves(program.model):
+    if jax.default_backend() == "cpu" and convolves(program.model, data.images.shape[1:]):
         step = jit(training.train_step, convolves=True)
         return lambda hparams, data, order, state, count: step(program, hparams, data, order, state), 1
     return partial(jit(training.train_steps), program), STEPS_PER_CALL
 
 
 @cache
-def convolves(model: nn.Module) -> bool:
-    """Whether the model has a kernel with more than two axes."""
-    images = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
+def convolves(model: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether the model, for images of this shape, has a kernel with more than two axes."""
+    images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     params = jax.eval_shape(model.init, training.root_key(0), images)["params"]
     return any(leaf.ndim > 2 for leaf in jax.tree.leaves(params))
 
@@ -237,7 +237,7 @@ def measure(
     program: Program, state: State, train: Data, test: Data, *, step: int, epoch: int
 ) -> dict[str, float | None]:
     """One row of a run's curves: both splits whole, at fixed weights, and the sums over the epoch's minibatches."""
-    evaluate = jit(training.evaluate, convolves=convolves(program.model))
+    evaluate = jit(training.evaluate, convolves=convolves(program.model, train.images.shape[1:]))
 
     def total(data: Data) -> training.Sums:
         size = min(EVALUATION_BATCH, len(data.labels))
