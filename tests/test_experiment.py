@@ -56,7 +56,7 @@ VALUES = {
     "test_size": st.none() | whole("test_size"),
     "crop_size": whole("crop_size"),
     "whitening": st.booleans(),
-    "augmentations": st.lists(word, max_size=3).map(tuple),
+    "augmentations": st.lists(word, max_size=3, unique=True).map(tuple),
     "corruption": word,
     "model": word,
     "dropout": number("dropout"),
