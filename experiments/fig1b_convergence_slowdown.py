@@ -6,8 +6,9 @@ minutes.
 The figure of the paper states neither the threshold nor the unit; here it is steps until 99 % training accuracy,
 relative to the same network on true labels. Expected: smooth growth, to a small multiple of the time for true labels.
 
-Found at the paper's scale for MLP 1x512: 1.4, 1.8, 2.2, 2.6 and 2.8 times the 25 epochs of true labels, as smooth as in
-the paper. At laptop scale, with few images, the slowdown all but vanishes: no network takes more than 1.4 times as long.
+Found at the paper's scale for MLP 1x512: 1.4, 1.8, 2.2, 2.6 and 2.8 times the 25 epochs of true labels, as smooth as
+in the paper. At laptop scale, with few images, the slowdown all but vanishes: no network takes more than 1.4 times as
+long.
 """
 
 from rethink_gen import figures, paper, tables
