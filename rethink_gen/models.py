@@ -17,7 +17,8 @@ KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 # The last layer of the networks that convolve starts small, as in TensorFlow's CIFAR-10 tutorial. For the small AlexNet
 # this decides whether it fits random labels: see experiments/alexnet_last_layer.py.
 SMALL_LOGITS = nn.initializers.truncated_normal(1 / 192)
-# Not stated either. 0.9 follows the weights within ten steps, so that evaluation is meaningful from the first epoch.
+# Not stated either. 0.9 follows the weights within about ten steps; while these move fast, evaluation still lags behind
+# training (see experiments/fig1a_learning_curves.py).
 BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON = 0.9, 1e-3
 
 
