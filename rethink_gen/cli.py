@@ -21,7 +21,7 @@ from rethink_gen import __version__, figures, suite, tables, vocabulary
 from rethink_gen import experiment as experiments
 from rethink_gen import results as files
 from rethink_gen.errors import Interrupted, RethinkError, StorageError, UsageError, unknown
-from rethink_gen.experiment import SCALES, Run
+from rethink_gen.experiment import SCALES, AnyRun, Run
 from rethink_gen.progress import duration, progress, say
 
 BROKEN_PIPE = 128 + 13  # as if SIGPIPE had ended us, the way of other tools
@@ -196,7 +196,7 @@ def data_sets() -> list[dict[str, Any]]:
 
 def train(arguments: argparse.Namespace) -> int:
     """one run of your own, with an option for each of its fields"""
-    given = {name: getattr(arguments, name) for name in Run.__dataclass_fields__}
+    given = {name: getattr(arguments, name) for name in experiments.hints(Run)}
     run = Run(**{name: value for name, value in given.items() if value is not None})
     with progress() as report:
         result = suite.train(run, results=arguments.results, force=arguments.force, report=report)
@@ -296,7 +296,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def field_options() -> dict[str, dict[str, Any]]:
     """An option per field of Run, train_size as --train-size, explained by the comment that stands beside the field."""
-    comments = dict(re.findall(r"^    (\w+): .*?# (.+)$", inspect.getsource(Run), re.MULTILINE))
+    source = inspect.getsource(AnyRun) + inspect.getsource(Run)
+    comments = dict(re.findall(r"^    (\w+): .*?# (.+)$", source, re.MULTILINE))
     options = {}
     for field in dataclasses.fields(Run):
         default = ",".join(field.default) or "none" if isinstance(field.default, tuple) else field.default

@@ -1,9 +1,10 @@
-"""Many runs: order them so that equal programs follow each other, prepare their data, step, checkpoint, report.
+"""Many runs: order them so that equal programs follow each other, prepare their data, train or solve, report.
 
 The only module that mentions devices, compiler options and stop signals. Runs go one after the other on the default
 device; each call of a compiled function takes about two seconds at most, so that a stop signal is answered in time.
 """
 
+import importlib
 import os
 import platform
 import shlex
@@ -26,8 +27,9 @@ import numpy as np
 
 import rethink_gen
 from rethink_gen import corruptions, datasets, models, results, training
+from rethink_gen.datasets import Dataset
 from rethink_gen.errors import Interrupted, RethinkError, unknown
-from rethink_gen.experiment import Run
+from rethink_gen.experiment import AnyRun, Run
 from rethink_gen.results import Result
 from rethink_gen.training import Data, Hparams, Program, State
 from rethink_gen.transforms import center_crop
@@ -41,12 +43,13 @@ CPU_CONVOLUTIONS = {
         f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("DOT", "ELTWISE", "REDUCE", "INDIVIDUAL_DOT")
     )
 }
+SOLVERS = {"kernel": "kernels", "expressivity": "expressivity", "least_squares": "least_squares"}  # kind → module
 
 
 class Progress(NamedTuple):
     """What a run has reached. `metrics` is the newest row of its curves, complete once per epoch."""
 
-    run: Run
+    run: AnyRun
     step: int
     steps: int  # of the whole run
     epoch: int  # epochs completed
@@ -59,14 +62,14 @@ class Progress(NamedTuple):
 class Failure(NamedTuple):
     """A run that raised: the others go on."""
 
-    run: Run
+    run: AnyRun
     reason: str
 
 
 def execute(
-    runs: Iterable[Run], *, work: Path | None = None, report: Callable[[Progress], None] = lambda progress: None
+    runs: Iterable[AnyRun], *, work: Path | None = None, report: Callable[[Progress], None] = lambda progress: None
 ) -> Iterator[Result | Failure]:
-    """Trains runs and yields each as it ends, those that share a program one after the other.
+    """Trains or solves runs and yields each as it ends, those that share a program one after the other.
 
     Args:
       work: the folder whose .work/ holds checkpoints, so that interrupted runs resume; None: no checkpoints.
@@ -82,7 +85,10 @@ def execute(
         for done, run in enumerate(sorted(runs, key=lambda run: order[run.recipe])):
             counted = lambda progress, done=done: report(progress._replace(done_runs=done, total_runs=len(runs)))
             try:
-                yield train(run, work=work and results.work_folder(work, run), report=counted, stopped=stopped)
+                if isinstance(run, Run):
+                    yield train(run, work=work and results.work_folder(work, run), report=counted, stopped=stopped)
+                else:
+                    yield solve(run, report=counted, stopped=stopped)
             except RethinkError:
                 raise
             except Exception as error:  # out of memory, say: this run's own trouble
@@ -160,21 +166,60 @@ def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], st
     )
 
 
-def prepare(run: Run) -> tuple[Program, Data, Data, str]:
-    """The program and the data of a run: loaded, cut to size, cropped, corrupted, on the device."""
+def solve(run: AnyRun, *, report: Callable[[Progress], None], stopped: Callable[[], None]) -> Result:
+    """One run of a kind that is not trained; interrupted, it starts anew."""
+    started = time.monotonic()
+    origin = provenance()
+    clock = compile_clock()
+    compiled = clock()
+    dataset, _ = load(run)
+
+    def tick(step: int, steps: int, metrics: dict[str, float | None]) -> None:
+        epoch = step * getattr(run, "epochs", 0) // steps
+        left = (time.monotonic() - started) / step * (steps - step) if step else None
+        report(Progress(run, step, steps, epoch, metrics, 0, 1, left))
+        stopped()
+
+    curves, facts = importlib.import_module(f"rethink_gen.{SOLVERS[run.kind]}").solve(run, dataset, tick)
+    compile_seconds = clock() - compiled
+    return Result(
+        run=run,
+        status="finished",
+        curves=curves,
+        provenance={
+            **origin,
+            "data_sha256": dataset.checksum,
+            "num_train": len(dataset.train.labels),
+            "num_test": len(dataset.test.labels),
+            **facts,
+            "seconds_compile": round(compile_seconds, 1),
+            "seconds_train": round(time.monotonic() - started - compile_seconds, 1),
+        },
+    )
+
+
+def load(run: AnyRun) -> tuple[Dataset, Dataset]:
+    """The data of a run, on the host: cut to size, cropped where nothing random does it, corrupted; and before that."""
     if run.corruption not in corruptions.CORRUPTIONS:
         raise unknown("corruption", run.corruption, corruptions.CORRUPTIONS)
     dataset = datasets.load(run.dataset)
-    model = models.create(run.model, dataset.num_classes, run.dropout)
-    batch_size = min(run.batch_size, run.train_size or len(dataset.train.labels), len(dataset.train.labels))
-    program = Program(model, run.augmentations, run.crop_size, run.whitening, batch_size)
-    crop = (lambda images: images) if "random_crop" in run.augmentations else partial(center_crop, size=run.crop_size)
+    crop = lambda images: images
+    if isinstance(run, Run) and "random_crop" not in run.augmentations:
+        crop = partial(center_crop, size=run.crop_size)
     cut = lambda split, size: split._replace(images=crop(split.images[:size]), labels=split.labels[:size])
     clean = replace(dataset, train=cut(dataset.train, run.train_size), test=cut(dataset.test, run.test_size))
     key = training.stream(training.root_key(run.seed), "corrupt")
-    corrupted = corruptions.CORRUPTIONS[run.corruption](key, clean, run.corruption_level)
+    return corruptions.CORRUPTIONS[run.corruption](key, clean, run.corruption_level), clean
+
+
+def prepare(run: Run) -> tuple[Program, Data, Data, str]:
+    """The program of a training run, and its data on the device, with their checksum before corruption."""
+    corrupted, clean = load(run)
+    model = models.create(run.model, corrupted.num_classes, run.dropout)
+    batch_size = min(run.batch_size, len(clean.train.labels))
+    program = Program(model, run.augmentations, run.crop_size, run.whitening, batch_size)
     device = lambda split, true: Data(*map(jnp.asarray, (split.images, split.labels, split.labels != true.labels)))
-    return program, device(corrupted.train, clean.train), device(corrupted.test, clean.test), dataset.checksum
+    return program, device(corrupted.train, clean.train), device(corrupted.test, clean.test), clean.checksum
 
 
 compiled_order = jax.jit(training.epoch_order, static_argnums=(2, 3))

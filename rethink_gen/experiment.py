@@ -1,4 +1,5 @@
-"""What is studied, as frozen data: a `Run` is one training, an `Experiment` is a claim about a grid of them.
+"""What is studied, as frozen data: a `Run` is one training, with siblings for what is solved and not trained; an
+`Experiment` is a claim about a grid of them.
 
 Plain Python: importing this module, or a file of experiments/, loads neither jax nor pandas.
 """
@@ -16,8 +17,9 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 from rethink_gen.errors import UsageError, unknown
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 Scale = Literal["smoke", "laptop", "paper"]
 SCALES: tuple[Scale, ...] = typing.get_args(Scale)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,63}")
+R = TypeVar("R", bound="AnyRun")
 
 
 def traced(default: float) -> Any:
@@ -36,45 +39,33 @@ def traced(default: float) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """One training run with one seed. The defaults are the paper's protocol for CIFAR-10 (Section 2 and Appendix A)
-    where it states one, and our choices, marked so, where it is silent.
+class AnyRun:
+    """What runs of every kind have: the data they see, what was done to them, and a seed.
 
     Numbers are coerced to their annotated type, so that 0 and 0.0 name the same run; values out of range are refused.
     """
 
+    kind: ClassVar[str]  # of KINDS
+    smoke: ClassVar[dict[str, Any]] = {"dataset": "digits", "train_size": 256, "test_size": 128}
+
     dataset: str = "cifar10"
     train_size: int | None = None  # the first n training images; None: all
     test_size: int | None = None  # the first n test images; None: all
-    crop_size: int = 28  # pixels; images no larger than this stay whole
-    whitening: bool = True  # per image: zero mean, unit variance
-    augmentations: tuple[str, ...] = ()
     corruption: str = "true_labels"
-    model: str = "mlp_1x512"
-    dropout: float = 0.0  # rate before the last layer; 0: none
-    batch_size: int = 128  # not stated in the paper; replications use 128
-    epochs: int = 100  # not stated; by then 0.95**100 has all but stopped the learning
-    stop_at_train_accuracy: float | None = None  # not stated; end the run at the first epoch that reaches it
 
     corruption_level: float = traced(1.0)  # probability in [0, 1] that an example is corrupted
-    learning_rate: float = traced(0.1)
-    learning_rate_decay: float = traced(0.95)  # factor per epoch
-    momentum: float = traced(0.9)
-    weight_decay: float = traced(0.0)  # coefficient of ½‖w‖², on kernels only
     seed: int = traced(0)
 
     def __post_init__(self) -> None:
-        for name, hint in typing.get_type_hints(type(self)).items():
+        for name, hint in hints(type(self)).items():
             object.__setattr__(self, name, coerce(name, getattr(self, name), hint))
-        for name, (low, high) in RANGES.items():
+            low, high = RANGES.get(name, (-math.inf, math.inf))
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            if name in RANGES and value is not None and not low <= value <= high:
                 raise UsageError(f"{name} must be in [{low:g}, {high:g}], got {value:g}")
-        if len(set(self.augmentations)) < len(self.augmentations):
-            raise UsageError(f"augmentations must each be named once, got {','.join(self.augmentations)}")
 
     @property
-    def recipe(self) -> Run:
+    def recipe(self) -> Self:
         """This run with its traced fields at their defaults: equal recipes share one compiled program."""
         return replace(self, **{f.name: f.default for f in dataclasses.fields(self) if "traced" in f.metadata})
 
@@ -84,11 +75,126 @@ class Run:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
 
     @property
+    def shrunk(self) -> Self:
+        """The run as the smoke scale has it: with the values of `smoke`, upper bounds where they are whole numbers."""
+        bound = lambda name, value: value if not isinstance(value, int) else min(value, getattr(self, name) or value)
+        return replace(self, **{name: bound(name, value) for name, value in self.smoke.items()})
+
+    @property
+    def subject(self) -> str:
+        """What learns, in a word: a model's name; where there is none, the kind of run."""
+        return self.kind
+
+    @property
     def id(self) -> str:
         """Readable, and unique by a digest of the fields that differ from the defaults: a new field keeps old ids."""
         digest = hashlib.sha256(json.dumps(self.changes, sort_keys=True, allow_nan=False).encode()).hexdigest()[:8]
-        shown = [f"{k}={v}" for k, v in self.changes.items() if k in ("corruption_level", "weight_decay", "seed")]
-        return "-".join([self.model, self.corruption, *shown, digest])
+        shown = [f"{k}={v}" for k, v in self.changes.items() if k in ("corruption_level", "weight_decay")]
+        shown += [f"seed={self.seed}"] if self.seed else []
+        return "-".join([self.subject, self.corruption, *shown, digest])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(AnyRun):
+    """One training run with one seed. The defaults are the paper's protocol for CIFAR-10 (Section 2 and Appendix A)
+    where it states one, and our choices, marked so, where it is silent.
+    """
+
+    kind: ClassVar[str] = "training"
+    # Digits are 8×8: they are cropped to 7×7 as CIFAR-10's 32×32 are to 28×28.
+    smoke: ClassVar[dict[str, Any]] = {**AnyRun.smoke, "crop_size": 7, "batch_size": 32, "epochs": 4}
+
+    crop_size: int = 28  # pixels; images no larger than this stay whole
+    whitening: bool = True  # per image: zero mean, unit variance
+    augmentations: tuple[str, ...] = ()
+    model: str = "mlp_1x512"
+    dropout: float = 0.0  # rate before the last layer; 0: none
+    batch_size: int = 128  # not stated in the paper; replications use 128
+    epochs: int = 100  # not stated; by then 0.95**100 has all but stopped the learning
+    stop_at_train_accuracy: float | None = None  # not stated; end the run at the first epoch that reaches it
+
+    learning_rate: float = traced(0.1)
+    learning_rate_decay: float = traced(0.95)  # factor per epoch
+    momentum: float = traced(0.9)
+    weight_decay: float = traced(0.0)  # coefficient of ½‖w‖², on kernels only
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(set(self.augmentations)) < len(self.augmentations):
+            raise UsageError(f"augmentations must each be named once, got {','.join(self.augmentations)}")
+
+    @property
+    def subject(self) -> str:
+        return self.model
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelRun(AnyRun):
+    """A kernel machine in closed form: the function of least norm through all labels, or ridge regression (Section 5).
+
+    One-vs-all least squares, (K + λI) α = Y with one column of Y per class; the class of the largest output wins.
+    """
+
+    kind: ClassVar[str] = "kernel"
+    # Bandwidths are chosen for a data set; at smoke scale all are digits.
+    smoke: ClassVar[dict[str, Any]] = {**AnyRun.smoke, "num_filters": 64, "gamma": 0.02}
+
+    dataset: str = "mnist"
+    features: str = "pixels"
+    kernel: str = "gaussian"
+    gamma: float = 0.02  # exp(-γ‖x - x'‖²) of pixels in [0, 1]; the value of the first author's code for MNIST
+    num_filters: int = 32_000  # of random convolutions
+    solver: str = "auto"  # or cholesky, conjugate_gradients; auto: by size and memory
+    weight_decay: float = 0.0  # λ; 0: interpolation
+
+    @property
+    def subject(self) -> str:
+        return f"{self.kernel}_kernel-{self.features}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpressivityRun(AnyRun):
+    """A network built, not trained, to fit its data, whole images: 2n+d weights in two layers (Theorem 1), or a deeper
+    and narrower one (its corollary).
+    """
+
+    kind: ClassVar[str] = "expressivity"
+
+    corruption: str = "random_labels"
+    depth: int = 2  # layers of weights; 2: Theorem 1, more: of width O(n/depth)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeastSquaresRun(AnyRun):
+    """SGD on a linear model with fewer examples than weights, beside the solution of least norm (Section 5).
+
+    Whole images, whitened one by one.
+    """
+
+    kind: ClassVar[str] = "least_squares"
+    smoke: ClassVar[dict[str, Any]] = {**AnyRun.smoke, "train_size": 32, "epochs": 4}  # digits have 64 pixels
+
+    train_size: int | None = 500  # fewer than pixels, so that there are many solutions
+    batch_size: int = 1  # as in Section 5
+    epochs: int = 3000
+    learning_rate: float = 1.0  # in units of 1/‖x‖², the same for all whitened images; any below 2 is stable
+    momentum: float = 0.0  # plain SGD, as in Section 5
+    initial_scale: float = 0.0  # standard deviation of the weights at the start; 0: from zero
+
+
+KINDS: dict[str, type[AnyRun]] = {kind.kind: kind for kind in (Run, KernelRun, ExpressivityRun, LeastSquaresRun)}
+
+
+@cache
+def hints(kind: type[AnyRun]) -> dict[str, Any]:
+    """Field → annotated type, of one kind of run."""
+    found = typing.get_type_hints(kind)
+    return {field.name: found[field.name] for field in dataclasses.fields(kind)}
+
+
+def fields() -> dict[str, Any]:
+    """Field → annotated type, of all kinds of run."""
+    return {name: hint for kind in KINDS.values() for name, hint in hints(kind).items()}
 
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -105,6 +211,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "momentum": (0, 1),
     "weight_decay": (0, 1e3),
     "seed": (0, 2**31 - 1),
+    "gamma": (0, 1e6),
+    "num_filters": (1, 10**7),
+    "depth": (2, 1000),
+    "initial_scale": (0, 1e3),
 }
 
 
@@ -133,11 +243,11 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     raise UsageError(f"{name} must be {kind}, got {value!r}")
 
 
-def grid(base: Run, **axes: Any) -> tuple[Run, ...]:
+def grid(base: R, **axes: Any) -> tuple[R, ...]:
     """Every combination of the axes' values, the last axis fastest: `grid(run, model=("a", "b"), seed=range(3))`."""
     for name in axes:
-        if name not in base.__dataclass_fields__:
-            raise unknown("field", name, base.__dataclass_fields__)
+        if name not in hints(type(base)):
+            raise unknown("field", name, hints(type(base)))
     return tuple(replace(base, **dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values()))
 
 
@@ -159,8 +269,8 @@ class Experiment:
 
     claim: str
     locator: str
-    runs: tuple[Run, ...]
-    laptop: tuple[Run, ...]
+    runs: tuple[AnyRun, ...]
+    laptop: tuple[AnyRun, ...]
     table: Callable[[pd.DataFrame], pd.DataFrame]
     figure: Callable[[pd.DataFrame], Figure] | None = None
     checks: Callable[[pd.DataFrame], list[Check]]
@@ -176,18 +286,11 @@ class Experiment:
         return replace(self, scale=scale, runs=tuple(dict.fromkeys(runs)))
 
 
-def smoke(runs: tuple[Run, ...]) -> tuple[Run, ...]:
-    """The first seed of each setting on 256 of scikit-learn's digits, for at most four epochs: it runs, in seconds.
-
-    Digits are 8×8, so they are cropped to 7×7 as CIFAR-10's 32×32 are to 28×28.
-    """
-    small = {"dataset": "digits", "train_size": 256, "test_size": 128, "crop_size": 7, "batch_size": 32}
+def smoke(runs: tuple[AnyRun, ...]) -> tuple[AnyRun, ...]:
+    """The first seed of each setting on 256 of scikit-learn's digits, for at most four epochs: it runs, in seconds."""
     first = min(run.seed for run in runs)
-    return tuple(
-        replace(run, **small, epochs=min(run.epochs, 4))
-        for run in runs
-        if run.dataset != "digits" and run.seed == first
-    ) or tuple(run for run in runs if run.seed == first)
+    kept = [run for run in runs if run.seed == first]
+    return tuple(run.shrunk for run in kept if run.dataset != "digits") or tuple(kept)
 
 
 HERE = Path(__file__).resolve().parent

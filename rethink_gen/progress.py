@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rethink_gen.cohorts import Progress
-    from rethink_gen.experiment import Run
+    from rethink_gen.experiment import AnyRun
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -43,16 +43,19 @@ def progress() -> Iterator[Callable[[Progress], None]]:
 
 def lines() -> Callable[[Progress], None]:
     """Prints a line when a run ends, and before that one per epoch, or one in five seconds where epochs are shorter."""
-    shown: tuple[Run | None, int] = (None, 0)
+    shown: tuple[AnyRun | None, int] = (None, 0)
     last = time.monotonic()
 
     def report(now: Progress) -> None:
         nonlocal shown, last
+        epochs = getattr(now.run, "epochs", None)
+        place = now.epoch if epochs else now.step
         due = now.step == now.steps or time.monotonic() - last > SECONDS_BETWEEN_LINES
-        if due and (now.run, now.epoch) != shown:
-            shown, last = (now.run, now.epoch), time.monotonic()
-            left = f", {duration(now.seconds_left)} left for this run" if now.seconds_left else ""
-            say(f"{title(now)}: epoch {now.epoch}/{now.run.epochs}, {note(now)}{left}")
+        if due and (now.run, place) != shown:
+            shown, last = (now.run, place), time.monotonic()
+            reached = f"epoch {now.epoch}/{epochs}" if epochs else f"{now.step / now.steps:.0%} solved"
+            left = f"{duration(now.seconds_left)} left for this run" if now.seconds_left else ""
+            say(f"{title(now)}: {', '.join(filter(None, [reached, note(now), left]))}")
 
     return report
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rethink_gen.errors import StorageError, UsageError
-from rethink_gen.experiment import Run
+from rethink_gen.experiment import KINDS, AnyRun
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,9 +33,9 @@ SCHEMA = 1
 # Training accuracy at fixed weights that counts as fitted. Not stated in the paper; 0.99 is what its own MLP reaches on
 # random labels (99.34 %, Table 1), so a higher threshold would call that network unable to fit.
 FIT_THRESHOLD = 0.99
-# What is measured at each epoch. Accuracies are fractions, losses nats; `train_` and `test_` are of a whole split at
-# fixed weights, `running_` over the minibatches of the epoch; `untouched` and `corrupted`: of the training examples
-# whose labels are the true ones, and of the rest.
+# What is measured at each epoch of a training. Accuracies are fractions, losses nats; `train_` and `test_` are of a
+# whole split at fixed weights, `running_` over the minibatches of the epoch; `untouched` and `corrupted`: of the
+# training examples whose labels are the true ones, and of the rest.
 METRICS = (
     "epoch",
     "step",
@@ -56,10 +56,10 @@ Curves = dict[str, list[float | None]]
 class Result:
     """A run that ended: `finished`, or `diverged` at the last epoch of its curves.
 
-    curves: metric → one value per epoch, the first at initialization; fractions for accuracies, nats for losses.
+    curves: metric → one value per epoch; of a training the first is at initialization, a closed form has one, epoch 0.
     """
 
-    run: Run
+    run: AnyRun
     status: str
     curves: Curves
     provenance: dict[str, Any]
@@ -75,19 +75,18 @@ class Result:
 
 
 def summarize(curves: Curves) -> dict[str, float | None]:
-    """Last and best epoch, and when the run first fitted its training set, from its curves."""
-    fitted = [
-        i for i, accuracy in enumerate(curves["train_accuracy"]) if accuracy is not None and accuracy >= FIT_THRESHOLD
-    ]
-    best = max(range(len(curves["epoch"])), key=lambda i: curves["test_accuracy"][i] or 0.0)
-    last = {name: curves[name][-1] for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")}
+    """Last value of each metric, best epoch, and when the run first fitted its training set, from its curves."""
+    last = {name: values[-1] for name, values in curves.items() if name not in ("epoch", "step")}
+    train, test = (curves.get(name, [None]) for name in ("train_accuracy", "test_accuracy"))
+    fitted = [i for i, accuracy in enumerate(train) if accuracy is not None and accuracy >= FIT_THRESHOLD]
+    best = max(range(len(test)), key=lambda i: test[i] or 0.0)
     return {
         **last,
-        "generalization_gap": (last["train_accuracy"] or math.nan) - (last["test_accuracy"] or math.nan),
+        "generalization_gap": (train[-1] or math.nan) - (test[-1] or math.nan),
         "best_epoch": curves["epoch"][best],
-        "best_test_accuracy": curves["test_accuracy"][best],
+        "best_test_accuracy": test[best],
         "epochs_to_fit": curves["epoch"][fitted[0]] if fitted else None,
-        "steps_to_fit": curves["step"][fitted[0]] if fitted else None,
+        "steps_to_fit": curves["step"][fitted[0]] if fitted and "step" in curves else None,
     }
 
 
@@ -95,7 +94,7 @@ def save(result: Result, folder: Path) -> Path:
     """Publishes a result as folder/<run id>.json, complete or not at all, and removes its work in progress."""
     content = {
         "schema": SCHEMA,
-        "kind": "training",
+        "kind": result.run.kind,
         "id": result.run.id,
         "status": result.status,
         "run": dataclasses.asdict(result.run),
@@ -121,7 +120,7 @@ def read(path: Path) -> Result:
             )
         if recorded != _digest(content):
             raise StorageError(f"{path}: damaged, its checksum does not match; remove it and run again")
-        run = Run(**content["run"])
+        run = KINDS[content["kind"]](**content["run"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise StorageError(f"{path}: not a result file ({error}); remove it and run again") from error
     if not run.id == content["id"] == path.stem:
@@ -134,7 +133,7 @@ def load(folder: Path) -> list[Result]:
     return [read(path) for path in sorted(folder.glob("*.json"))]
 
 
-def adopt(run: Run, folder: Path) -> Path | None:
+def adopt(run: AnyRun, folder: Path) -> Path | None:
     """Copies the same run from a sibling experiment of the same scale, if one has finished it; the path of the copy."""
     for path in sorted(folder.parent.parent.glob(f"*/{folder.name}/{run.id}.json")):
         if path.parent != folder:
@@ -145,17 +144,17 @@ def adopt(run: Run, folder: Path) -> Path | None:
 
 
 def frame(results: Iterable[Result]) -> pd.DataFrame:
-    """One row per (run, epoch): the run's fields, its curves at that epoch, and its summary repeated.
+    """One row per (run, epoch): the run's kind and fields, its curves at that epoch, and its summary repeated.
 
     `last` marks the final epoch of each run, `train_error`, `test_error` and `generalization_gap` are derived; true
-    labels have `corruption_level` 0; `augmentations` are joined by "+".
+    labels have `corruption_level` 0; `augmentations` are joined by "+"; where there is no model, `model` is the kind.
     """
     import pandas as pd
 
     tables = []
     for result in results:
-        fields = dataclasses.asdict(result.run)
-        fields["augmentations"] = "+".join(result.run.augmentations)
+        fields = {"kind": result.run.kind, "model": result.run.kind, **dataclasses.asdict(result.run)}
+        fields = {name: "+".join(value) if isinstance(value, tuple) else value for name, value in fields.items()}
         if result.run.corruption == "true_labels":
             fields["corruption_level"] = 0.0
         keys = ("best_epoch", "best_test_accuracy", "epochs_to_fit", "steps_to_fit")
@@ -172,19 +171,21 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
         )
         tables.append(table.assign(last=table.index == len(table) - 1))
     if not tables:
-        nothing = Result(Run(), "finished", {name: [0.0] for name in METRICS}, {})
-        return frame([nothing])[:0]
+        nothing: Curves = {name: [0.0] for name in METRICS}
+        return frame([Result(kind(), "finished", nothing, {}) for kind in KINDS.values()])[:0]
     everything = pd.concat(tables, ignore_index=True)
+    for name in {"step", "train_accuracy", "test_accuracy"} - {*everything}:
+        everything[name] = math.nan
+    whole = {name: everything[name].astype(int) for name in ("epoch", "step") if everything[name].notna().all()}
     return everything.assign(
-        epoch=everything["epoch"].astype(int),
-        step=everything["step"].astype(int),
+        **whole,
         train_error=1 - everything["train_accuracy"],
         test_error=1 - everything["test_accuracy"],
         generalization_gap=everything["train_accuracy"] - everything["test_accuracy"],
     )
 
 
-def work_folder(folder: Path, run: Run) -> Path:
+def work_folder(folder: Path, run: AnyRun) -> Path:
     """Where a run under way keeps its checkpoint."""
     return folder / ".work" / run.id
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from rethink_gen.errors import UsageError
-from rethink_gen.experiment import Run
+from rethink_gen.experiment import fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,8 +42,8 @@ def summarize(frame: pd.DataFrame, metric: str) -> Summary:
     Raises:
       UsageError: the runs differ in more than their seed; the message names the fields.
     """
-    if fields := differing(frame):
-        raise UsageError(f"runs that differ in {', '.join(fields)} have no common mean; group by it, or select")
+    if names := differing(frame):
+        raise UsageError(f"runs that differ in {', '.join(names)} have no common mean; group by it, or select")
     if not len(frame):
         return Summary()
     ends = frame[frame["last"]]
@@ -97,8 +97,8 @@ def same_scale(frame: pd.DataFrame, dataset: str) -> bool:
 
 def differing(frame: pd.DataFrame) -> list[str]:
     """The fields, other than the seed, in which the runs of a frame differ."""
-    fields = [name for name in ("scale", *Run.__dataclass_fields__) if name in frame and name != "seed"]
-    return [name for name in fields if frame[name].nunique(dropna=False) > 1]
+    constant = [name for name in ("scale", "kind", *fields()) if name in frame and name != "seed"]
+    return [name for name in constant if frame[name].nunique(dropna=False) > 1]
 
 
 def is_fraction(metric: str) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rethink_gen import figures, tables
 from rethink_gen import results as files
 from rethink_gen.errors import RethinkError, UsageError, unknown
-from rethink_gen.experiment import Check, Experiment, Run, Scale, coerce, find
+from rethink_gen.experiment import AnyRun, Check, Experiment, Scale, coerce, fields, find
 from rethink_gen.results import Result
 from rethink_gen.vocabulary import check_data, check_names
 
@@ -50,7 +50,7 @@ class Study:
         return files.frame(self.results).assign(scale=self.experiment.scale)
 
     @property
-    def missing(self) -> tuple[Run, ...]:
+    def missing(self) -> tuple[AnyRun, ...]:
         """The experiment's runs that have no result."""
         done = {result.run for result in self.results}
         return tuple(run for run in self.experiment.runs if run not in done)
@@ -141,7 +141,7 @@ def load(
     )
 
 
-def train(run: Run, *, results: Folder = "results", force: bool = False, report: Report | None = None) -> Result:
+def train(run: AnyRun, *, results: Folder = "results", force: bool = False, report: Report | None = None) -> Result:
     """The result of a run that belongs to no experiment, kept as results/train/<run id>.json."""
     check_names([run])
     folder = open_folder(results) / "train"
@@ -182,21 +182,20 @@ def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[st
     if seeds is not None:
         seeds = tuple(seeds)
         runs = tuple(dict.fromkeys(replace(run, seed=seed) for run in runs for seed in seeds))
-    hints = typing.get_type_hints(Run)
-    for field, values in (only or {}).items():
-        if field not in hints:
-            raise unknown("field", field, hints)
-        wanted = {coerce(field, value, hints[field]) for value in (values if isinstance(values, list) else [values])}
-        present = {getattr(run, field) for run in runs}
+    for name, values in (only or {}).items():
+        if name not in fields():
+            raise unknown("field", name, fields())
+        wanted = {coerce(name, value, fields()[name]) for value in (values if isinstance(values, list) else [values])}
+        present = {getattr(run, name) for run in runs if hasattr(run, name)}
         for value in sorted(map(str, wanted - present)):
-            raise unknown(f"{field} in {experiment.name} at {experiment.scale} scale", value, map(str, present))
-        runs = tuple(run for run in runs if getattr(run, field) in wanted)
+            raise unknown(f"{name} in {experiment.name} at {experiment.scale} scale", value, map(str, present))
+        runs = tuple(run for run in runs if hasattr(run, name) and getattr(run, name) in wanted)
     if not 0 < len(runs) <= MOST_RUNS:
         raise UsageError(f"{experiment.name}: {len(runs)} runs asked for; it can be 1 to {MOST_RUNS}")
     return replace(experiment, runs=runs)
 
 
-def finish(runs: Iterable[Run], folder: Path, report: Report | None) -> list[Failure]:
+def finish(runs: Iterable[AnyRun], folder: Path, report: Report | None) -> list[Failure]:
     """Trains runs and publishes each result as it ends; the runs that failed."""
     runs = list(runs)
     if not runs:
@@ -222,23 +221,24 @@ def publish(study: Study) -> list[Path]:
     return [study.folder / name for name in contents]
 
 
-def estimate(runs: Iterable[Run], timed: Iterable[Result]) -> dict[str, float]:
+def estimate(runs: Iterable[AnyRun], timed: Iterable[Result]) -> dict[str, float]:
     """Device → seconds that the runs take there at most, one after the other, by the results of the same recipes.
 
     A device on which one of the recipes was never timed is left out.
     """
+    length = {"epochs": 1, "stop_at_train_accuracy": None, "corruption": "true_labels"}
 
-    def program(run: Run) -> Run:
-        return replace(run.recipe, epochs=1, stop_at_train_accuracy=None, corruption="true_labels")
+    def program(run: AnyRun) -> AnyRun:
+        return replace(run.recipe, **{name: value for name, value in length.items() if hasattr(run, name)})
 
-    seconds: dict[str, dict[Run, list[float]]] = {}
+    seconds: dict[str, dict[AnyRun, list[float]]] = {}
     for result in timed:
-        epochs = result.curves["epoch"][-1]
+        epochs = result.curves["epoch"][-1] if hasattr(result.run, "epochs") else 1
         if epochs:
             times = seconds.setdefault(result.provenance["device"], {}).setdefault(program(result.run), [])
             times.append(result.provenance["seconds_train"] / epochs)
     return {
-        device: sum(median(known[program(run)]) * run.epochs for run in runs)
+        device: sum(median(known[program(run)]) * getattr(run, "epochs", 1) for run in runs)
         for device, known in seconds.items()
         if all(program(run) in known for run in runs)
     }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 KEYS = ("model", "corruption", "corruption_level", "augmentations", "weight_decay", "dropout")
+MORE_KEYS = ("dataset", "features")  # of an item of the paper in which they differ
 
 
 def beside_paper(frame: pd.DataFrame, item: str, *, metrics: Sequence[str] | None = None) -> pd.DataFrame:
@@ -46,12 +47,13 @@ def beside_paper(frame: pd.DataFrame, item: str, *, metrics: Sequence[str] | Non
         values = values[values["metric"].isin(list(metrics))]
     if not len(values):
         raise UsageError(f"{item} of the paper has no rows to stand beside{f': metrics={metrics}' if metrics else ''}")
+    keys = [*(key for key in MORE_KEYS if values[key].nunique() > 1), *KEYS]
     records = []
     for row in values.itertuples():
-        runs = frame[_matches(frame, row)] if len(frame) else frame
+        runs = frame[_matches(frame, row, set(values["dataset"]))] if len(frame) else frame
         ours = summarize(runs, row.metric)
         comparable = same_scale(runs, row.dataset) if len(runs) else True
-        record = {key: getattr(row, key) for key in KEYS} | {"metric": row.metric} | ours._asdict()
+        record = {key: getattr(row, key) for key in keys} | {"metric": row.metric} | ours._asdict()
         record |= {"paper": row.value, "verdict": verdict(ours, row.value, same_scale=comparable)}
         records.append(record | {"locator": row.locator, "confidence": row.confidence})
     return pd.DataFrame(records)
@@ -122,13 +124,15 @@ def render(table: pd.DataFrame, format: str = "markdown", *, checks: Iterable[Ch
     return FORMATS[format](table, list(checks), note)
 
 
-def _matches(frame: pd.DataFrame, row: Any) -> pd.Series:
-    """Which rows of a frame are of the setting of a row of the paper."""
-    keep = frame["model"].eq(row.model)
-    for key in ("corruption", "corruption_level", "augmentations"):
-        keep &= frame[key].eq(getattr(row, key))
+def _matches(frame: pd.DataFrame, row: Any, datasets: set[str]) -> pd.Series:
+    """Which rows of a frame are of the setting of a row of the paper; on data of its own (digits), of any data set."""
+    keep = frame["model"].eq(row.model) & (frame["dataset"].eq(row.dataset) | ~frame["dataset"].isin(datasets))
+    keep &= frame["corruption_level"].eq(row.corruption_level)
+    for key in ("features", "corruption", "augmentations"):
+        if key in frame:
+            keep &= frame[key].fillna("").eq(getattr(row, key))
     for key in ("weight_decay", "dropout"):
-        if getattr(row, key) in ("on", "off"):
+        if key in frame and getattr(row, key) in ("on", "off"):
             keep &= frame[key].gt(0) == (getattr(row, key) == "on")
     return keep
 
@@ -229,7 +233,7 @@ def _key_header(key: str) -> str:
 def _cell(column: str, value: Any) -> str:
     """A value of a column for a reader: fractions as per cent, names as the paper writes them."""
     if isinstance(value, str):
-        return (paper.label(value) or "none") if column in (*KEYS, "dataset", "metric") else value
+        return (paper.label(value) or "none") if column in (*MORE_KEYS, *KEYS, "metric") else value
     if value is None or value != value:
         return ""
     if isinstance(value, float) and is_fraction(column):

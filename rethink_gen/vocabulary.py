@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from rethink_gen.errors import DataError, unknown
-from rethink_gen.experiment import Run
+from rethink_gen.experiment import AnyRun
 
 # Kind → the module and the table in it that say which names a run may use.
 TABLES = {
@@ -19,7 +19,7 @@ TABLES = {
 
 
 def vocabulary(kind: str) -> dict[str, str]:
-    """The names a run may use for its model, corruption or augmentations, each with the line that describes it.
+    """The names a run may use for its model, corruption, augmentations, …, each with the line that describes it.
 
     Read from the source of the table; names added to it at run time count too.
     """
@@ -47,21 +47,20 @@ def described(module: str, table: str) -> dict[str, str]:
     }
 
 
-def check_names(runs: Iterable[Run]) -> None:
+def check_names(runs: Iterable[AnyRun]) -> None:
     """Refuses a name that no table knows."""
     runs = list(runs)
-    for kind, names in (
-        ("model", {run.model for run in runs}),
-        ("corruption", {run.corruption for run in runs}),
-        ("augmentation", {name for run in runs for name in run.augmentations}),
-    ):
-        for name in sorted(names - vocabulary(kind).keys()):
+    for kind in TABLES:
+        names = {getattr(run, kind) for run in runs if hasattr(run, kind)}
+        if kind == "augmentation":
+            names = {name for run in runs for name in getattr(run, "augmentations", ())}
+        for name in sorted(names - vocabulary(kind).keys() if names else ()):
             raise unknown(kind, name, vocabulary(kind))
     with suppress(DataError):  # not here, but there is such a data set
         check_data(runs)
 
 
-def check_data(runs: Iterable[Run]) -> None:
+def check_data(runs: Iterable[AnyRun]) -> None:
     """Refuses a data set that is not there; it is not read yet."""
     from rethink_gen import datasets
 

@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 
 from rethink_gen import experiment
 from rethink_gen.errors import UsageError
-from rethink_gen.experiment import RANGES, Check, Experiment, Run, grid
+from rethink_gen.experiment import KINDS, RANGES, Check, Experiment, Run, grid, hints
 
 
 def run_of(**fields: Any) -> Run:
     return Run(**fields)
+
+
+def kind_with(field: str) -> Any:
+    return next(kind for kind in KINDS.values() if field in hints(kind))
 
 
 DEFAULTS: dict[str, Any] = dataclasses.asdict(Run())
@@ -167,7 +171,7 @@ def test_minus_zero_is_zero():
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_refused_by_the_name_of_its_field(field, value):
     with pytest.raises(UsageError, match=f"^{field} must be ") as error:
-        run_of(**{field: value})
+        kind_with(field)(**{field: value})
     assert "\n" not in str(error.value)
 
 
@@ -179,7 +183,19 @@ def test_an_augmentation_may_be_called_like_anything_else(name):
 @pytest.mark.parametrize("name", RANGES)
 def test_the_ends_of_a_range_belong_to_it(name):
     for end in RANGES[name]:
-        assert getattr(run_of(**{name: end}), name) == end
+        assert getattr(kind_with(name)(**{name: end}), name) == end
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_runs_of_every_kind_have_an_id_of_their_own_and_become_small(kind):
+    run = kind(seed=2)
+    assert run.id != kind().id
+    assert run.id not in {other(seed=2).id for other in KINDS.values() if other is not kind}
+    assert (run.shrunk.dataset, run.shrunk.seed) == ("digits", 2)
+    assert run.shrunk.shrunk == run.shrunk
+    assert kind(train_size=10).shrunk.train_size == 10
+    with pytest.raises(UsageError, match="no field named 'kind'"):
+        grid(run, kind=("training",))
 
 
 def test_a_run_cannot_be_changed():
