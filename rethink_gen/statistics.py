@@ -75,7 +75,8 @@ def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True) -> st
     run could differ as much. At most three points is *close*, further is *off*, and so is a cell where as many seeds
     diverged as finished. The rule is blind to our number of seeds on purpose: a test of significance would call more
     cells off the more seeds we run. A text value says that the network failed to converge: *reproduced* when no seed
-    of ours reached results.FIT_THRESHOLD, else off. Runs at another scale than the paper's get no verdict.
+    of ours reached results.FIT_THRESHOLD, else off. Values above one, such as norms, are compared relatively, with the
+    same two numbers. Runs at another scale than the paper's get no verdict.
     """
     if ours.runs == 0:
         return "not run"
@@ -85,7 +86,7 @@ def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True) -> st
         return "off" if ours.fitted else "reproduced"
     if ours.n == 0 or ours.diverged >= ours.n:
         return "off"
-    difference = abs(ours.mean - paper) - TOLERANCE
+    difference = abs(ours.mean - paper) / max(1.0, abs(paper)) - TOLERANCE
     return "reproduced" if difference <= REPRODUCED else "close" if difference <= CLOSE else "off"
 
 

@@ -15,6 +15,8 @@ TABLES = {
     "model": ("models", "MODELS"),
     "corruption": ("corruptions", "CORRUPTIONS"),
     "augmentation": ("transforms", "AUGMENTATIONS"),
+    "features": ("features", "FEATURES"),
+    "kernel": ("kernels", "KERNELS"),
 }
 
 
@@ -64,5 +66,5 @@ def check_data(runs: Iterable[AnyRun]) -> None:
     """Refuses a data set that is not there; it is not read yet."""
     from rethink_gen import datasets
 
-    for name in sorted({run.dataset for run in runs} - datasets.BUNDLED.keys()):
+    for name in sorted({run.dataset for run in runs} - {*datasets.BUNDLED, datasets.generated.NAME}):
         datasets.find(name)

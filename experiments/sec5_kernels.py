@@ -1,0 +1,103 @@
+"""Table 3: kernel machines of least norm, and whether their norm orders their test errors.
+
+7 runs. Raw MNIST has the first author's kernel; the other kernels, wavelets and filters are ours, chosen on held-out
+training images: see features.py. COSTS
+
+Expected: 1.2 % on MNIST, half of it with wavelets, although the norm is then larger (about 220 and 390 in the paper,
+which does not say of what); 46 % on CIFAR-10, 17 % with random convolutions and 15 % with ℓ2 regularization, which does
+nothing for MNIST.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from rethink_gen import figures, tables
+from rethink_gen.experiment import Check, Experiment, KernelRun
+
+PIXELS = KernelRun(dataset="mnist", gamma=0.02)
+WAVELETS = KernelRun(dataset="mnist", features="gabor_wavelets", gamma=1.0)
+PIXELS_CIFAR10 = KernelRun(dataset="cifar10", gamma=0.01)
+CONVOLUTIONS = KernelRun(dataset="cifar10", features="random_convolutions", gamma=0.16)
+RIDGE = {"mnist": 0.01, "cifar10": 0.02}
+INTERPOLATING = (PIXELS, WAVELETS, PIXELS_CIFAR10, CONVOLUTIONS)
+REGULARIZED = tuple(replace(run, weight_decay=RIDGE[run.dataset]) for run in (CONVOLUTIONS, PIXELS, WAVELETS))
+
+
+def smaller(run):
+    """For minutes on two cores: a sixth of the images, a sixteenth of the filters."""
+    return replace(run, train_size=10_000, **({"num_filters": 2000} if run.features == CONVOLUTIONS.features else {}))
+
+
+def table(frame):
+    return tables.beside_paper(frame, "table3")
+
+
+def checks(frame):
+    ends = frame[frame["last"]]
+
+    def row(run) -> Any:
+        same = ends["features"].eq(run.features) & ends["dataset"].isin([run.dataset, "digits"])
+        found = ends[same & (ends["weight_decay"] > 0).eq(run.weight_decay > 0)]
+        return found.iloc[0] if len(found) else None
+
+    pixels, wavelets, cifar10, convolutions = interpolating = [row(run) for run in INTERPOLATING]
+    regularized, *on_mnist = [row(run) for run in REGULARIZED]
+    errors = lambda *runs: ", ".join(tables.percent(run["test_error"], 2) for run in runs)
+
+    def check(statement, needed, holds, evidence):
+        there = all(run is not None for run in needed)
+        return Check(statement, bool(holds()) if there else None, evidence() if there else "not run")
+
+    return [
+        check(
+            "Without regularization every training label is fitted.",
+            interpolating,
+            lambda: all(run["train_error"] == 0 for run in interpolating),
+            lambda: f"4 runs, residuals of at most {max(run['residual'] for run in interpolating):.1g}",
+        ),
+        check(
+            "Wavelets about halve the test error on MNIST (to 0.35 to 0.7 of it).",
+            [pixels, wavelets],
+            lambda: 0.35 <= wavelets["test_error"] / pixels["test_error"] <= 0.7,
+            lambda: errors(pixels, wavelets),
+        ),
+        check(
+            "The norm does not order test errors: with wavelets it is larger, and the error smaller.",
+            [pixels, wavelets],
+            lambda: wavelets["l2_norm"] > pixels["l2_norm"] and wavelets["test_error"] < pixels["test_error"],
+            lambda: f"norms {pixels['l2_norm']:.0f} and {wavelets['l2_norm']:.0f}",
+        ),
+        check(
+            "Random convolutions make a third to two thirds of the errors of pixels on CIFAR-10.",
+            [cifar10, convolutions],
+            lambda: 1 / 3 <= convolutions["test_error"] / cifar10["test_error"] <= 2 / 3,
+            lambda: errors(cifar10, convolutions),
+        ),
+        check(
+            "With them, ℓ2 regularization takes off 1 to 4 points.",
+            [convolutions, regularized],
+            lambda: 0.01 <= convolutions["test_error"] - regularized["test_error"] <= 0.04,
+            lambda: errors(convolutions, regularized),
+        ),
+        check(
+            "On MNIST it takes off less than 0.1 points.",
+            [pixels, wavelets, *on_mnist],
+            lambda: all(
+                plain["test_error"] - ridge["test_error"] < 0.001
+                for plain, ridge in zip((pixels, wavelets), on_mnist, strict=True)
+            ),
+            lambda: f"{errors(pixels, wavelets)} without, {errors(*on_mnist)} with",
+        ),
+    ]
+
+
+EXPERIMENT = Experiment(
+    claim="Solving for the kernel machine of least norm through all labels generalizes, on small benchmarks with the "
+    "right preprocessing very well; yet the norm does not order test errors.",
+    locator="Table 3, Section 5",
+    runs=(*INTERPOLATING, *REGULARIZED),
+    laptop=tuple(map(smaller, (*INTERPOLATING, *REGULARIZED))),
+    table=table,
+    figure=lambda frame: figures.dots(tables.beside_paper(frame, "table3", metrics=["test_error"])),
+    checks=checks,
+)

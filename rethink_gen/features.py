@@ -1,0 +1,160 @@
+"""Images → features for kernel machines: pixels, Gabor wavelets, random convolutions (Section 5).
+
+Features come in blocks of columns, so that those of random convolutions need never be in memory at once. The paper
+names its features and gives no parameters. These are ours, chosen on held-out training images:
+
+* Pixels are divided by 255, as in the first author's code.
+* Gabor wavelets. Eight orientations of one wavelength, under a round Gaussian of half a wavelength as deviation. The
+  modulus of the response to the gray image, zero beyond its border, is averaged in cells of 4×4 pixels. All features
+  together have variance 1.
+* Random convolutions. Patches of 6×6, each of mean 0 and deviation about 1, are whitened (ZCA); the filters are such
+  patches, drawn at random from the training images, of norm 1. What a response has above a threshold is averaged in
+  the four quadrants of the image; each of these features has the same variance, and all together 1. So do Coates and Ng
+  (2012), with filters drawn at random where they put k-means. Filters of Gaussian noise do worse: GAUSS.
+
+Variances are those of the first SAMPLE training images.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from rethink_gen.experiment import KernelRun
+
+SAMPLE = 1000
+WAVELENGTH, ORIENTATIONS, CELL = 6.0, 8, 4  # pixels, count, pixels
+PATCH, THRESHOLD = 6, 0.25
+FLOOR, RIDGE = 10.0, 0.1  # added to a patch's variance (of 8-bit values) and to the eigenvalues in whitening
+PATCHES = 100_000  # to whiten by
+IMAGES_PER_STEP, FILTERS_PER_BLOCK = 8, 256  # responses then stay in the caches of a CPU, which is twice as fast
+
+
+class Features(NamedTuple):
+    """Features of images, as blocks of columns: block(images[N, H, W, C], i) is float32[N, widths[i]]."""
+
+    block: Callable[[Any, int], jax.Array]
+    widths: tuple[int, ...]
+    flop: float = 0.0  # per image, all blocks
+
+    @property
+    def streamed(self) -> bool:
+        """Whether there are too many to be in memory at once."""
+        return len(self.widths) > 1
+
+
+def pixels(run: KernelRun, images: np.ndarray) -> Features:
+    """All values of an image, divided by 255."""
+    flat = lambda images, _: jnp.asarray(images, jnp.float32).reshape(len(images), -1) / 255
+    return Features(flat, (int(np.prod(images.shape[1:])),))
+
+
+def gabor_wavelets(run: KernelRun, images: np.ndarray) -> Features:
+    """Moduli of the responses to Gabor wavelets of eight orientations, averaged in cells of 4×4 pixels."""
+    sample = gabor_responses(images[:SAMPLE])
+    scale = 1 / np.sqrt(np.var(sample, 0).sum() + 1e-12)
+    height, width = images.shape[1:3]
+    flop = 8.0 * height * width * (height + width) * ORIENTATIONS
+    return Features(lambda images, _: scale * gabor_responses(images), (sample.shape[1],), flop)
+
+
+def random_convolutions(run: KernelRun, images: np.ndarray) -> Features:
+    """Rectified responses to random patches as filters, averaged in quadrants: four features per filter."""
+    filters, offsets = random_filters(run, images)
+    starts = range(0, run.num_filters, FILTERS_PER_BLOCK)
+    blocks = [(filters[:, i : i + FILTERS_PER_BLOCK], offsets[i : i + FILTERS_PER_BLOCK]) for i in starts]
+
+    @lru_cache(maxsize=1)  # blocks come one after the other
+    def scale(i: int) -> np.ndarray:
+        sample = np.asarray(convolve(images[:SAMPLE], *blocks[i]))
+        return 1 / np.sqrt(len(offsets) * sample.shape[1] / len(blocks[i][1]) * (sample.var(0) + 1e-12))
+
+    quadrants = convolve(images[:1], *blocks[0]).shape[1] // len(blocks[0][1])
+    positions = np.prod([side - patch_size(images) + 1 for side in images.shape[1:3]])
+    return Features(
+        lambda images, i: scale(i) * convolve(images, *blocks[i]),
+        tuple(quadrants * len(some) for _, some in blocks),
+        float(2 * positions * filters.size),
+    )
+
+
+@jax.jit
+def gabor_responses(images: jax.Array) -> jax.Array:
+    """float32[N, cells · orientations].
+
+    The wavelet g(x) g(y) (exp(ik(x cos θ + y sin θ)) - c), where c makes its sum zero, is a product of a function of x
+    and one of y, less another: so two products with banded matrices give the response at every pixel.
+    """
+    gray = images.astype(jnp.float32).mean(-1) / 255
+    height, width = gray.shape[1:]
+    deviation, frequency = WAVELENGTH / 2, 2 * np.pi / WAVELENGTH
+    angles = np.pi * np.arange(ORIENTATIONS)[:, None, None] / ORIENTATIONS
+
+    def bands(side: int, slope: np.ndarray) -> np.ndarray:
+        shift = np.arange(side) - np.arange(side)[:, None]
+        envelope = np.exp(-(shift**2) / (2 * deviation**2)) / (deviation * np.sqrt(2 * np.pi))
+        return (envelope * np.exp(1j * frequency * slope * shift)).astype(np.complex64)
+
+    response = lambda y, x: jnp.einsum("oyh,nhw,oxw->nyxo", y, gray, x)
+    light = np.exp(-((deviation * frequency) ** 2) / 2) * response(
+        bands(height, 0 * angles[:1]), bands(width, 0 * angles[:1])
+    )
+    modulus = jnp.abs(response(bands(height, np.sin(angles)), bands(width, np.cos(angles))) - light)
+    return jax.vmap(lambda image: mean_pool(image, CELL, CELL).ravel())(modulus)
+
+
+@jax.jit
+def convolve(images: jax.Array, filters: jax.Array, offsets: jax.Array) -> jax.Array:
+    """float32[N, 4 · filters]: max(response - offset, 0), averaged in quadrants that share their middle line if odd."""
+    size = patch_size(images)
+
+    def responses(image: jax.Array) -> jax.Array:
+        height, width = image.shape[0] - size + 1, image.shape[1] - size + 1
+        shifts = [image[i : i + height, j : j + width] for i in range(size) for j in range(size)]
+        x = normalized(jnp.concatenate(shifts, -1).astype(jnp.float32))
+        rectified = jnp.maximum(x @ filters - offsets, 0)
+        return mean_pool(rectified, (height + 1) // 2, max(1, height // 2)).ravel()
+
+    return lax.map(responses, images, batch_size=IMAGES_PER_STEP)
+
+
+def random_filters(run: KernelRun, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(float32[patch, F], float32[F]): filters of normalized patches, whitening included, and what to subtract."""
+    rng = np.random.default_rng(run.seed)
+    size, count = patch_size(images), max(PATCHES, run.num_filters)
+    windows = np.lib.stride_tricks.sliding_window_view(images, (size, size), (1, 2))  # [N, y, x, C, size, size]
+    drawn = windows[tuple(rng.integers(0, side, count) for side in windows.shape[:3])]
+    found = normalized(drawn.transpose(0, 2, 3, 1).reshape(count, -1).astype(np.float64))
+    mean = found.mean(0)
+    values, vectors = np.linalg.eigh(np.cov(found, rowvar=False))
+    whiten = vectors / np.sqrt(values + RIDGE) @ vectors.T
+    filters = (found[: run.num_filters] - mean) @ whiten
+    filters = whiten @ (filters / np.linalg.norm(filters, axis=1, keepdims=True)).T
+    return filters.astype(np.float32), (mean @ filters + THRESHOLD).astype(np.float32)
+
+
+def patch_size(images: Any) -> int:
+    """The side of a patch: PATCH, or that of a smaller image."""
+    return min(PATCH, *images.shape[1:3])
+
+
+def normalized(x: Any) -> Any:
+    """Patches of mean 0 and, unless they are flat, variance about 1."""
+    return (x - x.mean(-1, keepdims=True)) / (x.var(-1, keepdims=True) + FLOOR) ** 0.5
+
+
+def mean_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
+    """[H, W, F]: means over windows of size × size, or of the whole of a smaller image."""
+    window = (min(size, x.shape[0]), min(size, x.shape[1]), 1)
+    return lax.reduce_window(x, 0.0, lax.add, window, (stride, stride, 1), "VALID") / (window[0] * window[1])
+
+
+FEATURES: dict[str, Callable[[KernelRun, np.ndarray], Features]] = {
+    "pixels": pixels,
+    "gabor_wavelets": gabor_wavelets,
+    "random_convolutions": random_convolutions,
+}

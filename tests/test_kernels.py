@@ -1,0 +1,258 @@
+"""Kernel machines and their features, beside SciPy in float64, closed forms and loops."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.signal
+from scipy.spatial.distance import cdist
+
+from rethink_gen import datasets, kernels, tiles
+from rethink_gen.datasets import Dataset, Split
+from rethink_gen.errors import Interrupted, UsageError
+from rethink_gen.experiment import KernelRun
+from rethink_gen.features import FEATURES, FILTERS_PER_BLOCK, Features, convolve, random_filters
+from rethink_gen.tiles import Matrix, Meter
+
+DIGITS = KernelRun(dataset="digits", gamma=0.2)
+QUIET = Meter(lambda step, steps, metrics: None, 1.0)
+quiet = lambda step, steps, metrics: None
+COLOR = np.random.default_rng(0).integers(0, 256, (11, 9, 8, 3)).astype(np.uint8)
+
+
+CASES = (
+    replace(DIGITS, solver="conjugate_gradients"),
+    replace(DIGITS, features="random_convolutions", num_filters=FILTERS_PER_BLOCK + 10),
+)
+
+
+def cut_digits() -> Dataset:
+    whole = datasets.load("digits")
+    cut = lambda split, n: Split(split.images[:n], split.labels[:n])
+    return replace(whole, train=cut(whole.train, 160), test=cut(whole.test, 80))  # parts of one size: compiled once
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return cut_digits()
+
+
+def reference(run: KernelRun, dataset: Dataset) -> dict[str, float]:
+    """What `solve` measures, by SciPy in float64."""
+    x, z = (split.images.reshape(len(split.images), -1) / 255.0 for split in (dataset.train, dataset.test))
+    k = {
+        "gaussian": lambda a, b: np.exp(-run.gamma * cdist(a, b, "sqeuclidean")),
+        "laplacian": lambda a, b: np.exp(-run.gamma * cdist(a, b)),
+        "linear": lambda a, b: a @ b.T,
+    }[run.kernel]
+    y = np.eye(dataset.num_classes)[dataset.train.labels]
+    alpha = np.linalg.solve(k(x, x) + run.weight_decay * np.eye(len(x)), y)
+    outputs, test_outputs = k(x, x) @ alpha, k(z, x) @ alpha
+    return {
+        "train_loss": ((outputs - y) ** 2).sum(1).mean(),
+        "train_accuracy": (outputs.argmax(1) == dataset.train.labels).mean(),
+        "test_loss": ((test_outputs - np.eye(dataset.num_classes)[dataset.test.labels]) ** 2).sum(1).mean(),
+        "test_accuracy": (test_outputs.argmax(1) == dataset.test.labels).mean(),
+        "l2_norm": np.sqrt(np.trace(alpha.T @ k(x, x) @ alpha)),
+    }
+
+
+@pytest.mark.parametrize("solver", tiles.SOLVERS)
+@pytest.mark.parametrize(
+    ("kernel", "weight_decay"), [("gaussian", 0.0), ("gaussian", 0.1), ("laplacian", 0.0), ("linear", 0.5)]
+)
+def test_solutions_are_those_of_float64(digits, solver, kernel, weight_decay):
+    run = replace(DIGITS, solver=solver, kernel=kernel, weight_decay=weight_decay)
+    curves, facts = kernels.solve(run, digits, quiet)
+    found = {name: values[0] for name, values in curves.items()}
+    assert facts["solver"] == solver
+    assert found.pop("residual") < 2 * tiles.TOLERANCE
+    assert found.pop("epoch") == 0
+    assert found == pytest.approx(reference(run, digits), rel=2e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("solver", tiles.SOLVERS)
+def test_any_labels_are_fitted(digits, solver):
+    labels = np.random.default_rng(0).integers(0, 10, len(digits.train.labels)).astype(np.int32)
+    random = replace(digits, train=digits.train._replace(labels=labels))
+    curves, _ = kernels.solve(replace(DIGITS, solver=solver), random, quiet)
+    assert curves["train_accuracy"] == [1.0]
+
+
+def test_the_linear_kernel_gives_the_least_weights(digits):
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (n, 8, 8, 3)).astype(np.uint8) for n in (160, 80)]  # 192 features
+    train, test = Split(noise[0], digits.train.labels), Split(noise[1], digits.test.labels)
+    curves, _ = kernels.solve(replace(DIGITS, kernel="linear"), replace(digits, train=train, test=test), quiet)
+    x, z = (images.reshape(len(images), -1) / 255.0 for images in noise)
+    weights = np.linalg.pinv(x) @ np.eye(10)[train.labels]
+    assert curves["l2_norm"][0] == pytest.approx(np.linalg.norm(weights), rel=1e-3)
+    assert curves["test_accuracy"][0] == ((z @ weights).argmax(1) == test.labels).mean()
+
+
+@pytest.mark.parametrize("columns", [1, 3, 6])
+def test_the_factor_is_that_of_lapack(columns):
+    rng = np.random.default_rng(0)
+    sizes, ends = [5, 5, 5, 5, 5, 2], np.cumsum([0, 5, 5, 5, 5, 5, 2])
+    root = rng.normal(size=(27, 40))
+    whole = (root @ root.T / 40).astype(np.float32)
+    cut = lambda a, i, j: a[ends[i] : ends[i + 1], ends[j] : ends[j + 1]]
+    factor = tiles.cholesky(Matrix(lambda i, j: jnp.asarray(cut(whole, i, j)), sizes, 0.0), columns, QUIET)
+    expected = scipy.linalg.cholesky(whole.astype(np.float64), lower=True)
+    assert set(factor) == {(i, j) for j in range(columns) for i in range(j, 6)}
+    for (i, j), tile in factor.items():
+        np.testing.assert_allclose(np.asarray(tile), cut(expected, i, j), atol=1e-5)
+
+
+def test_two_devices_find_what_one_does(digits):
+    code = """
+import jax
+from rethink_gen import datasets, kernels
+from test_kernels import CASES, cut_digits, quiet
+assert jax.local_device_count() == 2
+for run in CASES:
+    print(kernels.solve(run, cut_digits(), quiet)[0]["l2_norm"][0])
+"""
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    here = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=here, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    one = [kernels.solve(run, digits, quiet)[0]["l2_norm"][0] for run in CASES]
+    assert [float(word) for word in done.stdout.split()] == pytest.approx(one, rel=1e-3)
+
+
+def test_streamed_features_give_the_kernel_of_all_of_them():
+    run = KernelRun(features="random_convolutions", num_filters=FILTERS_PER_BLOCK + 10, gamma=0.3, weight_decay=0.5)
+    features = FEATURES[run.features](run, COLOR)
+    assert features.widths == (4 * FILTERS_PER_BLOCK, 40)
+    matrix = kernels.kernel_matrix(run, features, [COLOR[:4], COLOR[4:8], COLOR[8:]], 2, QUIET)
+    x = np.concatenate([features.block(COLOR, i) for i in range(2)], 1).astype(np.float64)
+    expected = np.exp(-0.3 * cdist(x, x, "sqeuclidean"))
+    np.testing.assert_allclose(matrix.tile(1, 0), expected[4:8, :4], atol=1e-5)
+    np.testing.assert_allclose(matrix.tile(2, 1), expected[8:, 4:8], atol=1e-5)
+    np.testing.assert_allclose(matrix.tile(1, 1), expected[4:8, 4:8] + 0.5 * np.eye(4), atol=1e-5)
+
+
+@pytest.mark.parametrize("images", [COLOR, COLOR[..., :1], np.float32(COLOR[:, :6, :6])], ids=["color", "gray", "tiny"])
+@pytest.mark.parametrize("name", FEATURES)
+def test_features_are_those_of_each_image_alone(name, images):
+    features = FEATURES[name](KernelRun(num_filters=20), images)
+    together = np.asarray(features.block(images, 0))
+    assert together.shape == (len(images), features.widths[0])
+    np.testing.assert_allclose(np.asarray(features.block(images[3:5], 0)), together[3:5], atol=1e-5)
+
+
+def test_all_features_but_pixels_have_variance_one():
+    for name in ("gabor_wavelets", "random_convolutions"):
+        features = FEATURES[name](KernelRun(num_filters=300), COLOR)
+        variances = np.concatenate([np.var(features.block(COLOR, i), 0) for i in range(len(features.widths))])
+        assert variances.sum() == pytest.approx(1, rel=1e-3)
+
+
+def test_gabor_responses_are_those_of_wavelets_slid_over_the_image():
+    image, radius = COLOR[0].mean(-1) / 255, 20
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    expected = []
+    for angle in np.pi * np.arange(8) / 8:
+        envelope = np.exp(-(x**2 + y**2) / 18) / (18 * np.pi)  # deviation 3, half the wavelength of 6
+        wave = np.exp(2j * np.pi / 6 * (x * np.cos(angle) + y * np.sin(angle)))
+        wavelet = envelope * (wave - (envelope * wave).sum() / envelope.sum())
+        response = np.abs(scipy.signal.correlate2d(image, wavelet.conj(), mode="full"))
+        response = response[radius : radius + 9, radius : radius + 8]
+        expected.append(response[:8].reshape(2, 4, 2, 4).mean((1, 3)))  # cells of 4×4; the ninth row fills none
+    features = FEATURES["gabor_wavelets"](KernelRun(), COLOR)
+    found = np.asarray(features.block(COLOR[:1], 0))[0].reshape(2, 2, 8)
+    expected = np.stack(expected, -1)
+    np.testing.assert_allclose(found / found.sum(), expected / expected.sum(), rtol=1e-4)
+
+
+def test_random_convolutions_are_those_of_a_loop():
+    run = KernelRun(features="random_convolutions", num_filters=5)
+    filters, offsets = random_filters(run, COLOR)
+    expected = np.zeros((2, 2, 5))
+    for i in range(4):  # 9×8 images have 4×3 patches of 6×6: quadrants of 2×2, which share their middle column
+        for j in range(3):
+            patch = COLOR[2, i : i + 6, j : j + 6].astype(np.float64).ravel()
+            patch = (patch - patch.mean()) / np.sqrt(patch.var() + 10)
+            response = np.maximum(patch @ filters - offsets, 0) / 4
+            for a in range(2):
+                for b in range(2):
+                    if i // 2 == a and b <= j <= b + 1:
+                        expected[a, b] += response
+    np.testing.assert_allclose(convolve(COLOR[2:3], filters, offsets)[0], expected.ravel(), rtol=1e-4, atol=1e-5)
+
+
+def test_filters_are_whitened_patches_of_norm_one():
+    run = KernelRun(num_filters=5)
+    filters, offsets = random_filters(run, COLOR)
+    windows = [image[i : i + 6, j : j + 6].ravel() for image in COLOR for i in range(4) for j in range(3)]
+    patches = np.asarray(windows, np.float64)
+    patches = (patches - patches.mean(1, keepdims=True)) / np.sqrt(patches.var(1, keepdims=True) + 10)
+    responses = patches @ filters - offsets + 0.25  # of the whitened patches to unit filters: inner products
+    unwhiten = scipy.linalg.sqrtm(np.cov(patches.T) + 0.1 * np.eye(108)).real
+    directions = unwhiten @ filters
+    np.testing.assert_allclose(np.linalg.norm(directions, axis=0), 1, atol=0.02)  # drawn with replacement
+    whitened = np.linalg.solve(unwhiten, (patches - patches.mean(0)).T).T
+    whitened /= np.linalg.norm(whitened, axis=1, keepdims=True)
+    assert (whitened @ directions).max(0).min() > 0.99  # each filter is one of the patches
+    assert abs(responses.mean()) < 0.05
+
+
+def test_the_plan_is_a_function_of_size_memory_and_solver():
+    mnist, run = Features(lambda images, i: jnp.zeros(0), (784,)), KernelRun()
+    at = lambda gigabytes, **changes: kernels.plan(replace(run, **changes), mnist, 60_000, 10_000, int(gigabytes * 1e9))
+    assert at(24).solver == "cholesky"
+    assert 7.2e9 < at(24).bytes < 8e9  # 2n² bytes, and features
+    assert at(4).solver == "conjugate_gradients"
+    assert at(24, solver="conjugate_gradients") == at(4)
+    with pytest.raises(UsageError, match=r"60000 examples take 7\.\d GB by cholesky, and 4\.0 GB are free; .*auto"):
+        at(4, solver="cholesky")
+    with pytest.raises(UsageError, match="set train_size=") as caught:
+        at(0.5)
+    fits = int(str(caught.value).partition("train_size=")[2])
+    assert kernels.plan(run, mnist, fits, 10_000, 500_000_000).bytes <= 500_000_000
+    with pytest.raises(UsageError, match="set train_size="):
+        kernels.plan(run, mnist, fits + 100, 10_000, 500_000_000)
+
+
+def test_streamed_features_take_room_for_two_triangles():
+    streamed = Features(lambda images, i: jnp.zeros(0), (1024,) * 125)
+    run = KernelRun(features="random_convolutions")
+    found = kernels.plan(run, streamed, 50_000, 10_000, 24 * 10**9)
+    assert found.solver == "cholesky"
+    assert 2 * 2 * 50_000**2 + 4 * 50_000 * 10_000 < found.bytes < 13e9
+
+
+@pytest.mark.parametrize("solver", tiles.SOLVERS)
+def test_a_singular_kernel_is_an_error_that_says_so(digits, solver):
+    train = Split(np.tile(digits.train.images[:80], (2, 1, 1, 1)), np.arange(160, dtype=np.int32) % 7)
+    with pytest.raises(UsageError, match="160 examples is singular"):
+        kernels.solve(replace(DIGITS, solver=solver), replace(digits, train=train), quiet)
+    with pytest.raises(UsageError, match="160 examples with 64 features is singular: set a weight_decay"):
+        kernels.solve(replace(DIGITS, solver=solver, kernel="linear"), digits, quiet)
+
+
+@pytest.mark.parametrize("field", ["features", "kernel", "solver"])
+def test_a_name_that_is_not_known_is_refused(digits, field):
+    with pytest.raises(UsageError, match=f"no {field} named 'gausian'"):
+        kernels.solve(replace(DIGITS, **{field: "gausian"}), digits, quiet)
+
+
+@pytest.mark.parametrize("solver", tiles.SOLVERS)
+def test_work_is_metered_and_can_be_stopped(digits, solver):
+    shares = []
+    kernels.solve(replace(DIGITS, solver=solver), digits, lambda step, steps, metrics: shares.append(step / steps))
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] < shares[-1] <= 1
+
+    def stop(step, steps, metrics):
+        raise Interrupted("stopped")
+
+    with pytest.raises(Interrupted):
+        kernels.solve(replace(DIGITS, solver=solver), digits, stop)
