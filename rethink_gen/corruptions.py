@@ -46,12 +46,33 @@ def random_labels(key: Key, dataset: Dataset, level: float) -> Dataset:
     References:
       Zhang et al. 2017, Section 2.2 ("partially corrupted labels"; level 1 is "random labels").
     """
-    hit_key, draw_key = jax.random.split(key)
     labels = dataset.train.labels
-    draws = np.asarray(jax.random.randint(draw_key, labels.shape, 0, dataset.num_classes, jnp.int32))
-    return replace(
-        dataset, train=dataset.train._replace(labels=np.where(hits(hit_key, len(labels), level), draws, labels))
-    )
+    drawn = drawn_labels(key, len(labels), dataset.num_classes, level)
+    return replace(dataset, train=dataset.train._replace(labels=np.where(drawn < 0, labels, drawn)))
+
+
+def drawn_labels(key: Key, n: int, num_classes: int, level: float) -> np.ndarray:
+    """int32[n]: the labels drawn for the examples that are hit, and -1 for the others.
+
+    What an example gets is a function of the key and its index, so data whose labels are not read yet can have theirs
+    corrupted one by one, in any order, now and after a restart.
+    """
+    hit_key, draw_key = jax.random.split(key)
+    draws = np.asarray(jax.random.randint(draw_key, (n,), 0, num_classes, jnp.int32))
+    return np.where(hits(hit_key, n, level), draws, np.int32(-1))
+
+
+def random_signs(key: Key, dataset: Dataset, level: float) -> Dataset:
+    """Replaces training labels by fair coin flips between the first two classes, each with probability `level`.
+
+    At level 1 class 0 stands for the sign σ = -1 and class 1 for +1, whatever the number of classes. A network that is
+    right on a fraction p of the labels has a correlation (1/n) Σ σ_i h(x_i) of 2p - 1 or more with its sign function h.
+
+    References:
+      Zhang et al. 2017, Section 2 (Rademacher complexity).
+    """
+    signs = random_labels(key, replace(dataset, num_classes=2), level)
+    return replace(signs, num_classes=dataset.num_classes)
 
 
 def shuffled_pixels(key: Key, dataset: Dataset, level: float, *, channels_together: bool = True) -> Dataset:
@@ -138,6 +159,7 @@ def permutations(key: Key, start: int, positions: int) -> jax.Array:
 CORRUPTIONS: dict[str, Corruption] = {
     "true_labels": true_labels,
     "random_labels": random_labels,
+    "random_signs": random_signs,
     "shuffled_pixels": shuffled_pixels,
     "shuffled_pixels_channels_apart": partial(shuffled_pixels, channels_together=False),
     "random_pixels": random_pixels,

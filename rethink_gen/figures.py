@@ -36,38 +36,59 @@ class Line(NamedTuple):
 
 
 @styled
-def curves(frame: pd.DataFrame, x: str, y: str | Sequence[str], *, hue: str, dashed: str | None = None) -> Figure:
+def curves(
+    frame: pd.DataFrame,
+    x: str,
+    y: str | Sequence[str],
+    *,
+    hue: str,
+    dashed: str | None = None,
+    best: bool = False,
+    log: str = "",
+) -> Figure:
     """Metrics over epochs or steps: a panel per metric, a line per value of `hue`, the mean over seeds in their range.
 
     A run that stopped before the others of its line is held at its last value; diverged runs are counted, not drawn.
 
     Args:
       dashed: a second metric for the same panels, dashed: the training accuracy beside the test accuracy.
+      best: shades each full line up to its best value so far.
+      log: the axes that are logarithmic: "x", "y" or "xy".
 
     Raises:
       UsageError: the runs of a line differ in more than their seed.
     """
     metrics = [y] if isinstance(y, str) else list(y)
-    figure, panels = _panels(len(metrics))
+    figure, panels = _panels(len(metrics), log=log)
     lines: list[Line] = []
     for axes, metric in zip(panels, metrics, strict=True):
         lines = []
         shown = {metric: "-"} | ({dashed: DASHES} if dashed else {})
         for value, runs in _groups(frame, hue):
             for column, dashes in shown.items():
-                name = paper.label(value) + (f", {column.partition('_')[0]}" if dashed else "")  # train or test
-                lines.append(Line(name, look(value, frame[hue]), _over_time(runs, x, column), dashes))
+                name = _called(hue, value) + (f", {column.partition('_')[0]}" if dashed else "")  # train or test
+                points = _over_time(runs, x, column)
+                if best and dashes == "-":
+                    points["max"] = points["max"].cummax()
+                lines.append(Line(name, look(value, frame[hue]), points, dashes))
         axes.set(xlabel=axis(x), ylabel=axis(metric.partition("_")[2] if dashed else metric))
         _draw_lines(axes, lines, metric)
     _name_lines(panels[-1], lines)
-    return _small_print(figure, _about(frame, hue))
+    return _small_print(figure, [*_about(frame, hue), *["shaded: up to the best so far"] * best])
 
 
 @styled
 def against(
-    frame: pd.DataFrame, x: str, y: str, *, hue: str, relative_to: float | None = None, chance: float | None = None
+    frame: pd.DataFrame,
+    x: str,
+    y: str | Sequence[str],
+    *,
+    hue: str,
+    relative_to: float | None = None,
+    chance: float | None = None,
+    log: str = "",
 ) -> Figure:
-    """A metric of whole runs against one of their fields, a line per value of `hue`: time to fit over corruption level.
+    """Metrics of whole runs against one of their fields, a line per value of `hue`: time to fit over corruption level.
 
     Where a run never fitted, the line is interrupted by an open triangle: a lower bound of the mean, in which that run
     counts with its length.
@@ -75,27 +96,32 @@ def against(
     Args:
       relative_to: divides each line by its mean at this x; a line without one is left out, and the small print says so.
       chance: where guessing stands, as a dashed line.
+      log: the axes that are logarithmic: "x", "y" or "xy".
 
     Raises:
       UsageError: the runs of a point differ in more than their seed.
     """
-    figure, (axes,) = _panels(1)
-    lines, prints = [], []
-    for value, runs in _groups(frame, hue):
-        name, points = paper.label(value), _over_field(runs, x, y)
-        if relative_to is not None:
-            if not (points.index == relative_to).any() or points.loc[relative_to, "bound"]:
-                prints.append(f"no line for {name}, which has not fitted at {axis(x)} {relative_to:g}")
-                continue
-            points[["mean", "min", "max"]] /= points.loc[relative_to, "mean"]
-        lines.append(Line(name, look(value, frame[hue]), points))
-    relation = "" if relative_to is None else f", relative to {axis(x)} {relative_to:g}"
-    axes.set(xlabel=axis(x), ylabel=axis(y) + relation)
-    _draw_lines(axes, lines, y)
-    if chance is not None:
-        axes.axhline(chance, color=GREY, linewidth=1, linestyle=DASHES, zorder=1)
-        axes.text(0.01, chance + 0.01, "chance", color=GREY, va="bottom", transform=axes.get_yaxis_transform())
-    _name_lines(axes, lines)
+    metrics = [y] if isinstance(y, str) else list(y)
+    figure, panels = _panels(len(metrics), log=log)
+    lines: list[Line] = []
+    prints: list[str] = []
+    for axes, metric in zip(panels, metrics, strict=True):
+        lines = []
+        for value, runs in _groups(frame, hue):
+            name, points = _called(hue, value), _over_field(runs, x, metric)
+            if relative_to is not None:
+                if not (points.index == relative_to).any() or points.loc[relative_to, "bound"]:
+                    prints.append(f"no line for {name}, which has not fitted at {axis(x)} {relative_to:g}")
+                    continue
+                points[["mean", "min", "max"]] /= points.loc[relative_to, "mean"]
+            lines.append(Line(name, look(value, frame[hue]), points))
+        relation = "" if relative_to is None else f", relative to {axis(x)} {relative_to:g}"
+        axes.set(xlabel=axis(x), ylabel=axis(metric) + relation)
+        _draw_lines(axes, lines, metric)
+        if chance is not None:
+            axes.axhline(chance, color=GREY, linewidth=1, linestyle=DASHES, zorder=1)
+            axes.text(0.01, chance + 0.01, "chance", color=GREY, va="bottom", transform=axes.get_yaxis_transform())
+    _name_lines(panels[-1], lines)
     prints += ["triangles: not fitted when the run ended"] * any(line.points["bound"].any() for line in lines)
     return _small_print(figure, [*_about(frame, hue), *prints])
 
@@ -143,6 +169,7 @@ def save(figure: Figure, path: Path | str) -> Path:
     kind = path.suffix.removeprefix(".").lower()
     if kind not in KINDS:
         raise unknown("kind of figure", path.suffix, [f".{kind}" for kind in KINDS])
+    results.make_folder(path.parent)
     results.write(path, draw(figure, kind))
     return path
 
@@ -158,15 +185,19 @@ def draw(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _panels(count: int, *, height: float = 3.6, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, *, height: float = 3.6, sharey: bool = False, log: str = "") -> tuple[Figure, list[Axes]]:
     """An empty figure; not through pyplot, which takes seconds to import and keeps every figure alive."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator, NullFormatter
 
     figure = Figure(figsize=(6.6 if count == 1 else 9, height), layout="constrained")
     panels = list(figure.subplots(1, count, squeeze=False, sharey=sharey)[0])
-    for side in (side for axes in panels for side in (axes.xaxis, axes.yaxis)):
-        side.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    for name, side in ((name, getattr(axes, f"{name}axis")) for axes in panels for name in "xy"):
+        if name in log:
+            side.axes.set(**{f"{name}scale": "log"})
+            side.set_minor_formatter(NullFormatter())
+        else:
+            side.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         side.set_major_formatter("{x:,g}")
     return figure, panels
 
@@ -179,6 +210,11 @@ def _groups(frame: pd.DataFrame, hue: str) -> list[tuple[Any, pd.DataFrame]]:
         raise unknown("column", hue, frame.columns)
     known = {name: i for i, name in enumerate(LOOKS)}
     return sorted(frame.groupby(hue, dropna=False), key=lambda pair: known.get(pair[0], len(known)))
+
+
+def _called(hue: str, value: Any) -> str:
+    """A value of `hue` for a reader; a number says of what it is one."""
+    return paper.label(value) if isinstance(value, str) else f"{axis(hue)} {value:g}"
 
 
 def _over_time(runs: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
@@ -211,7 +247,7 @@ def _check_replicates(runs: pd.DataFrame) -> None:
 
 
 def _draw_lines(axes: Axes, lines: list[Line], metric: str) -> None:
-    """Draws lines and bands, from zero on; accuracies and errors run to one."""
+    """Draws lines and bands; on a linear axis from zero on, accuracies and errors to one."""
     for i, (_, (color, marker), points, dashes) in enumerate(lines):
         step = max(1, len(points) // 8)
         first = i * step // len(lines)  # staggered, so that lines on top of each other both show
@@ -220,7 +256,8 @@ def _draw_lines(axes: Axes, lines: list[Line], metric: str) -> None:
         axes.plot(sure.index, sure["mean"], linestyle=dashes, markevery=(first, step), zorder=3, **style)
         axes.fill_between(sure.index, sure["min"], sure["max"], color=color, alpha=0.18, linewidth=0, zorder=2)
         axes.plot(bounds.index, bounds, "^", color=color, fillstyle="none", markersize=7, zorder=4)
-    axes.set_ylim(0, 1.03 if is_fraction(metric) else None)
+    if axes.get_yscale() == "linear":
+        axes.set_ylim(0, 1.03 if is_fraction(metric) else None)
 
 
 def _name_lines(axes: Axes, lines: list[Line]) -> None:
@@ -230,14 +267,14 @@ def _name_lines(axes: Axes, lines: list[Line]) -> None:
     """
     import numpy as np
 
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    ends = []  # all in fractions of the panel
+    in_panel = axes.transScale + axes.transLimits  # data → fractions of the panel
+    ends = []  # all in such fractions
     for line in lines:
-        heights = ((line.points["mean"].dropna() - bottom) / (top - bottom)).clip(0, 1)
-        if len(heights):
-            x, y = (heights.index[-1] - left) / (right - left), heights.iloc[-1]
-            mean = np.interp(np.linspace(left, right, 200), heights.index, heights).mean()
-            ends.append((round(y / NAME_HEIGHT), mean, x, y, line))
+        points = line.points["mean"].dropna()
+        if len(points):
+            x, y = in_panel.transform(np.column_stack([points.index, points])).clip(0, 1).T
+            mean = np.interp(np.linspace(0, 1, 200), x, y).mean()
+            ends.append((round(y[-1] / NAME_HEIGHT), mean, x[-1], y[-1], line))
     ends.sort(key=lambda end: end[:2])
     steps = NAME_HEIGHT * np.arange(len(ends))
     places = np.maximum.accumulate([end[3] - step for end, step in zip(ends, steps, strict=True)]) + steps  # apart

@@ -1,4 +1,5 @@
-"""Name → flax module. The four networks of the paper, with its parameter counts on 28×28×3 images and 10 classes.
+"""Name → flax module. The networks of the paper: four with its parameter counts on 28×28×3 images and 10 classes, and
+Inception V3, which has a module of its own.
 
 A model takes whitened images float32[B, H, W, C] and returns logits float32[B, K]. It is built by `create` with the
 number of classes and the dropout rate, and called with `train`, which decides batch norm's statistics and dropout.
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rethink_gen.errors import unknown
+from rethink_gen.inception_v3 import InceptionV3
 
 # Not stated in the paper. He initialization and zero biases: with them the paper's schedule fits random labels.
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -36,6 +38,12 @@ class MLP(nn.Module):
             x = nn.relu(nn.Dense(width, kernel_init=KERNEL_INIT)(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.num_classes, kernel_init=KERNEL_INIT)(x)
+
+
+class SoftmaxRegression(MLP):
+    """No hidden layer, one linear map: the contrast to networks that fit anything. Not in the paper."""
+
+    hidden: Sequence[int] = ()
 
 
 class SmallAlexNet(nn.Module):
@@ -135,6 +143,11 @@ class SmallInception(nn.Module):
         return nn.Dense(self.num_classes, kernel_init=SMALL_LOGITS)(x)
 
 
+def inception_v3(**options) -> nn.Module:
+    """Inception V3 as in TF-slim, for images of 299×299 pixels: 23,817,352 parameters and an auxiliary head."""
+    return InceptionV3(**options)
+
+
 def create(name: str, num_classes: int, dropout: float = 0.0) -> nn.Module:
     """The model of that name for so many classes."""
     if name not in MODELS:
@@ -149,4 +162,6 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "small_alexnet_he": lambda **options: SmallAlexNet(logits_init=KERNEL_INIT, **options),
     "small_inception": SmallInception,
     "small_inception_without_batch_norm": lambda **options: SmallInception(batch_norm=False, **options),
+    "softmax_regression": SoftmaxRegression,
+    "inception_v3": inception_v3,
 }

@@ -89,9 +89,15 @@ STYLE = {
 
 AXES = {
     "corruption_level": "label corruption",
+    "distance": "distance to the least-norm solution / its norm",
+    "distance_to_limit": "distance to the predicted limit / that norm",
     "epoch": "epoch",
     "epochs_to_fit": "epochs to fit",
+    "max_residual": "largest residual",
+    "num_train": "training images",
     "running_loss": "training loss, mean over the epoch (nats)",
+    "seconds_forward": "seconds to evaluate them all",
+    "seconds_solve": "seconds to solve",
     "step": "steps",
     "steps_to_fit": "steps to fit",
     "test_loss": "test loss (nats)",

@@ -20,7 +20,7 @@ from rethink_gen.datasets import Dataset, Split
 
 SEEDS = range(20)
 SIGMAS, P_VALUE = 4.42, 1e-5
-PIXELS = [name for name in CORRUPTIONS if name not in ("true_labels", "random_labels")]
+PIXELS = [name for name in CORRUPTIONS if name not in ("true_labels", "random_labels", "random_signs")]
 SHUFFLED = ["shuffled_pixels", "shuffled_pixels_channels_apart"]
 RANDOM = ["random_pixels", "random_pixels_channels_apart"]
 GAUSSIAN = {"gaussian": (0, 1, 2, 3), "gaussian_per_channel": (0, 1, 2), "gaussian_per_pixel": (0,)}
@@ -228,6 +228,15 @@ def test_labels_are_drawn_from_as_many_classes_as_there_are():
     drawn = corruptions.random_labels(corrupt_key(0), dataset, 1.0).train.labels
     assert stats.chisquare(np.bincount(drawn, minlength=3)).pvalue > P_VALUE
     assert set(drawn) == {0, 1, 2}
+
+
+def test_random_signs_are_fair_independent_coin_flips_between_the_first_two_classes():
+    for seed in SEEDS:
+        signs = corruptions.random_signs(corrupt_key(seed), labels_only(), 1.0).train.labels
+        assert set(signs) == {0, 1}
+        assert abs(signs.sum() - 25_000) < SIGMAS * np.sqrt(50_000 / 4)
+        table = np.bincount(labels_only().train.labels * 2 + signs, minlength=20).reshape(10, 2)
+        assert independent(table)
 
 
 def test_random_labels_leave_the_images_alone():

@@ -265,6 +265,30 @@ print(hashlib.sha256(figures.draw(figure, "svg")).hexdigest())
     assert there.stdout.strip() == hashlib.sha256(here).hexdigest()
 
 
+def test_a_logarithmic_axis_shows_the_same_points_and_names_powers_of_ten_plainly():
+    frame = tidy([result(replace(RANDOM, train_size=n), FAST, test=1 / n) for n in (10, 1000, 10_000)])
+    frame = frame.assign(num_train=frame["train_size"])
+    (axes,) = figures.against(frame, "num_train", "test_accuracy", hue="model", log="xy").axes
+    assert next(iter(lines(axes).values())) == pytest.approx(np.array([[10, 0.1], [1000, 0.001], [10_000, 0.0001]]))
+    axes.figure.draw_without_rendering()
+    assert {"10", "100", "1,000", "10,000", "0.01"} <= set(texts(axes))
+    end = axes.transData.transform((10_000, 0.0001))[1]
+    box = names(axes)["MLP 1×512"]
+    assert box.y0 < end < box.y1
+
+
+def test_metrics_of_whole_runs_have_a_panel_each():
+    figure = figures.against(tidy(LEVELS), "corruption_level", ["test_error", "steps_to_fit"], hue="model")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["test error", "steps to fit"]
+    assert [len(lines(axes)) for axes in figure.axes] == [2, 2]
+
+
+def test_a_number_as_hue_is_named_with_what_it_is():
+    frame = tidy([result(replace(RANDOM, momentum=momentum), FAST) for momentum in (0.0, 0.9)])
+    (axes,) = figures.curves(frame, "epoch", "train_accuracy", hue="momentum").axes
+    assert sorted(names(axes)) == ["momentum 0", "momentum 0.9"]
+
+
 def test_a_figure_that_cannot_be_saved_says_why(tmp_path):
     figure = figures.curves(tidy(BOTH), "epoch", "train_accuracy", hue="corruption")
     with pytest.raises(UsageError, match=r"known: \.pdf, \.png, \.svg"):

@@ -48,7 +48,12 @@ NAMES = {
     "small_alexnet_he": "AlexNet, He last layer",
     "mlp_3x512": "MLP 3×512",
     "mlp_1x512": "MLP 1×512",
+    "inception_v3": "Inception V3",
+    "imagenet2012": "ImageNet",
+    "crop+color": "crop, color",
     "cifar10": "CIFAR-10",
     "gaussian": "Gaussian",
     "flip+rotation": "flip, rotation",
+    "neyshabur_bound": "bound, Neyshabur",
+    "golowich_bound": "bound, Golowich",
 }
