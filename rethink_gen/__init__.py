@@ -10,5 +10,17 @@ Importing this loads neither jax nor pandas.
 from rethink_gen.experiment import Check, Experiment, ExpressivityRun, KernelRun, LeastSquaresRun, Run, grid
 from rethink_gen.suite import Study, load, run, train
 
-__all__ = ["Check", "Experiment", "ExpressivityRun", "KernelRun", "LeastSquaresRun", "Run", "Study", "grid", "load", "run", "train"]
+__all__ = [
+    "Check",
+    "Experiment",
+    "ExpressivityRun",
+    "KernelRun",
+    "LeastSquaresRun",
+    "Run",
+    "Study",
+    "grid",
+    "load",
+    "run",
+    "train",
+]
 __version__ = "0.1.0"

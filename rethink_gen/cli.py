@@ -11,6 +11,7 @@ import re
 import shlex
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,15 +21,17 @@ from typing import Any, NoReturn
 from rethink_gen import __version__, figures, suite, tables, vocabulary
 from rethink_gen import experiment as experiments
 from rethink_gen import results as files
+from rethink_gen import verify as verification
 from rethink_gen.errors import Interrupted, RethinkError, StorageError, UsageError, unknown
 from rethink_gen.experiment import SCALES, AnyRun, Run
 from rethink_gen.progress import duration, progress, say
 
+SECONDS_TO_STOP = 5.0  # what is promised is ten, also on a machine that has other things to do
 BROKEN_PIPE = 128 + 13  # as if SIGPIPE had ended us, the way of other tools
 
 
 def list_names(arguments: argparse.Namespace) -> int:
-    """the experiments, models, data sets, corruptions or augmentations there are"""
+    """the experiments, models, data sets, corruptions, augmentations, features or kernels there are"""
     folder = arguments.experiments
     kinds: dict[str, Callable[[], dict[str, str]]] = {
         "experiments": lambda: {name: experiments.find(name, folder).claim for name in experiments.names(folder)},
@@ -36,6 +39,8 @@ def list_names(arguments: argparse.Namespace) -> int:
         "datasets": lambda: {row["name"]: row["where"] for row in data_sets()},
         "corruptions": lambda: vocabulary.vocabulary("corruption"),
         "augmentations": lambda: vocabulary.vocabulary("augmentation"),
+        "features": lambda: vocabulary.vocabulary("features"),
+        "kernels": lambda: vocabulary.vocabulary("kernel"),
     }
     if arguments.kind not in kinds:
         raise unknown("list", arguments.kind, kinds)
@@ -46,7 +51,7 @@ def list_names(arguments: argparse.Namespace) -> int:
 def show(arguments: argparse.Namespace) -> int:
     """an experiment's claim, its runs, and what they cost on this machine"""
     found = experiments.find(arguments.name, arguments.experiments)
-    timed = [result for folder in suite.open_folder(arguments.results).glob("*/*") for result in files.load(folder)]
+    timed = [result for folder in suite.open_folder(arguments.results).glob("*/*") for result in files.sift(folder)[0]]
     rows = []
     for scale in SCALES:
         study = suite.gather(found.at(scale), arguments.results)
@@ -73,21 +78,22 @@ def show(arguments: argparse.Namespace) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """trains what an experiment is missing, then shows its table and names its figure"""
     request = {
-        "scale": arguments.scale or "laptop",
+        "scale": "laptop" if arguments.scale is None else arguments.scale,
         "seeds": parse_seeds(arguments.seeds),
         "only": parse_only(arguments.only),
         "results": arguments.results,
         "experiments": arguments.experiments,
     }
     planned = suite.plan(arguments.name, **request)
-    todo = planned.experiment.runs if arguments.force else planned.missing
+    work = {"force": arguments.force, "shard": parse_shard(arguments.shard)}
+    todo = suite.to_do(planned, **work)
     if arguments.dry_run:
         show_rows([{"id": run.id, **dataclasses.asdict(run)} for run in todo], arguments.json, columns=["id"])
         return 0
     title = f"{planned.experiment.name}, {planned.experiment.scale} scale"
     say(f"{title}: {len(todo)} of {len(planned.experiment.runs)} runs to do")
     with progress() as report:
-        study = suite.run(arguments.name, **request, force=arguments.force, report=report)
+        study = suite.run(arguments.name, **request, **work, report=report)
     if study.results:
         print(study.text())
         print(f"table:  {study.folder / 'table.md'}")
@@ -96,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     if study.failures:
         reason = f"{study.failures[0].run.id}: {study.failures[0].reason}"
         raise RethinkError(f"{len(study.failures)} of {len(todo)} runs failed, the first is {reason}")
-    return 0
+    return refuse_damaged(study)
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -118,6 +124,8 @@ def status(arguments: argparse.Namespace) -> int:
                     "missing": missing,
                     "other seeds": len(study.results) - (runs - missing),
                     "diverged": diverged,
+                    "failed": len(study.failures),
+                    "damaged": len(study.damaged),
                 }
             )
     show_rows(rows, arguments.json)
@@ -130,13 +138,14 @@ def table(arguments: argparse.Namespace) -> int:
     if form not in tables.FORMATS:  # said before pandas is loaded
         raise unknown("format", form, tables.FORMATS)
     output = arguments.output and output_file(arguments.output)
-    text = load(arguments).text(form)
+    study = load(arguments)
+    text = study.text(form)
     if output:
         files.write(output, text.encode())
         print(output)
     else:
         print(text.rstrip("\n"))
-    return 0
+    return refuse_damaged(study)
 
 
 def plot(arguments: argparse.Namespace) -> int:
@@ -151,6 +160,32 @@ def plot(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{study.experiment.name} has no figure; its table: rethink-gen table {study.experiment.name}")
     figures.save(figure, path)
     print(path)
+    return refuse_damaged(study)
+
+
+def refuse_damaged(study: suite.Study) -> int:
+    """Success, unless files were left out: what is right was shown, and what is not is an error."""
+    for error in study.damaged:
+        raise RethinkError(f"{len(study.damaged)} damaged, the first is {error}")
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """recomputes every checksum and table; with --retrain K also trains K random runs anew"""
+    place = {"results": arguments.results, "experiments": arguments.experiments}
+    count = experiments.coerce("--retrain", arguments.retrain, int)
+    if count < 0:
+        raise UsageError(f"--retrain takes a number of runs, got {count}")
+    findings = verification.verify(arguments.name, **place)
+    for finding in findings:
+        print(f"{'wrong' if finding.wrong else 'right'}  {finding.what}", *finding.wrong, sep="\n       ")
+    with progress() as report:
+        for finding in verification.retrain(count, arguments.name, **place, report=report) if count > 0 else ():
+            print(f"{'wrong' if finding.wrong else 'right'}  {finding.what}", *finding.wrong, sep="\n       ")
+            findings.append(finding)
+    wrong = [line for finding in findings for line in finding.wrong]
+    if wrong:
+        raise RethinkError(f"{len(wrong)} thing{'s' * (len(wrong) > 1)} wrong, the first is {wrong[0]}")
     return 0
 
 
@@ -163,8 +198,8 @@ def data(arguments: argparse.Namespace) -> int:
     elif arguments.action == "prepare":
         if not arguments.name:
             raise UsageError(f"name the data set to prepare, such as {', '.join(datasets.names())}")
-        dataset = datasets.prepare(arguments.name)
-        print(f"{dataset.name}: {len(dataset.train.labels)} training and {len(dataset.test.labels)} test images")
+        source = datasets.prepare(arguments.name)
+        print(f"{source.name}: {source.train} training and {source.test} test images")
     elif arguments.action == "verify":
         for name in [arguments.name] if arguments.name else [source.name for source in datasets.present()]:
             print("\n".join(datasets.verify(name)))
@@ -186,7 +221,7 @@ def data_sets() -> list[dict[str, Any]]:
             {
                 "name": name,
                 "images": f"{source.train} + {source.test}" if source else "",
-                "size": "×".join(map(str, source.shape)) if source else "",
+                "size": "" if not source else "varies" if source.streamed else "×".join(map(str, source.shape)),
                 "classes": source.num_classes if source else "",
                 "where": str(place or f"not here: rethink-gen data prepare {name}"),
             }
@@ -222,12 +257,21 @@ def parse_seeds(text: str | None) -> list[int] | None:
         return None
     seeds: list[int] = []
     for part in text.split(","):
-        found = re.fullmatch(r"(\d{1,10})(?:\.\.(\d{1,10}))?", part)
+        found = re.fullmatch(r"([0-9]{1,10})(?:\.\.([0-9]{1,10}))?", part)
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
         if not first <= last < first + suite.MOST_RUNS:
             raise UsageError(f"--seeds takes seeds and rising ranges of them, such as 0..4 or 0,3 or 5, got {text!r}")
         seeds.extend(range(first, last + 1))
     return seeds
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`2/5` as the second of five parts."""
+    found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text)
+    part, parts = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= part <= parts:
+        raise UsageError(f"--shard takes a part and how many there are, such as 1/4 … 4/4, got {text!r}")
+    return part, parts
 
 
 def parse_only(pairs: Sequence[str]) -> dict[str, list[str]]:
@@ -324,6 +368,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "folder of results (%(default)s)",
     },
     "--experiments": {"type": Path, "metavar": "DIR", "help": "a folder of experiments of your own"},
+    "--shard": {
+        "default": "1/1",
+        "metavar": "I/N",
+        "help": "the I-th of N parts of the runs, for machines that share no locks; then once without, for the table",
+    },
+    "--retrain": {"default": "0", "metavar": "K", "help": "train K random runs anew and compare"},
     "--force": {"action": "store_true", "help": "train again what has a result"},
     "--dry-run": {"action": "store_true", "help": "list the runs that would be trained"},
     "--format": {"default": "markdown", "metavar": "FORMAT", "help": "markdown (default), latex, csv, html or json"},
@@ -340,11 +390,12 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, str | None
     "run": (
         run,
         {"name": None},
-        ("--scale", "--seeds", "--only", "--results", "--experiments", "--force", "--dry-run", "--json"),
+        ("--scale", "--seeds", "--only", "--shard", "--results", "--experiments", "--force", "--dry-run", "--json"),
     ),
     "status": (status, {"name": ""}, ("--results", "--experiments", "--json")),
     "table": (table, {"name": None}, ("--scale", "--format", "--output", "--results", "--experiments", "--json")),
     "plot": (plot, {"name": None}, ("--scale", "--output", "--results", "--experiments")),
+    "verify": (verify, {"name": ""}, ("--retrain", "--results", "--experiments")),
     "data": (data, {"action": "list", "name": ""}, ("--json",)),
     "train": (train, {}, (*FIELD_OPTIONS, "--results", "--force", "--json")),
 }
@@ -354,7 +405,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Carries out one command; its exit code (see `errors`)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        with sigterm_interrupts():
+        with stop_signals(argv):
             arguments = parse(argv)
             code = arguments.function(arguments)
             sys.stdout.flush()
@@ -362,8 +413,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # --help and --version
         return 0 if end.code is None else int(end.code)
     except (KeyboardInterrupt, Interrupted) as stop:
-        say("rethink-gen: stopped; what is done is kept. To continue:")
-        say(shlex.join(["rethink-gen", *argv]))
+        say_how_to_continue(argv)
         return stop.exit_code if isinstance(stop, Interrupted) else 130
     except BrokenPipeError:  # the reader has read enough, as in `rethink-gen list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it closes it
@@ -385,15 +435,37 @@ def explain(error: Exception) -> tuple[int, str]:
     return RethinkError.exit_code, f"{type(error).__name__}: {error}; the same command with --debug shows where"
 
 
+def say_how_to_continue(argv: Sequence[str]) -> None:
+    """The last words of a command that was stopped."""
+    say("rethink-gen: stopped; what is done is kept. To continue:")
+    say(shlex.join(["rethink-gen", *argv]))
+
+
 @contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Within, SIGTERM raises Interrupted."""
+def stop_signals(argv: Sequence[str]) -> Iterator[None]:
+    """Within, SIGTERM raises Interrupted; if it or Ctrl-C finds no answer in SECONDS_TO_STOP, the process ends itself.
+
+    So it does while a large network is compiled or measured, when Python does not come to run a handler for minutes.
+    """
+    ended = threading.Event()
+    read, write = os.pipe()
+    os.set_blocking(write, False)
 
     def interrupt(number: int, frame: object) -> None:
         raise Interrupted("stopped by SIGTERM")
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    def watch() -> None:
+        number = next((n for [n] in iter(lambda: os.read(read, 1), b"") if n in (signal.SIGTERM, signal.SIGINT)), None)
+        if number and not ended.wait(SECONDS_TO_STOP):
+            say_how_to_continue(argv)
+            os._exit(Interrupted.exit_code if number == signal.SIGTERM else 130)
+
+    threading.Thread(target=watch, daemon=True).start()
+    before = signal.signal(signal.SIGTERM, interrupt), signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        ended.set()
+        signal.signal(signal.SIGTERM, before[0])
+        signal.set_wakeup_fd(before[1])
+        os.close(write)

@@ -5,6 +5,7 @@ device; each call of a compiled function takes about two seconds at most, so tha
 """
 
 import importlib
+import math
 import os
 import platform
 import shlex
@@ -12,8 +13,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import version
@@ -24,25 +26,33 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import rethink_gen
-from rethink_gen import corruptions, datasets, models, results, training
+from rethink_gen import corruptions, datasets, models, results, streaming, training
 from rethink_gen.datasets import Dataset
-from rethink_gen.errors import Interrupted, RethinkError, unknown
+from rethink_gen.errors import Interrupted, RethinkError, StorageError, UsageError, unknown
 from rethink_gen.experiment import AnyRun, Run
-from rethink_gen.results import Result
+from rethink_gen.results import Failure, Result
+from rethink_gen.streaming import Stream
 from rethink_gen.training import Data, Hparams, Program, State
-from rethink_gen.transforms import center_crop
+from rethink_gen.transforms import CROPS, center_crop
 
 CHECKPOINT_SECONDS = 60.0
+SECONDS_BETWEEN_LOOKS = 1.0  # at runs that other processes are at
+DEATHS = 3  # of processes, after which a run comes last: it may be what kills them, for lack of memory say
 EVALUATION_BATCH = 1000
+STREAMED_EVALUATION = 50_000  # the first training images of a stream are evaluated: as many as ImageNet's test split
 STEPS_PER_CALL = 100  # in a compiled loop; a call stays under about two seconds
+STREAMED_STEPS_PER_CALL = 10  # on an accelerator; meanwhile the next batches are sent
 # On CPU, XLA's newer library takes convolutions 2.5 times slower than Eigen; all but convolutions stay with it.
 CPU_CONVOLUTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": ",".join(
         f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("DOT", "ELTWISE", "REDUCE", "INDIVIDUAL_DOT")
     )
 }
+FEW_CLASSES = 10  # with more, top-5 accuracy is measured too
+STREAMED_CORRUPTIONS = ("true_labels", "random_labels")
 SOLVERS = {"kernel": "kernels", "expressivity": "expressivity", "least_squares": "least_squares"}  # kind → module
 
 
@@ -57,22 +67,24 @@ class Progress(NamedTuple):
     done_runs: int
     total_runs: int
     seconds_left: float | None  # of this run
-
-
-class Failure(NamedTuple):
-    """A run that raised: the others go on."""
-
-    run: AnyRun
-    reason: str
+    waiting: bool = False  # for another process, which is at this run
 
 
 def execute(
-    runs: Iterable[AnyRun], *, work: Path | None = None, report: Callable[[Progress], None] = lambda progress: None
+    runs: Iterable[AnyRun],
+    *,
+    work: Path | None = None,
+    force: bool = False,
+    report: Callable[[Progress], None] = lambda progress: None,
 ) -> Iterator[Result | Failure]:
     """Trains or solves runs and yields each as it ends, those that share a program one after the other.
 
+    Other processes may do the same: a run that one of them is at is left for later, and passed over once it has a
+    result. A run that was the end of several processes comes last, so that the others have theirs first.
+
     Args:
-      work: the folder whose .work/ holds checkpoints, so that interrupted runs resume; None: no checkpoints.
+      work: the folder of results, whose .work/ holds checkpoints and locks; None: no checkpoints, no other processes.
+      force: also runs that have a result by now.
 
     Raises:
       Interrupted, KeyboardInterrupt: after a stop signal, once the run under way has been checkpointed.
@@ -80,19 +92,56 @@ def execute(
     """
     use_compile_cache()
     runs = list(runs)
-    order = {recipe: i for i, recipe in reversed(list(enumerate(run.recipe for run in runs)))}
+    recipes = {recipe: i for i, recipe in reversed(list(enumerate(run.recipe for run in runs)))}
+    hard = {run for run in runs if work and results.deaths(work, run) >= DEATHS}
+    todo = deque(sorted(runs, key=lambda run: (run in hard, recipes[run.recipe])))
+    passed_over = 0  # runs in a row that other processes are at
     with stop_signals() as stopped:
-        for done, run in enumerate(sorted(runs, key=lambda run: order[run.recipe])):
-            counted = lambda progress, done=done: report(progress._replace(done_runs=done, total_runs=len(runs)))
-            try:
-                if isinstance(run, Run):
-                    yield train(run, work=work and results.work_folder(work, run), report=counted, stopped=stopped)
+        while todo:
+            run = todo.popleft()
+            report_run = partial(report_progress, report, len(runs) - len(todo) - 1, len(runs))
+            with results.claim(work, run.id) if work else nullcontext(True) as ours:
+                if not ours:
+                    todo.append(run)
+                    passed_over += 1
+                elif work and not force and results.result_file(work, run).exists():
+                    continue  # another process has finished it: a lock without this second look would do it again
                 else:
-                    yield solve(run, report=counted, stopped=stopped)
-            except RethinkError:
-                raise
-            except Exception as error:  # out of memory, say: this run's own trouble
-                yield Failure(run, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+                    passed_over = 0
+                    try:
+                        outcome = attempt(run, work, report_run, stopped)
+                    except StorageError:
+                        if not work or force or not results.result_file(work, run).exists():
+                            raise
+                        continue  # where there are no locks, another process has published it and tidied up
+                    yield outcome
+            if passed_over >= len(todo) > 0:
+                passed_over = 0
+                report_run(Progress(run, 0, 1, 0, {}, 0, 1, None, waiting=True))
+                stopped()
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def report_progress(report: Callable[[Progress], None], done: int, total: int, progress: Progress) -> None:
+    """Reports the progress of a run, and how many of all runs are done."""
+    report(progress._replace(done_runs=done, total_runs=total))
+
+
+def attempt(
+    run: AnyRun, work: Path | None, report: Callable[[Progress], None], stopped: Callable[[], None]
+) -> Result | Failure:
+    """The result of a run, or why it has none where that is the run's own trouble."""
+    try:
+        if isinstance(run, Run):
+            return train(run, work=work and results.work_folder(work, run), report=report, stopped=stopped)
+        return solve(run, report=report, stopped=stopped)
+    except (RethinkError, OSError):
+        raise
+    except Exception as error:
+        lines = str(error).splitlines() or [""]
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in lines[0]:
+            return Failure(run, f"out of memory, try fewer examples or a smaller batch ({lines[0][:200]})")
+        return Failure(run, f"{type(error).__name__}: {lines[0]}")
 
 
 def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], stopped: Callable[[], None]) -> Result:
@@ -109,8 +158,18 @@ def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], st
     steps_per_epoch = len(train_data.labels) // program.batch_size
     curves: results.Curves = {}
     spent = 0.0
+    made_by = {
+        "run": run.id,
+        "data": checksum,
+        "jax": origin["versions"]["jax"],
+        "device": jax.devices()[0].device_kind,
+    }
     if work and (found := results.load_checkpoint(work)):
-        state, curves, spent = restore(state, found[0]), found[1]["curves"], found[1]["seconds"]
+        arrays, notes = found
+        check_same(notes["made_by"], made_by, work)
+        state, curves, spent = restore(state, arrays), notes["curves"], notes["seconds"]
+    if isinstance(train_data, Stream):
+        state = jax.device_put(state, NamedSharding(mesh(program.batch_size), PartitionSpec()))  # all of it on each
     step = int(state.step)
     saved = time.monotonic()
     first_call: tuple[float, int] | None = None  # when it was over, and the step it reached: it had to compile
@@ -118,7 +177,7 @@ def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], st
     def checkpoint() -> None:
         if work:
             seconds = spent + time.monotonic() - started
-            results.save_checkpoint(work, flatten(state), {"curves": curves, "seconds": seconds, "run": run.id})
+            results.save_checkpoint(work, flatten(state), {"curves": curves, "seconds": seconds, "made_by": made_by})
 
     if not curves:
         append(curves, measure(program, state, train_data, test_data, step=0, epoch=0))
@@ -155,6 +214,7 @@ def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], st
         curves=curves,
         provenance={
             **origin,
+            "precision": run.precision,
             "data_sha256": checksum,
             "num_train": len(train_data.labels),
             "num_test": len(test_data.labels),
@@ -164,6 +224,14 @@ def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], st
             "seconds_train": round(seconds - compile_seconds, 1),
         },
     )
+
+
+def check_same(then: dict[str, str], now: dict[str, str], work: Path) -> None:
+    """Refuses to go on with what another run, other data, another version of jax or another device began."""
+    differ = [f"{name} {then.get(name)}, here {now[name]}" for name in now if then.get(name) != now[name]]
+    if differ:
+        way_out = "continue it there, or remove that folder to begin again"
+        raise StorageError(f"{work}: its checkpoint was made with {'; '.join(differ)}; {way_out}")
 
 
 def solve(run: AnyRun, *, report: Callable[[Progress], None], stopped: Callable[[], None]) -> Result:
@@ -204,7 +272,7 @@ def load(run: AnyRun) -> tuple[Dataset, Dataset]:
         raise unknown("corruption", run.corruption, corruptions.CORRUPTIONS)
     dataset = datasets.load(run.dataset)
     crop = lambda images: images
-    if isinstance(run, Run) and "random_crop" not in run.augmentations:
+    if isinstance(run, Run) and not set(CROPS) & set(run.augmentations):
         crop = partial(center_crop, size=run.crop_size)
     cut = lambda split, size: split._replace(images=crop(split.images[:size]), labels=split.labels[:size])
     clean = replace(dataset, train=cut(dataset.train, run.train_size), test=cut(dataset.test, run.test_size))
@@ -212,25 +280,79 @@ def load(run: AnyRun) -> tuple[Dataset, Dataset]:
     return corruptions.CORRUPTIONS[run.corruption](key, clean, run.corruption_level), clean
 
 
-def prepare(run: Run) -> tuple[Program, Data, Data, str]:
-    """The program of a training run, and its data on the device, with their checksum before corruption."""
-    corrupted, clean = load(run)
-    model = models.create(run.model, corrupted.num_classes, run.dropout)
-    batch_size = min(run.batch_size, len(clean.train.labels))
-    program = Program(model, run.augmentations, run.crop_size, run.whitening, batch_size)
-    device = lambda split, true: Data(*map(jnp.asarray, (split.images, split.labels, split.labels != true.labels)))
-    return program, device(corrupted.train, clean.train), device(corrupted.test, clean.test), clean.checksum
+def prepare(run: Run) -> tuple[Program, Data | Stream, Data | Stream, str]:
+    """The program of a training run, and its data, on the device or streamed, with their checksum before corruption."""
+    if run.dataset not in datasets.BUNDLED and (source := datasets.find(run.dataset)).streamed:
+        train, test = streams(run, source)
+        num_classes, checksum = source.num_classes, source.fingerprint
+    else:
+        corrupted, clean = load(run)
+        device = lambda split, true: Data(*map(jnp.asarray, (split.images, split.labels, split.labels != true.labels)))
+        train, test = device(corrupted.train, clean.train), device(corrupted.test, clean.test)
+        num_classes, checksum = clean.num_classes, clean.checksum
+    model = models.create(run.model, num_classes, run.dropout)
+    batch_size = min(run.batch_size, len(train.labels))
+    program = Program(
+        model=model,
+        augmentations=run.augmentations,
+        crop_size=run.crop_size,
+        whitening=run.whitening,
+        batch_size=batch_size,
+        label_smoothing=run.label_smoothing,
+        precision=run.precision,
+        top5=num_classes > FEW_CLASSES,
+    )
+    return program, train, test, checksum
+
+
+def streams(run: Run, source: datasets.Source) -> tuple[Stream, Stream]:
+    """The two splits of a data set that is streamed; labels can be random, and no more."""
+    if run.corruption not in STREAMED_CORRUPTIONS:
+        known = " and ".join(STREAMED_CORRUPTIONS)
+        raise UsageError(f"corruption {run.corruption} needs images in memory; {run.dataset} is streamed: {known} only")
+    sizes = (min(total, cut or total) for total, cut in ((source.train, run.train_size), (source.test, run.test_size)))
+    train_labels, test_labels = (np.full(size, -1, np.int32) for size in sizes)
+    if run.corruption == "random_labels":
+        key = training.stream(training.root_key(run.seed), "corrupt")
+        train_labels = corruptions.drawn_labels(key, len(train_labels), source.num_classes, run.corruption_level)
+    return (
+        Stream(source, "train", train_labels, run.crop_size),
+        Stream(source, source.test_split, test_labels, run.crop_size),
+    )
+
+
+@cache
+def mesh(batch_size: int) -> Mesh:
+    """The devices of this process in a row, as many as share a batch equally; each sees its part of the batch."""
+    count = math.gcd(batch_size, jax.local_device_count())
+    return jax.make_mesh((count,), ("data",), (AxisType.Auto,), devices=jax.local_devices()[:count])
+
+
+def shard(batch: streaming.Batch) -> Data:
+    """A batch of a stream on its devices."""
+    return jax.device_put(Data(*batch), NamedSharding(mesh(len(batch.labels)), PartitionSpec("data")))
 
 
 compiled_order = jax.jit(training.epoch_order, static_argnums=(2, 3))
 compiled_norm = jax.jit(training.weight_norm)
+compiled_layer_norms = jax.jit(training.layer_norms)
 
 
-def stepper(program: Program, data: Data) -> tuple[Callable[..., State], int]:
+def stepper(program: Program, data: Data | Stream) -> tuple[Callable[..., State], int]:
     """The compiled training function, `(hparams, data, order, state, count) -> state`, and how many steps a call takes.
 
     On CPU a convolution inside a compiled loop is up to six times slower: networks that convolve take one step a call.
     """
+    if isinstance(data, Stream):
+        step = jit(training.train_batch, convolves=True)
+
+        def steps(hparams: Hparams, data: Stream, order: jax.Array, state: State, count: int) -> State:
+            rows, first = np.asarray(order), int(state.step) % len(order)
+            for row in range(first, first + count):
+                state = step(program, hparams, shard(data.batch(rows, row)), len(rows), state)
+            return state
+
+        return steps, 1 if jax.default_backend() == "cpu" else STREAMED_STEPS_PER_CALL
     if jax.default_backend() == "cpu" and convolves(program.model, data.images.shape[1:]):
         step = jit(training.train_step, convolves=True)
         return lambda hparams, data, order, state, count: step(program, hparams, data, order, state), 1
@@ -248,8 +370,8 @@ def convolves(model: nn.Module, shape: tuple[int, ...]) -> bool:
 @cache
 def jit(function: Callable[..., Any], *, convolves: bool = False) -> Callable[..., Any]:
     """`function` compiled for this device, its first argument static; training updates its state in place."""
-    donated = 4 if function in (training.train_step, training.train_steps) else ()
-    static = (0, 4) if function is training.evaluate else 0
+    donated = 4 if function in (training.train_step, training.train_steps, training.train_batch) else ()
+    static = {training.evaluate: (0, 4), training.train_batch: (0, 3)}.get(function, 0)
     options = cpu_options() if convolves and jax.default_backend() == "cpu" else None
     return jax.jit(function, static_argnums=static, donate_argnums=donated, compiler_options=options)
 
@@ -279,20 +401,13 @@ def cpu_options() -> dict[str, str]:
 
 
 def measure(
-    program: Program, state: State, train: Data, test: Data, *, step: int, epoch: int
+    program: Program, state: State, train: Data | Stream, test: Data | Stream, *, step: int, epoch: int
 ) -> dict[str, float | None]:
-    """One row of a run's curves: both splits whole, at fixed weights, and the sums over the epoch's minibatches."""
-    evaluate = jit(training.evaluate, convolves=convolves(program.model, train.images.shape[1:]))
-
-    def total(data: Data) -> training.Sums:
-        size = min(EVALUATION_BATCH, len(data.labels))
-        parts = [evaluate(program, state, data, start, size) for start in range(0, len(data.labels), size)]
-        return training.Sums(*(sum(map(float, column)) for column in zip(*jax.device_get(parts), strict=True)))
-
-    train_sums, test_sums = total(train), total(test)
-    running = training.Sums(*map(float, jax.device_get(state.running)))
+    """One row of a run's curves: both splits at fixed weights, and the sums over the epoch's minibatches."""
+    train_sums, test_sums = total(program, state, train), total(program, state, test)
+    running = jax.tree.map(float, jax.device_get(state.running))
     untouched = train_sums.count - train_sums.changed
-    return {
+    row = {
         "epoch": epoch,
         "step": step,
         "train_loss": ratio(train_sums.loss, train_sums.count),
@@ -304,7 +419,27 @@ def measure(
         "test_loss": ratio(test_sums.loss, test_sums.count),
         "test_accuracy": ratio(test_sums.correct, test_sums.count),
         "weight_norm": ratio(float(compiled_norm(state)), 1.0),
+        "norm_product": ratio(math.prod(map(float, compiled_layer_norms(state))), 1.0),
     }
+    if train_sums.correct_top5 is not None:
+        row["train_top5_accuracy"] = ratio(train_sums.correct_top5, train_sums.count)
+        row["test_top5_accuracy"] = ratio(test_sums.correct_top5, test_sums.count)
+    return row
+
+
+def total(program: Program, state: State, data: Data | Stream) -> training.Sums:
+    """Sums over a split, whole; of a stream, over its first STREAMED_EVALUATION examples."""
+    if isinstance(data, Stream):
+        evaluate, size = jit(training.evaluate_batch, convolves=True), min(len(data.labels), STREAMED_EVALUATION)
+        order = np.arange(-(-size // program.batch_size) * program.batch_size).reshape(-1, program.batch_size)
+        rows = order.clip(max=size - 1)  # the last batch is filled up with examples of weight 0
+        weights = (order < size).astype(np.float32)
+        parts = [evaluate(program, state, shard(data.batch(rows, i)), weights[i]) for i in range(len(rows))]
+    else:
+        evaluate = jit(training.evaluate, convolves=convolves(program.model, data.images.shape[1:]))
+        size = min(EVALUATION_BATCH, len(data.labels))
+        parts = [evaluate(program, state, data, start, size) for start in range(0, len(data.labels), size)]
+    return jax.tree.map(lambda *column: sum(map(float, column)), *jax.device_get(parts))
 
 
 def ratio(total: float, count: float) -> float | None:
@@ -382,6 +517,7 @@ def provenance() -> dict[str, Any]:
     device = jax.devices()[0]
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = os.environ.get("NPROC", cores)  # as XLA counts them: sums are split by their number
     return {
         "versions": {
             "rethink-gen": rethink_gen.__version__,

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rethink_gen import generated
 from rethink_gen import prepare as preparation
 from rethink_gen.errors import DataError, UsageError, unknown
 from rethink_gen.experiment import NAME
@@ -63,6 +64,8 @@ def load(name: str, *, data_dir: Folder = None) -> Dataset:
     if name in BUNDLED:
         return as_published(BUNDLED[name](), "scikit-learn")
     source = find(name, data_dir)
+    if source.streamed:
+        raise UsageError(f"{name} is too large to be loaded: it is streamed, to runs that train; see streaming.py")
     if source.folder is None:
         return as_published(read(source), source.cache)
     if source.cache.exists():
@@ -78,8 +81,8 @@ def load(name: str, *, data_dir: Folder = None) -> Dataset:
     return dataset
 
 
-def prepare(name: str, *, data_dir: Folder = None, fetch: preparation.Fetch = preparation.download) -> Dataset:
-    """The data set of that name, after fetching, preparing and decoding it as far as that was still to be done.
+def prepare(name: str, *, data_dir: Folder = None, fetch: preparation.Fetch = preparation.download) -> Source:
+    """What is there, after fetching, preparing and decoding a data set as far as that was still to be done.
 
     Raises:
       UsageError: there is no data set of that name.
@@ -87,8 +90,11 @@ def prepare(name: str, *, data_dir: Folder = None, fetch: preparation.Fetch = pr
     """
     if name not in BUNDLED:
         check_name(name)
-        preparation.build(name, data_root(data_dir), fetch)
-    return load(name, data_dir=data_dir)
+        preparation.build(name, root_of(name, data_dir), fetch)
+    source = bundled_source(name) if name in BUNDLED else find(name, data_dir)
+    if not source.streamed:
+        load(name, data_dir=data_dir)
+    return source
 
 
 def present(data_dir: Folder = None) -> list[Source]:
@@ -98,11 +104,11 @@ def present(data_dir: Folder = None) -> list[Source]:
         with contextlib.suppress(DataError):  # `load` and `verify` will say what is wrong with it
             source = cached_source(path)
             found[source.name] = source
-    root = data_root(data_dir)
-    for path in (*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")):
-        with contextlib.suppress(DataError, UsageError):  # text, audio, or otherwise not for `load`
-            name = ".".join(path.relative_to(root).parts[:-2])
-            found[name] = find(name, data_dir)
+    for root in (data_root(data_dir), root_of(generated.NAME)):
+        for path in (*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")):
+            with contextlib.suppress(DataError, UsageError):  # text, audio, or otherwise not for us
+                name = ".".join(path.relative_to(root).parts[:-2])
+                found[name] = find(name, data_dir)
     return [found[name] for name in sorted(found)]
 
 
@@ -115,6 +121,8 @@ def verify(name: str, *, data_dir: Folder = None) -> list[str]:
     if name in BUNDLED:
         return [f"{name}: as published, {load(name).checksum}"]
     source, found = find(name, data_dir), {}
+    if source.streamed:
+        return [f"{name}: {source.train} + {source.test} images in {source.folder}, read when a run needs them"]
     if source.cache.exists():
         found[source.cache] = as_published(read(source), source.cache).checksum
     if source.folder:
@@ -127,7 +135,9 @@ def verify(name: str, *, data_dir: Folder = None) -> list[str]:
 def find(name: str, data_dir: Folder = None) -> Source:
     """The newest version of a data set in `data_dir`; in the cache, where it is not there and none was asked for."""
     check_name(name)
-    root = data_root(data_dir)
+    root = root_of(name, data_dir)
+    if name == generated.NAME and not root.exists():
+        preparation.build(name, root, preparation.download)
     folders = [path.parent for path in root.joinpath(*name.split(".")).glob("*/dataset_info.json")]
     caches = [] if data_dir else [*cache_folder().glob(f"{name}-*.npz")]
     if folder := max(filter(version, folders), key=version, default=None):
@@ -136,15 +146,20 @@ def find(name: str, data_dir: Folder = None) -> Source:
         return cached_source(path)
     if configs := {f"{name}.{path.parts[-3]}" for path in root.joinpath(name).glob("*/*/dataset_info.json")}:
         raise UsageError(f"{name} comes in several configurations; name one of {', '.join(sorted(configs))}")
-    if name in preparation.READERS:
-        raise DataError(f"{name} is not in {root}; run: rethink-gen data prepare {name}, or set TFDS_DATA_DIR")
+    if name in preparation.READERS or name in preparation.BY_HAND:
+        raise preparation.missing(name, root)
     other = "any other image data set of tensorflow-datasets: rethink-gen data prepare NAME"
     raise UsageError(f"{unknown('dataset', name, names())}; {other}")
 
 
+def root_of(name: str, data_dir: Folder = None) -> Path:
+    """The folder, as tfds arranges one, that a data set is in."""
+    return cache_folder() / "generated" if name == generated.NAME else data_root(data_dir)
+
+
 def names() -> list[str]:
     """The data sets that are present, or can be prepared without TensorFlow."""
-    return sorted({*preparation.READERS, *(source.name for source in present())})
+    return sorted({*preparation.READERS, generated.NAME, *(source.name for source in present())})
 
 
 def check_name(name: str) -> None:

@@ -31,8 +31,8 @@ class StorageError(RethinkError):
     exit_code = 4
 
 
-class Interrupted(RethinkError):
-    """A stop signal was answered: the work so far is on disk."""
+class Interrupted(BaseException):
+    """A stop signal was answered: the work so far is on disk. Like KeyboardInterrupt, it is no error to be handled."""
 
     exit_code = 75
 

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rethink_gen import generated
 from rethink_gen.errors import DataError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -51,16 +52,19 @@ def build(name: str, root: Path, fetch: Fetch) -> None:
     """
     import tensorflow_datasets as tfds
 
+    builder_class: Any
     base, _, config = name.partition(".")
     try:
-        builder_class = tfds.builder_cls(base)
+        builder_class = generated.builder_class() if name == generated.NAME else tfds.builder_cls(base)
     except tfds.core.DatasetNotFoundError as error:
         raise UsageError(f"no dataset named {name!r}, neither here nor in tensorflow-datasets") from error
     except ImportError:  # some builders import TensorFlow, or more, at their top
         builder_class = None
+    if name in BY_HAND and not all((root / MANUAL / file.split()[0]).exists() for file in BY_HAND[name]):
+        raise missing(name, root)
     if name in READERS:
         builder_class = without_tensorflow(builder_class, READERS[name], fetch, root / "downloads" / name)
-    elif not builder_class or not importlib.util.find_spec("tensorflow"):
+    elif name != generated.NAME and not (builder_class and importlib.util.find_spec("tensorflow")):
         raise DataError(
             f"preparing {name} needs TensorFlow: pip install 'rethink-gen[tfds]', then the same command again"
         )
@@ -77,6 +81,14 @@ def build(name: str, root: Path, fetch: Fetch) -> None:
     except Exception as error:  # tfds, and TensorFlow below it, raise whatever they like
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(f"tensorflow-datasets cannot prepare {name} in {root}: {reason[0]}") from error
+
+
+def missing(name: str, root: Path) -> DataError:
+    """The error for a data set that this module can prepare and that is not in `root`."""
+    way_out = f"run: rethink-gen data prepare {name}, or set TFDS_DATA_DIR"
+    if files := " and ".join(BY_HAND.get(name, ())):
+        way_out = f"put {files}, which its licence keeps us from fetching, in {root / MANUAL}, then {way_out}"
+    return DataError(f"{name} is not in {root}; {way_out}")
 
 
 def without_tensorflow(original: Any, read: Reader, fetch: Fetch, folder: Path) -> Any:
@@ -200,6 +212,10 @@ def idx(paths: dict[str, Path]) -> Contents:
 
     return Contents(split("train"), split("t10k"), {})
 
+
+# What tfds cannot fetch, and the files that it looks for.
+BY_HAND = {"imagenet2012": ("ILSVRC2012_img_train.tar (138 GB)", "ILSVRC2012_img_val.tar (6 GB)")}
+MANUAL = Path("downloads/manual")
 
 # What can be prepared without TensorFlow: the name in tfds, and the reader of its files.
 READERS: dict[str, Reader] = {

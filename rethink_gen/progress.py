@@ -49,13 +49,14 @@ def lines() -> Callable[[Progress], None]:
     def report(now: Progress) -> None:
         nonlocal shown, last
         epochs = getattr(now.run, "epochs", None)
-        place = now.epoch if epochs else now.step
-        due = now.step == now.steps or time.monotonic() - last > SECONDS_BETWEEN_LINES
+        place = -1 if now.waiting else now.epoch if epochs else now.step
+        due = now.waiting or now.step == now.steps or time.monotonic() - last > SECONDS_BETWEEN_LINES
         if due and (now.run, place) != shown:
             shown, last = (now.run, place), time.monotonic()
             reached = f"epoch {now.epoch}/{epochs}" if epochs else f"{now.step / now.steps:.0%} solved"
             left = f"{duration(now.seconds_left)} left for this run" if now.seconds_left else ""
-            say(f"{title(now)}: {', '.join(filter(None, [reached, note(now), left]))}")
+            parts = [note(now)] if now.waiting else [reached, note(now), left]
+            say(f"{title(now)}: {', '.join(filter(None, parts))}")
 
     return report
 
@@ -66,7 +67,9 @@ def title(now: Progress) -> str:
 
 
 def note(now: Progress) -> str:
-    """How well the run does."""
+    """How well the run does, or who does it."""
+    if now.waiting:
+        return "another process is at it; waiting"
     accuracies = {name: now.metrics.get(f"{name}_accuracy") for name in ("train", "test")}
     return ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracies.items() if value is not None)
 

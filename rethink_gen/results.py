@@ -4,23 +4,29 @@ A run is done when a valid file results/<experiment>/<scale>/<run id>.json exist
 appears by one atomic rename, carries a checksum of its own content, and says all there is to say about the run: its
 fields, curves, summary and provenance. So results can be moved, copied, committed and compared. Work in progress is one
 checkpoint file (two while a new one is written) under .work/<run id>/, gone once the run's file is published.
+
+Beside it may stand <run id>.failed, why the last attempt ended without a result, and <run id>.<digest>.conflict,
+another result of the same run. Locks keep processes from doing the same work twice; that no file is ever torn, and
+none overwritten by a different one, does not depend on them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import hashlib
 import io
 import json
+import logging
 import math
 import os
+import secrets
 import shutil
-import tempfile
-import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen.errors import StorageError, UsageError
 from rethink_gen.experiment import KINDS, AnyRun
@@ -35,7 +41,8 @@ SCHEMA = 1
 FIT_THRESHOLD = 0.99
 # What is measured at each epoch of a training. Accuracies are fractions, losses nats; `train_` and `test_` are of a
 # whole split at fixed weights, `running_` over the minibatches of the epoch; `untouched` and `corrupted`: of the
-# training examples whose labels are the true ones, and of the rest.
+# training examples whose labels are the true ones, and of the rest. With more than ten classes TOP5 come with them.
+# Of a stream, `train_` are of its first 50,000 examples.
 METRICS = (
     "epoch",
     "step",
@@ -48,8 +55,20 @@ METRICS = (
     "test_loss",
     "test_accuracy",
     "weight_norm",
+    "norm_product",
 )
+TOP5 = ("train_top5_accuracy", "test_top5_accuracy", "best_test_top5_accuracy")  # the last of a whole run
 Curves = dict[str, list[float | None]]
+
+logger = logging.getLogger(__name__)
+
+
+class Damaged(StorageError):
+    """A file that is not the result it was."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}; remove it and run again")
+        self.path = path
 
 
 @dataclass(frozen=True)
@@ -80,8 +99,10 @@ def summarize(curves: Curves) -> dict[str, float | None]:
     train, test = (curves.get(name, [None]) for name in ("train_accuracy", "test_accuracy"))
     fitted = [i for i, accuracy in enumerate(train) if accuracy is not None and accuracy >= FIT_THRESHOLD]
     best = max(range(len(test)), key=lambda i: test[i] or 0.0)
+    top5 = [accuracy for accuracy in curves.get("test_top5_accuracy", []) if accuracy is not None]
     return {
         **last,
+        **({"best_test_top5_accuracy": max(top5)} if top5 else {}),
         "generalization_gap": (train[-1] or math.nan) - (test[-1] or math.nan),
         "best_epoch": curves["epoch"][best],
         "best_test_accuracy": test[best],
@@ -90,8 +111,12 @@ def summarize(curves: Curves) -> dict[str, float | None]:
     }
 
 
-def save(result: Result, folder: Path) -> Path:
-    """Publishes a result as folder/<run id>.json, complete or not at all, and removes its work in progress."""
+def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
+    """Publishes a result as folder/<run id>.json, complete or not at all, and removes its work in progress.
+
+    What is published stays, unless `replace`: another result of the same run is kept beside it, as a .conflict. Returns
+    the path of what now holds the result.
+    """
     content = {
         "schema": SCHEMA,
         "kind": result.run.kind,
@@ -102,9 +127,22 @@ def save(result: Result, folder: Path) -> Path:
         "curves": _finite(result.curves),
         "provenance": result.provenance,
     }
-    path = folder / f"{result.run.id}.json"
-    text = json.dumps({**content, "sha256": _digest(content)}, indent=1, allow_nan=False)
-    write(path, _one_line_lists(text).encode())
+    path = result_file(folder, result.run)
+    digest = _digest(content)
+    text = _one_line_lists(json.dumps({**content, "sha256": digest}, indent=1, allow_nan=False))
+    if path.exists() and not replace:
+        there = read(path)
+        if (there.status, there.curves) != (result.status, _finite(result.curves)):
+            path = path.with_suffix(f".{digest[:8]}.conflict")
+            write(path, text.encode())
+    else:
+        make_folder(folder)
+        try:
+            write(path, text.encode())
+        except StorageError:
+            if not path.exists():  # else another process has just published it, and swept away our half
+                raise
+    failure_file(folder, result.run).unlink(missing_ok=True)
     shutil.rmtree(work_folder(folder, result.run), ignore_errors=True)
     return path
 
@@ -119,13 +157,19 @@ def read(path: Path) -> Result:
                 f"{path}: schema {content['schema']} was written by another version; this one reads {SCHEMA}"
             )
         if recorded != _digest(content):
-            raise StorageError(f"{path}: damaged, its checksum does not match; remove it and run again")
+            raise Damaged(path, "damaged, its checksum does not match")
         run = KINDS[content["kind"]](**content["run"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
-        raise StorageError(f"{path}: not a result file ({error}); remove it and run again") from error
+        result = Result(run, content["status"], content["curves"], content["provenance"])
+        shapes = {(type(values), len(values)) for values in (result.curves["epoch"], *result.curves.values())}
+        if len(shapes) != 1 or not isinstance(result.provenance, dict):
+            raise ValueError("it has not the shape of one")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
+        raise Damaged(path, f"not a result file ({error})") from error
     if not run.id == content["id"] == path.stem:
-        raise StorageError(f"{path}: holds run {run.id}, which its name does not say; remove it and run again")
-    return Result(run, content["status"], content["curves"], content["provenance"])
+        raise Damaged(path, f"holds run {run.id}, which its name does not say")
+    return result
 
 
 def load(folder: Path) -> list[Result]:
@@ -133,14 +177,44 @@ def load(folder: Path) -> list[Result]:
     return [read(path) for path in sorted(folder.glob("*.json"))]
 
 
+def sift(folder: Path) -> tuple[list[Result], list[Damaged]]:
+    """Every result in a folder that can be trusted, in the order of their names, and what is wrong with the others."""
+    sound, damaged = [], []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            sound.append(read(path))
+        except Damaged as error:
+            damaged.append(error)
+    return sound, damaged
+
+
 def adopt(run: AnyRun, folder: Path) -> Path | None:
     """Copies the same run from a sibling experiment of the same scale, if one has finished it; the path of the copy."""
     for path in sorted(folder.parent.parent.glob(f"*/{folder.name}/{run.id}.json")):
-        if path.parent != folder:
-            read(path)
-            write(folder / path.name, path.read_bytes())
-            return folder / path.name
+        with suppress(Damaged):  # its own experiment says so
+            if path.parent != folder and read(path):
+                make_folder(folder)
+                write(folder / path.name, path.read_bytes())
+                return folder / path.name
     return None
+
+
+class Failure(NamedTuple):
+    """A run that ended without a result; the same command tries it again."""
+
+    run: AnyRun
+    reason: str
+
+
+def save_failure(failure: Failure, folder: Path) -> None:
+    """Leaves the reason beside the results, until the run has one."""
+    write(failure_file(folder, failure.run), f"{failure.reason}\n".encode())
+
+
+def failures(runs: Iterable[AnyRun], folder: Path) -> list[Failure]:
+    """Which of the runs failed when they were last tried, and have no result since."""
+    files = [(run, failure_file(folder, run)) for run in runs if not result_file(folder, run).exists()]
+    return [Failure(run, path.read_text(errors="replace").strip()) for run, path in files if path.exists()]
 
 
 def frame(results: Iterable[Result]) -> pd.DataFrame:
@@ -157,7 +231,7 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
         fields = {name: "+".join(value) if isinstance(value, tuple) else value for name, value in fields.items()}
         if result.run.corruption == "true_labels":
             fields["corruption_level"] = 0.0
-        keys = ("best_epoch", "best_test_accuracy", "epochs_to_fit", "steps_to_fit")
+        keys = ("best_epoch", "best_test_accuracy", "best_test_top5_accuracy", "epochs_to_fit", "steps_to_fit")
         summary = {key: value for key, value in result.summary.items() if key in keys}
         about = {
             key: result.provenance.get(key) for key in ("num_train", "num_test", "seconds_compile", "seconds_train")
@@ -174,7 +248,7 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
         nothing: Curves = {name: [0.0] for name in METRICS}
         return frame([Result(kind(), "finished", nothing, {}) for kind in KINDS.values()])[:0]
     everything = pd.concat(tables, ignore_index=True)
-    for name in {"step", "train_accuracy", "test_accuracy"} - {*everything}:
+    for name in {"step", "train_accuracy", "test_accuracy", *TOP5} - {*everything}:
         everything[name] = math.nan
     whole = {name: everything[name].astype(int) for name in ("epoch", "step") if everything[name].notna().all()}
     return everything.assign(
@@ -185,9 +259,87 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
     )
 
 
+def result_file(folder: Path, run: AnyRun) -> Path:
+    """The file that says that a run is done."""
+    return folder / f"{run.id}.json"
+
+
+def failure_file(folder: Path, run: AnyRun) -> Path:
+    """The file that says why a run has no result."""
+    return folder / f"{run.id}.failed"
+
+
 def work_folder(folder: Path, run: AnyRun) -> Path:
     """Where a run under way keeps its checkpoint."""
     return folder / ".work" / run.id
+
+
+def make_folder(folder: Path) -> None:
+    """The folder is there. Nothing else makes one: results that vanish under way, with their disk, are not replaced."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+@contextmanager
+def claim(folder: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
+    """Yields whether `name` in this folder is now ours, until the block ends or this process dies, however it dies.
+
+    Ours alone where the file system has locks. What processes left that died while it was theirs is swept away.
+    """
+    lock = lock_file(folder, name)
+    for path in (lock.parent, lock.parent / name, lock):
+        if path.is_symlink():
+            raise StorageError(f"{path}: is a link, and may lead anywhere; remove it")
+    try:
+        lock.parent.mkdir(exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError as error:
+        raise unwritable(lock, error) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # no locks here: work may be done twice, and comes out the same
+            pass
+        with suppress(OSError):
+            os.write(descriptor, b".")
+        try:
+            yield True
+        finally:
+            with suppress(OSError):
+                for leftover in folder.glob(f".{name}.*-*"):
+                    leftover.unlink()
+                os.ftruncate(descriptor, 0)
+                if (folder / f"{name}.json").exists() and not (lock.parent / name).exists():
+                    lock.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def tidy(folder: Path) -> None:
+    """Removes what processes that died after they had published a result left behind."""
+    for lock in (folder / ".work").glob("*.lock"):
+        if (folder / f"{lock.stem}.json").exists():
+            with claim(folder, lock.stem) as ours:
+                if ours:
+                    shutil.rmtree(folder / ".work" / lock.stem, ignore_errors=True)
+
+
+def deaths(folder: Path, run: AnyRun) -> int:
+    """How many processes died while they worked on a run, without a word."""
+    try:
+        return lock_file(folder, run.id).stat().st_size
+    except OSError:
+        return 0
+
+
+def lock_file(folder: Path, name: str) -> Path:
+    """Locked by the process that works on `name`; holds a dot for each that began and did not come to an end."""
+    return folder / ".work" / f"{name}.lock"
 
 
 def save_checkpoint(folder: Path, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> None:
@@ -199,6 +351,8 @@ def save_checkpoint(folder: Path, arrays: Mapping[str, np.ndarray], notes: Mappi
 
     buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
+    with suppress(OSError):  # `write` says it better
+        folder.mkdir(exist_ok=True)
     np.savez(buffer, allow_pickle=False, **{**arrays, "notes": text})  # type: ignore[arg-type]
     older = sorted(folder.glob("checkpoint-*.npz"))
     number = int(older[-1].stem.split("-")[1]) + 1 if older else 0
@@ -213,32 +367,42 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
 
     for path in sorted(folder.glob("checkpoint-*.npz"), reverse=True):
         try:
-            with np.load(path, allow_pickle=False) as file:
+            content = path.read_bytes()
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             return arrays, json.loads(arrays.pop("notes").tobytes())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except Exception:  # NumPy and zipfile raise whatever they like on damaged bytes
+            logger.warning("%s is damaged: set aside as .corrupt, the one before it is used", path)
             path.rename(path.with_suffix(".corrupt"))
     return None
 
 
 def write(path: Path, content: bytes) -> None:
     """Makes `path` hold `content`, or leaves it as it was: a unique temporary file, flushed to disk, then renamed."""
-    temporary = None
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-            temporary = file.name
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name, too, outlives a power cut
+        finally:
+            os.close(folder)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise StorageError(
-            f"{path}: cannot be written ({error.strerror}); free space or name another --results"
-        ) from error
+        with suppress(OSError):
+            temporary.unlink()
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> StorageError:
+    """The error for a place that takes no files."""
+    return StorageError(f"{path}: cannot be written ({error.strerror}); free space or name another --results")
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ All that can be wrong with a request is found before jax is imported: a typo cos
 
 from __future__ import annotations
 
+import hashlib
 import html
 import tempfile
 import typing
@@ -17,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from rethink_gen import figures, tables
 from rethink_gen import results as files
-from rethink_gen.errors import RethinkError, UsageError, unknown
+from rethink_gen.errors import RethinkError, StorageError, UsageError, unknown
 from rethink_gen.experiment import AnyRun, Check, Experiment, Scale, coerce, fields, find
-from rethink_gen.results import Result
+from rethink_gen.results import Damaged, Failure, Result
 from rethink_gen.vocabulary import check_data, check_names
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from rethink_gen.cohorts import Failure, Progress
+    from rethink_gen.cohorts import Progress
 
     Report = Callable[[Progress], None]
     Folder = str | Path
@@ -42,7 +43,8 @@ class Study:
     experiment: Experiment
     results: tuple[Result, ...]
     folder: Path
-    failures: tuple[Failure, ...] = ()  # of the call of `run` that returned this
+    damaged: tuple[Damaged, ...] = ()  # the files that were left out, each with what is wrong with it
+    failures: tuple[Failure, ...] = ()  # of the last attempts; what `run` returns has those of this call
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -70,7 +72,9 @@ class Study:
     def text(self, format: str = "markdown") -> str:  # noqa: A002
         """The table, and what became of each sentence of the claim, in a format of `tables.FORMATS`."""
         done = len(self.experiment.runs) - len(self.missing)
-        note = f"{done} of {len(self.experiment.runs)} runs done. {tables.describe(self.frame)}"
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        damaged = "".join(f" {error.path.name} is damaged and left out." for error in self.damaged)
+        note = f"{done} of {len(self.experiment.runs)} runs done{failed}.{damaged} {tables.describe(self.frame)}"
         body = tables.render(self.table(), format, checks=self.checks(), note=note)
         heading = f"# {self.experiment.name}, {self.experiment.scale} scale\n\n{self.experiment.claim}\n\n"
         return heading + body if format == "markdown" else body
@@ -95,6 +99,7 @@ def run(
     results: Folder = "results",
     experiments: Folder | None = None,
     force: bool = False,
+    shard: tuple[int, int] = (1, 1),
     report: Report | None = None,
 ) -> Study:
     """The study of an experiment once every run asked for has a result; only runs that have none are trained.
@@ -108,17 +113,30 @@ def run(
       seeds: stand in for the seeds of the experiment.
       only: field → value, or list of values; the other runs are left alone.
       force: trains again what has a result.
+      shard: (i, n): only the i-th of n parts of the runs, for machines that share no locks; no table is left.
       report: called with the progress of the run under way, a few times a minute or more.
     """
     planned = plan(name, scale=scale, seeds=seeds, only=only, results=results, experiments=experiments)
-    runs = planned.experiment.runs if force else planned.missing
+    runs = to_do(planned, force=force, shard=shard)
     if not force:
         runs = [run for run in runs if not files.adopt(run, planned.folder)]
-    failures = finish(runs, planned.folder, report)
-    study = gather(find(name, as_path(experiments)).at(planned.experiment.scale), results)
-    if study.results:
-        publish(study)
+    failures = finish(runs, planned.folder, report, force=force)
+    files.tidy(planned.folder)
+    whole = find(name, as_path(experiments)).at(planned.experiment.scale)
+    study = gather(whole, results)
+    if study.results and shard == (1, 1):
+        with files.claim(planned.folder, "table", wait=True), files.claim(planned.folder, "figure", wait=True):
+            study = gather(whole, results)  # other processes may have published meanwhile
+            publish(study)
     return replace(study, failures=tuple(failures))
+
+
+def to_do(planned: Study, *, force: bool = False, shard: tuple[int, int] = (1, 1)) -> list[AnyRun]:
+    """The runs of a plan that `run` would do: those without a result, even a damaged one, or all of them by force."""
+    kept = {error.path.stem for error in planned.damaged}
+    runs = planned.experiment.runs if force else [run for run in planned.missing if run.id not in kept]
+    part = lambda run: int(hashlib.sha256(run.id.encode()).hexdigest(), 16) % shard[1] + 1
+    return [run for run in runs if part(run) == shard[0]]
 
 
 def load(
@@ -130,7 +148,7 @@ def load(
       scale: smoke, laptop or paper; by default the nearest to the paper at which there are results.
     """
     experiment = find(name, as_path(experiments))
-    for each in (scale,) if scale else PREFERENCE:
+    for each in PREFERENCE if scale is None else (scale,):
         study = gather(experiment.at(typing.cast(Scale, each)), results)
         if study.results:
             return study
@@ -145,9 +163,9 @@ def train(run: AnyRun, *, results: Folder = "results", force: bool = False, repo
     """The result of a run that belongs to no experiment, kept as results/train/<run id>.json."""
     check_names([run])
     folder = open_folder(results) / "train"
-    path = folder / f"{run.id}.json"
+    path = files.result_file(folder, run)
     if force or not path.exists():
-        for failure in finish([run], folder, report):
+        for failure in finish([run], folder, report, force=force):
             raise RethinkError(f"{failure.run.id}: {failure.reason}")
     return files.read(path)
 
@@ -171,9 +189,10 @@ def gather(experiment: Experiment, results: Folder) -> Study:
     """An experiment with its results: those of its settings under any seed, in the order of its runs."""
     folder = open_folder(results) / experiment.name / experiment.scale
     order = {setting: i for i, setting in reversed(list(enumerate(replace(run, seed=0) for run in experiment.runs)))}
-    found = [result for result in files.load(folder) if replace(result.run, seed=0) in order]
+    sound, damaged = files.sift(folder)
+    found = [result for result in sound if replace(result.run, seed=0) in order]
     found.sort(key=lambda result: (order[replace(result.run, seed=0)], result.run.seed))
-    return Study(experiment, tuple(found), folder)
+    return Study(experiment, tuple(found), folder, tuple(damaged), tuple(files.failures(experiment.runs, folder)))
 
 
 def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[str, Any] | None) -> Experiment:
@@ -195,7 +214,7 @@ def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[st
     return replace(experiment, runs=runs)
 
 
-def finish(runs: Iterable[AnyRun], folder: Path, report: Report | None) -> list[Failure]:
+def finish(runs: Iterable[AnyRun], folder: Path, report: Report | None, *, force: bool = False) -> list[Failure]:
     """Trains runs and publishes each result as it ends; the runs that failed."""
     runs = list(runs)
     if not runs:
@@ -203,10 +222,16 @@ def finish(runs: Iterable[AnyRun], folder: Path, report: Report | None) -> list[
     check_data(runs)
     check_writable(folder)
     failures = []
-    for outcome in import_cohorts().execute(runs, work=folder, report=report or (lambda progress: None)):
+    execute = import_cohorts().execute
+    for outcome in execute(runs, work=folder, force=force, report=report or (lambda progress: None)):
+        if not folder.is_dir():
+            raise StorageError(f"{folder} has vanished; bring it back and run the same command again")
         if isinstance(outcome, Result):
-            files.save(outcome, folder)
+            path = files.save(outcome, folder, replace=force)
+            if path != files.result_file(folder, outcome.run):
+                failures.append(Failure(outcome.run, f"not the result that another process published; see {path}"))
         else:
+            files.save_failure(outcome, folder)
             failures.append(outcome)
     return failures
 
@@ -260,14 +285,12 @@ def open_folder(results: Folder) -> Path:
 
 def check_writable(folder: Path) -> None:
     """Makes the folder if need be."""
+    files.make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UsageError(
-            f"{folder} cannot be written to ({error.strerror}); name another with --results DIR"
-        ) from error
+        raise files.unwritable(folder, error) from error
 
 
 def as_path(folder: Folder | None) -> Path | None:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rethink_gen import cli
 
@@ -68,7 +70,39 @@ def test_bad_command_line_gets_one_line_that_helps(line, answer, elsewhere, caps
 
 
 def test_there_are_bad_command_lines_enough():
-    assert len(LINES) >= 25
+    assert len({line for line, _ in LINES}) >= 100
+
+
+WORDS = [
+    *cli.VERBS,
+    *cli.OPTIONS,
+    "quickstart",
+    "fig",
+    "smoke",
+    "digits",
+    "mlp_1x512",
+    "0..2",
+    "seed=0",
+    "1/2",
+    "-1",
+    "1e9",
+]
+
+
+@given(
+    st.lists(st.sampled_from(WORDS) | st.text(max_size=12) | st.floats().map(str) | st.integers().map(str), max_size=7)
+)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_command_line_ends_in_a_traceback(elsewhere, capsys, words):
+    """Nothing is trained: a run is only listed, and a data set only named."""
+    kept = [word for word in words if word not in ("--output", "prepare", "--debug")]
+    verb = next((word for word in kept if word in cli.VERBS), None)
+    extra = {"run": ["--dry-run"], "train": ["--model", "nothing"]}.get(verb, [])
+    code = cli.main([*kept, *extra])
+    err = capsys.readouterr().err
+    assert code in (0, 2, 3), (kept, err)
+    assert "Traceback" not in err
+    assert code == 0 or err.splitlines()[-1].startswith("rethink-gen: error: ")
 
 
 def test_no_bad_command_line_loads_jax(elsewhere):

@@ -69,7 +69,7 @@ def test_run_finishes_what_is_missing_and_leaves_table_and_figure(places):
     assert not study.missing
     assert {report.run.corruption for report in reports} == {"true_labels", "random_labels"}
     assert [check.holds for check in study.checks()] == [True]
-    files = {path.name: path.stat().st_mtime_ns for path in study.folder.iterdir()}
+    files = {path.name: path.stat().st_mtime_ns for path in study.folder.glob("[!.]*")}
     assert files.keys() == {
         *(f"{run.id}.json" for run in study.experiment.runs),
         "table.md",
@@ -80,7 +80,7 @@ def test_run_finishes_what_is_missing_and_leaves_table_and_figure(places):
 
     (study.folder / f"{study.experiment.runs[1].id}.json").unlink()
     rg.run("labels", **places)
-    again = {path.name: path.stat().st_mtime_ns for path in study.folder.iterdir()}
+    again = {path.name: path.stat().st_mtime_ns for path in study.folder.glob("[!.]*")}
     changed = {name for name in files if files[name] != again[name]}
     assert f"{study.experiment.runs[0].id}.json" not in changed
     assert f"{study.experiment.runs[1].id}.json" in changed
@@ -163,7 +163,7 @@ def test_study_counts_what_is_missing_and_shows_itself(places):
 
 
 @pytest.mark.parametrize(
-    "field", ['model="mlp_1x51"', 'corruption_level=1, augmentations=("crop",)', 'momentum="high"', "epoch=3"]
+    "field", ['model="mlp_1x51"', 'corruption_level=1, augmentations=("zoom",)', 'momentum="high"', "epoch=3"]
 )
 def test_mistake_in_an_experiment_is_found_before_jax_is_loaded(places, field):
     path = places["experiments"] / "labels.py"
@@ -180,19 +180,22 @@ def test_mistake_in_an_experiment_is_found_before_jax_is_loaded(places, field):
     assert not places["results"].exists()
 
 
-def test_damaged_result_is_named_and_not_trained_over(places):
+def test_damaged_result_is_named_and_left_out_and_not_trained_over(places):
     study = fill(places, "laptop")
     path = study.folder / f"{study.experiment.runs[0].id}.json"
-    path.write_bytes(path.read_bytes()[:-20])
+    path.write_bytes(content := path.read_bytes()[:-20])
     for verb in (rg.run, rg.load):
-        with pytest.raises(StorageError, match=path.name):
-            verb("labels", **places)
+        study = verb("labels", **places)
+        assert [error.path for error in study.damaged] == [path]
+        assert [result.run for result in study.results] == [study.experiment.runs[1]]
+        assert f"1 of 2 runs done. {path.name} is damaged and left out." in study.text()
+    assert path.read_bytes() == content
 
 
 def test_results_that_cannot_be_written_are_refused_before_training(places):
     places["results"].mkdir()
     (places["results"] / "labels").write_text("in the way")
-    with pytest.raises(UsageError, match="--results"):
+    with pytest.raises(StorageError, match="--results"):
         rg.run("labels", **places)
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 from scipy import ndimage, stats
 
 from rethink_gen import transforms
@@ -103,14 +104,14 @@ def test_rotation_is_scipys_with_the_nearest_pixel_outside():
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_an_augmentation_is_drawn_for_each_image_from_the_key_alone(name):
     images = np.tile(random_images(1, 8, 8, 3), (40, 1, 1, 1))
-    augment = jax.jit(partial(AUGMENTATIONS[name], **({"size": 6} if name == "random_crop" else {})))
+    augment = jax.jit(partial(AUGMENTATIONS[name], **({"size": 6} if name in transforms.CROPS else {})))
     one, same, other = (np.asarray(augment(jax.random.key(seed), images)) for seed in (1, 1, 2))
-    assert one.shape == ((40, 6, 6, 3) if name == "random_crop" else (40, 8, 8, 3))
+    assert one.shape == ((40, 6, 6, 3) if name in transforms.CROPS else (40, 8, 8, 3))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
     assert len(np.unique(one, axis=0)) > 1
-    assert one.min() >= np.min(images)
-    assert one.max() <= np.max(images)
+    assert one.min() >= (0 if name == "color" else np.min(images))
+    assert one.max() <= (255 if name == "color" else np.max(images))
 
 
 def test_whitening_is_numpys():
@@ -136,3 +137,79 @@ def test_whitening_does_not_see_brightness_contrast_or_the_order_of_pixels():
     np.testing.assert_allclose(whiten(0.5 * images + 0.25), white, atol=1e-5)  # float32
     shuffled = images[:, ::-1, [3, 0, 4, 1, 2]]
     np.testing.assert_allclose(whiten(shuffled), white[:, ::-1, jnp.array([3, 0, 4, 1, 2])], atol=1e-5)
+
+
+crop_16 = jax.jit(partial(transforms.crop, size=16))
+
+
+@cache
+def windows():
+    """Corner, height and width of the windows that `crop` takes from 2,000 images of 40×60 pixels; which are mirrored.
+
+    Away from the border the resized coordinates are straight lines, whatever the filter.
+    """
+    rows, columns = np.moveaxis(np.asarray(crop_16(KEY, coordinates(2000, 40, 60)), np.float64), -1, 0)
+    lines = rows[:, :, 8], columns[:, 8, :]
+    slopes = [(line[:, 13] - line[:, 2]) / 11 for line in lines]
+    starts = [line[:, 2] - 2.5 * slope + 0.5 for line, slope in zip(lines, slopes, strict=True)]
+    height, width = 16 * slopes[0], 16 * np.abs(slopes[1])
+    left = np.where(slopes[1] > 0, starts[1], starts[1] - width)
+    return starts[0], left, height, width, slopes[1] < 0
+
+
+def test_a_crop_is_a_window_inside_the_image_of_a_tenth_of_it_or_more():
+    top, left, height, width, _ = windows()
+    slack = 0.15  # of a pixel: the filter samples a line at whole pixels
+    assert min(top.min(), left.min()) > -slack
+    assert (top + height).max() < 40 + slack
+    assert (left + width).max() < 60 + slack
+    share = height * width / (40 * 60)
+    assert 0.098 < share.min() < 0.11
+    assert 0.85 < share.max() < 0.9  # 1.33 in 3:2 is 89 % at most
+    assert 0.74 < (width / height).min() < 0.76
+    assert 1.32 < (width / height).max() < 1.34
+
+
+def test_a_crop_is_drawn_as_tensorflow_draws_it():
+    """The aspect ratio is uniform; given that, the height; given both, the place. Half are mirrored."""
+    top, left, height, width, mirrored = windows()
+    aspect = width / height
+    low, high = np.sqrt(0.1 * 2400 / aspect), np.minimum(40, np.minimum(60 / aspect, np.sqrt(2400 / aspect)))
+    room = 60 - width
+    uniform = {
+        "aspect": (aspect - 0.75) / 0.58,
+        "height": (height - low) / (high - low),
+        "left": (left / room)[room > 1],
+        "top": (top / (40 - height))[40 - height > 1],
+    }
+    for name, values in uniform.items():
+        assert stats.kstest(values, stats.uniform.cdf).pvalue > P_VALUE, name
+    assert abs(mirrored.sum() - 1000) < SIGMAS * np.sqrt(2000 / 4)
+
+
+def test_a_crop_keeps_a_constant_image():
+    np.testing.assert_allclose(crop_16(KEY, np.full((4, 40, 60, 3), 200, np.uint8)), 200, rtol=1e-5)
+
+
+def test_hue_and_saturation_are_matplotlibs():
+    rgb = np.random.default_rng(0).random((7, 5, 5, 3)).astype(np.float32)
+    rgb[0, 0, 0], rgb[0, 0, 1] = 0, 0.5  # black and grey have neither
+    for turn, factor in ((0.0, 1.0), (0.2, 1.0), (-0.2, 0.5), (0.05, 1.5)):
+        hsv = rgb_to_hsv(rgb.astype(np.float64))
+        hsv[..., 0] = (hsv[..., 0] + turn) % 1
+        hsv[..., 1] = (factor * hsv[..., 1]).clip(0, 1)
+        found = transforms.turn_hue(jnp.asarray(rgb), jnp.float32(turn), jnp.float32(factor))
+        np.testing.assert_allclose(found, hsv_to_rgb(hsv), atol=2e-6)
+
+
+def test_color_changes_brightness_and_contrast_of_grey_images_within_its_bounds():
+    """Of a grey image only these two are left: mean + factor · (x + shift - mean)."""
+    image = np.full((1, 8, 8, 3), 120, np.uint8)
+    image[:, :, ::2] = 136
+    found = np.asarray(jax.jit(transforms.color)(KEY, np.repeat(image, 1000, 0)), np.float64)
+    assert np.ptp(found, axis=-1).max() < 1e-3, "grey stays grey"
+    shift, factor = (found.mean((1, 2, 3)) - 128) / 32, found.std((1, 2, 3)) / 8
+    assert stats.kstest((shift + 1) / 2, stats.uniform.cdf).pvalue > P_VALUE
+    assert stats.kstest(factor - 0.5, stats.uniform.cdf).pvalue > P_VALUE
+    extreme = np.asarray(jax.jit(transforms.color)(KEY, random_images(50, 4, 4, 3)))
+    assert (extreme.min(), extreme.max()) == (0, 255), "what leaves the range is cut off"

@@ -1,4 +1,4 @@
-"""The protocol of Zhang et al. 2017 for CIFAR-10, and our choices where it is silent: one place for both.
+"""The protocol of Zhang et al. 2017, and our choices where it is silent: one place for both.
 
 The paper states (Appendix A): centre crop to 28×28, per-image whitening, SGD with momentum 0.9, an initial learning
 rate of 0.1 for the small Inception and 0.01 for the small AlexNet and the MLPs, multiplied by 0.95 after each epoch,
@@ -14,13 +14,27 @@ Ours, because the paper does not say:
 * weight decay ("the default coefficient for each model"): 1e-4, which the first author's released script has as its
   default, and for the small AlexNet 4e-3, which TensorFlow's CIFAR-10 tutorial has for the same network;
 * learning rate of the small Inception without batch norm: 0.01, as in a replication; 0.1 has not been tried here.
+
+On ImageNet the paper reuses TensorFlow's Inception package of 2016, trained by 50 workers with asynchronous SGD. From
+the package: Inception V3, its augmentations, batch norm's constants, the auxiliary head, label smoothing 0.1, dropout
+0.2 and weight decay 4e-5, of which the paper switches augmentation, weight decay and dropout (see `inception_v3.py`,
+`transforms.py`). Ours, and not tried at this size: SGD with momentum 0.9 on batches of 256 (the package has RMSProp on
+32 per worker) and batch norm over all of them; a learning rate that begins at 0.1 and falls by the package's factor of
+0.16 in 30 epochs, epoch by epoch; 100 epochs; evaluation of the weights themselves, not of a moving average; training
+accuracy on the first 50,000 images; bfloat16.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rethink_gen.experiment import Run, grid
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PAPER = {
     "small_inception": Run(model="small_inception", learning_rate=0.1, epochs=64),
@@ -51,6 +65,49 @@ def laptop_run(model: str, **changes: Any) -> Run:
     few = {"train_size": 512, "test_size": 512, "batch_size": 32, "learning_rate_decay": 0.998, "epochs": 60}  # 16
     run = replace(PAPER[model], **(many if model.startswith("mlp") else few), stop_at_train_accuracy=1.0)
     return replace(run, **{"learning_rate": 0.025 if model == "small_inception" else run.learning_rate, **changes})
+
+
+IMAGENET = Run(
+    dataset="imagenet2012",
+    model="inception_v3",
+    crop_size=299,
+    whitening=False,
+    batch_size=256,
+    epochs=100,
+    learning_rate=0.1,
+    learning_rate_decay=0.94,  # 0.16 ** (1 / 30)
+    label_smoothing=0.1,
+    precision="bfloat16",
+)
+# Rows of Table 2: (augmentation, weight decay, dropout). Figure 2a shows three of those with true labels.
+REGULARIZED, AUGMENTED, DECAYED, BARE = (1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 0)
+IMAGENET_TRUE, IMAGENET_RANDOM = (REGULARIZED, AUGMENTED, DECAYED, BARE), ((0, 1, 1), DECAYED, BARE)
+
+
+def imagenet_runs(settings: Iterable[tuple[int, int, int]], *, laptop: bool = False, **changes: Any) -> tuple[Run, ...]:
+    """A run for each setting of (augmentation, weight decay, dropout), at the paper's size or on a laptop.
+
+    On a laptop the small Inception takes the place of Inception V3, and 512 images of CIFAR-10 that of ImageNet.
+    """
+    decay = WEIGHT_DECAY["small_inception"] if laptop else 4e-5
+    base = laptop_run("small_inception", stop_at_train_accuracy=None, epochs=30) if laptop else IMAGENET
+    return tuple(
+        replace(
+            base,
+            augmentations=("crop", "color") if augmented else (),
+            weight_decay=decay if decayed else 0.0,
+            dropout=0.2 if dropped else 0.0,
+            **changes,
+        )
+        for augmented, decayed, dropped in settings
+    )
+
+
+def regularizers(frame: pd.DataFrame) -> list[str]:
+    """Which of the three each row of a frame has, in words."""
+    names = ("augmentation", "weight decay", "dropout")
+    has = zip(frame["augmentations"] != "", frame["weight_decay"] > 0, frame["dropout"] > 0, strict=True)
+    return [", ".join(itertools.compress(names, row)) or "no regularizer" for row in has]
 
 
 # Figures 1b and 1c are two views of the same runs. The paper does not state its levels.

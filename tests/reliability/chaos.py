@@ -1,0 +1,374 @@
+"""Kills real sweeps, and shows that they leave what an undisturbed sweep leaves: the promises of docs/reliability.md.
+
+    python tests/reliability/chaos.py anywhere --signal KILL --kills 200
+    python tests/reliability/chaos.py anywhere --signal TERM --kills 200
+    python tests/reliability/chaos.py steps
+    python tests/reliability/chaos.py steps --act ENOSPC
+    python tests/reliability/chaos.py steps --act EIO
+    python tests/reliability/chaos.py workers --repeats 5
+    python tests/reliability/chaos.py no-locks
+
+A process that has imported jax, but not started it, forks the commands: each begins in a tenth of the time that a fresh
+interpreter takes, and is killed for real. Prints what was done and measured as a line of JSON; fails if a promise is
+broken.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from faults import Steps
+
+EXPERIMENT = '''"""A sweep to be killed."""
+from rethink_gen import Check, Experiment, Run, grid, tables
+
+RUNS = grid(Run(dataset="digits", batch_size=64, learning_rate=0.01, {base}), {axes})
+EXPERIMENT = Experiment(
+    claim="An interruption leaves no trace.",
+    locator="Nowhere",
+    runs=RUNS,
+    laptop=RUNS,
+    table=lambda frame: tables.mean_and_interval(frame, ["model", "corruption"], ["train_accuracy", "test_accuracy"]),
+    checks=lambda frame: [Check("there are runs", len(frame) > 0, "counted")],
+)
+'''
+SWEEPS = {
+    "toy": {
+        "base": "train_size=512, epochs=6",
+        "axes": 'model=("mlp_1x512", "tiny_batch_norm"),'
+        ' corruption=("true_labels", "random_labels", "shuffled_pixels"), seed=(0, 1)',
+    },
+    "many": {"base": "train_size=64, epochs=1", "axes": "seed=range({runs})"},
+    "few": {"base": "train_size=256, epochs=3", "axes": 'model=("mlp_1x512", "tiny_batch_norm")'},
+    "one": {"base": "train_size=128, epochs=1", "axes": "seed=(0,)"},
+}
+ALARM_SECONDS = 600
+
+
+class Sweep:
+    """A command `run NAME` in a folder of its own, started again and again."""
+
+    def __init__(self, name: str, root: Path, runs: int = 0) -> None:
+        self.name, self.root = name, root
+        (root / "experiments").mkdir(parents=True)
+        text = EXPERIMENT.format(**SWEEPS[name]).replace("{runs}", str(runs))
+        (root / "experiments" / f"{name}.py").write_text(text)
+        self.folder = root / "results" / name / "laptop"
+        self.published: dict[Path, tuple[int, int]] = {}
+
+    @property
+    def command(self) -> list[str]:
+        return ["run", self.name, "--results", f"{self.root}/results", "--experiments", f"{self.root}/experiments"]
+
+    def start(self, *, fatal: int = 0, act: str = "kill", locks: bool = True) -> int:
+        """The id of a new process that carries out the command; it logs which runs it trained to the end."""
+        ready, begun = os.pipe()
+        pid = os.fork()
+        if not pid:
+            code = 70
+            with contextlib.suppress(BaseException):
+                signal.alarm(ALARM_SECONDS)
+                self.redirect()
+                if not locks:
+                    import fcntl
+
+                    fcntl.flock = lambda descriptor, operation: None
+                if fatal:
+                    Steps(self.folder, fatal, act).install()
+                from rethink_gen import cli, cohorts
+
+                cohorts.CHECKPOINT_SECONDS = 0.0  # after every call
+                cohorts.STEPS_PER_CALL = 3  # several calls per epoch
+                cohorts.SECONDS_BETWEEN_LOOKS = 0.1
+                os.write(begun, b".")
+                code = cli.main(self.command)
+            os._exit(code)
+        os.close(begun)
+        os.read(ready, 1)
+        os.close(ready)
+        return pid
+
+    def redirect(self) -> None:
+        """Output to files, one of them a line for each run whose result begins to be written."""
+        for number, name in ((1, "out"), (2, "err")):
+            file = os.open(self.root / f"{os.getpid()}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(file, number)
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+        log = os.open(self.root / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        write, me = os.write, os.getpid()
+
+        def listen(event: str, arguments: tuple[object, ...]) -> None:
+            name = os.path.basename(str(arguments[0])) if event == "open" else ""
+            if name.startswith(".") and ".json-" in name:
+                write(log, f"{name[1:].partition('.json-')[0]} {me}\n".encode())
+
+        sys.addaudithook(listen)
+
+    def error(self, pid: int) -> str:
+        """What a process wrote to stderr."""
+        return (self.root / f"{pid}.err").read_text()
+
+    def watch(self) -> int:
+        """How many results there are; none that was there has been touched since."""
+        for path in self.folder.glob("*.json"):
+            about = path.stat()
+            seen = self.published.setdefault(path, (about.st_ino, about.st_mtime_ns))
+            assert seen == (about.st_ino, about.st_mtime_ns), f"{path} was published twice"
+        assert all(path.exists() for path in self.published)
+        return len(self.published)
+
+    def hashes(self) -> dict[str, str]:
+        """Name → SHA-256 of each result, without the seconds it took, and of the table; nothing else is left."""
+        found = {}
+        for path in sorted(self.folder.iterdir()):
+            if path.name != ".work":
+                assert path.suffix in (".json", ".md"), f"{path} is left over"
+                content = path.read_bytes()
+                if path.suffix == ".json":
+                    content = deterministic(json.loads(content))
+                found[path.name] = hashlib.sha256(content).hexdigest()
+        left = [path for path in (self.folder / ".work").rglob("*") if path.name not in ("table.lock", "figure.lock")]
+        assert not left, f"{left} are left over"
+        return found
+
+    def finish(self) -> dict[str, str]:
+        """Carries out the command to its end."""
+        pid = self.start()
+        code = wait(pid)
+        assert code == 0, (code, self.error(pid))
+        self.watch()
+        return self.hashes()
+
+
+def deterministic(content: dict) -> bytes:
+    """A result without what the clock says, and the checksum that covers it, and the paths in the command."""
+    clock = ("seconds_compile", "seconds_train", "command")
+    provenance = {key: value for key, value in content["provenance"].items() if key not in clock}
+    return json.dumps({**content, "provenance": provenance, "sha256": ""}, sort_keys=True).encode()
+
+
+def wait(pid: int) -> int:
+    """The exit code of a process; negative: the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def anywhere(scratch: Path, *, name: str, number: int, kills: int, longest: float, seed: int = 0) -> dict:
+    """Sweeps, killed at random times and started again until they end, until so many kills were dealt."""
+    rng = random.Random(seed)
+    reference = Sweep(name, scratch / "undisturbed").finish()
+    dealt, sweeps, slowest, outside = 0, 0, 0.0, 0
+    while dealt < kills:
+        sweep = Sweep(name, scratch / f"killed-{sweeps}")
+        code = None
+        while code != 0:
+            if dealt >= kills:
+                assert sweep.finish() == reference
+                break
+            pid = sweep.start()
+            time.sleep(rng.uniform(0, longest))
+            sent = time.monotonic()
+            os.kill(pid, number)
+            code = wait(pid)
+            slowest = max(slowest, time.monotonic() - sent)
+            sweep.watch()
+            assert temporaries(sweep.folder) <= 1
+            if code == 0:
+                continue
+            dealt += 1
+            if number == signal.SIGTERM and code == 75:
+                assert sweep.error(pid).splitlines()[-1] == "rethink-gen " + " ".join(sweep.command), sweep.error(pid)
+            elif code == -number:
+                outside += number == signal.SIGTERM  # before the command began to listen, or after it had ended
+            else:
+                raise AssertionError((code, sweep.error(pid)))
+        assert sweep.hashes() == reference, "not what an undisturbed sweep leaves"
+        sweeps += 1
+    return {
+        "signal": signal.Signals(number).name,
+        "kills": dealt,
+        "sweeps": sweeps,
+        "results and tables, each with the hash of an undisturbed sweep": len(reference) * sweeps,
+        "seconds to answer, at most": round(slowest, 2),
+        "signals outside of the command": outside,
+    }
+
+
+def temporaries(folder: Path) -> int:
+    """How many unfinished files there are."""
+    return sum(path.name.startswith(".") and path.is_file() for path in folder.rglob(".*-*"))
+
+
+def steps(scratch: Path, *, every: int = 1, act: str = "kill") -> dict:
+    """A sweep of one run, ended at each of its disk operations in turn, then started again."""
+    reference = Sweep("one", scratch / "undisturbed").finish()
+    n, codes = 0, Counter()
+    for n in range(1, 10_000, every):
+        sweep = Sweep("one", scratch / f"step-{n}")
+        pid = sweep.start(fatal=n, act=act)
+        code = wait(pid)
+        codes[code] += 1
+        if act != "kill":
+            error = sweep.error(pid)
+            assert code in (0, 4), (n, code, error)
+            assert "Traceback" not in error
+            assert code == 0 or error.splitlines()[-1].startswith("rethink-gen: error: /"), error
+            assert code == 0 or str(sweep.root) in error.splitlines()[-1]
+        done = act == "kill" and code == 0
+        sweep.watch()
+        assert sweep.finish() == reference, f"step {n}"
+        if done or (act != "kill" and n > count_steps(scratch, act)):
+            break
+    return {"act": act, "steps": n, "every": every, "exit codes": dict(codes)}
+
+
+def count_steps(scratch: Path, act: str) -> int:
+    """How many steps a whole sweep has."""
+    path = scratch / f"count-{act}"
+    if not path.exists():
+        sweep = Sweep("one", scratch / f"counted-{act}")
+        pid = os.fork()
+        if not pid:
+            code = 70
+            with contextlib.suppress(BaseException):
+                sweep.redirect()
+                log = os.open(path, os.O_WRONLY | os.O_CREAT)
+                Steps(sweep.folder, 0, act, log).install()
+                from rethink_gen import cli, cohorts
+
+                cohorts.CHECKPOINT_SECONDS, cohorts.STEPS_PER_CALL = 0.0, 3
+                code = cli.main(sweep.command)
+            os._exit(code)
+        assert wait(pid) == 0
+    return len(path.read_text().splitlines())
+
+
+def workers(
+    scratch: Path, *, repeats: int, runs: int, processes: int, kills: int, locks: bool = True, seed: int = 0
+) -> dict:
+    """Several processes on one folder, killed now and then, while another reads; then the command once more."""
+    from rethink_gen import suite
+
+    rng = random.Random(seed)
+    reference = Sweep("many", scratch / "alone", runs).finish()
+    doubled, excused, dealt, looks = 0, 0, 0, 0
+    for repeat in range(repeats):
+        sweep = Sweep("many", scratch / f"workers-{repeat}", runs)
+        places = {"results": sweep.root / "results", "experiments": sweep.root / "experiments"}
+        when = sorted(rng.choices(range(runs), k=kills))
+        live = [sweep.start(locks=locks) for _ in range(processes)]
+        killed, seen = set(), 0
+        while live:
+            study = suite.plan("many", **places)  # a reader, who sees every result whole
+            assert not study.damaged
+            assert len(study.results) >= seen
+            seen, looks = len(study.results), looks + 1
+            time.sleep(0.1)
+            if when and seen >= when[0]:
+                when.pop(0)
+                time.sleep(rng.uniform(0, 0.05))
+                victim = rng.choice(live)
+                os.kill(victim, signal.SIGKILL)
+                killed.add(victim)
+                dealt += 1
+            for pid in live[:]:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    live.remove(pid)
+                    code = os.waitstatus_to_exitcode(status)
+                    assert code == 0 or pid in killed, (code, sweep.error(pid))
+                    if pid in killed and when:
+                        live.append(sweep.start(locks=locks))
+            if locks:
+                sweep.watch()
+        assert sweep.finish() == reference
+        assert len(sweep.published) == runs
+        ends: dict[str, list[int]] = {}
+        for line in (sweep.root / "log").read_text().splitlines():
+            name, pid = line.split()
+            ends.setdefault(name, []).append(int(pid))
+        for pids in ends.values():
+            excused += sum(pid in killed for pid in pids[:-1])  # killed between the last step and the rename
+            doubled += sum(pid not in killed for pid in pids[:-1])
+    if locks:
+        assert doubled == 0, f"{doubled} runs were trained twice"
+    return {
+        "repeats": repeats,
+        "runs": runs,
+        "processes": processes,
+        "kills": dealt,
+        "locks": locks,
+        "unfinished": 0,
+        "published twice": 0,
+        "trained to the end twice": doubled,
+        "the same, its first process killed before it could publish": excused,
+        "looks of a reader": looks,
+    }
+
+
+def preload() -> None:
+    """Imports what every command needs; starts no thread, so that forks are safe."""
+    import flax.linen as nn
+    import pandas  # noqa: F401
+
+    from rethink_gen import cohorts, models  # noqa: F401
+
+    class TinyBatchNorm(nn.Module):
+        """A convolution with batch norm, and a linear layer: compiles in a second."""
+
+        num_classes: int
+        dropout: float = 0.0
+
+        @nn.compact
+        def __call__(self, x, *, train=False):
+            x = models.ConvModule(4, 3)(x, train=train)
+            return nn.Dense(self.num_classes)(x.mean((1, 2)))
+
+    models.MODELS["tiny_batch_norm"] = TinyBatchNorm
+
+
+def quick(scratch: Path) -> dict:
+    """A little of everything, for the test suite."""
+    return {
+        "kill": anywhere(scratch / "kill", name="few", number=signal.SIGKILL, kills=2, longest=2.0),
+        "workers": workers(scratch / "workers", repeats=1, runs=10, processes=2, kills=1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["anywhere", "steps", "workers", "no-locks", "quick"])
+    parser.add_argument("--signal", choices=["KILL", "TERM"], default="KILL")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--act", default="kill", help="kill, or the name of an errno: ENOSPC, EIO")
+    parser.add_argument("--every", type=int, default=1, help="of the steps")
+    given = parser.parse_args()
+    preload()
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        started = time.monotonic()
+        number = signal.SIGKILL if given.signal == "KILL" else signal.SIGTERM
+        figures = {
+            "anywhere": lambda: anywhere(scratch, name="toy", number=number, kills=given.kills, longest=4.0),
+            "steps": lambda: steps(scratch, every=given.every, act=given.act),
+            "workers": lambda: workers(scratch, repeats=given.repeats, runs=150, processes=3, kills=12),
+            "no-locks": lambda: workers(scratch, repeats=1, runs=50, processes=2, kills=0, locks=False),
+            "quick": lambda: quick(scratch),
+        }[given.what]()
+    print(json.dumps({**figures, "seconds": round(time.monotonic() - started)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Bugs, seeded one at a time: the tests named beside each must fail.
+
+    python tests/reliability/mutations.py          # all
+    python tests/reliability/mutations.py fsync    # those whose name holds the word
+
+Each is a replacement of text in a copy of the project, which is tested and thrown away. Prints how many were caught;
+fails if one was not, or if a text to be replaced is no longer there.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class Bug(NamedTuple):
+    name: str
+    file: str  # in rethink_gen/
+    old: str
+    new: str
+    test: str  # pytest's arguments, in tests/
+
+
+R = "test_reliability.py"
+BUGS = [
+    Bug("skip the fsync of a file", "results.py", "os.fsync(file.fileno())", "pass", f"{R} -k before_it_has_its_name"),
+    Bug("skip the fsync of a folder", "results.py", "os.fsync(folder)", "pass", f"{R} -k before_it_has_its_name"),
+    Bug(
+        "reuse a temporary name", "results.py", "{secrets.token_hex(8)}", "tmp", f"{R} -k before_it_has_its_name"
+    ),
+    Bug(
+        "write in place", "results.py", 'with open(temporary, "xb") as file:', 'with open(path, "wb") as file:',
+        "test_results.py",
+    ),
+    Bug(
+        "leave what a killed process left", "results.py", "                leftover.unlink()", "                pass",
+        f"{R} -k disk_operation",
+    ),
+    Bug(
+        "leave the work of runs that are done", "results.py", 'for lock in (folder / ".work").glob("*.lock"):',
+        "for lock in ():", f"{R} -k disk_operation",
+    ),
+    Bug(
+        "lock without a second look", "cohorts.py", "elif work and not force and", "elif False and",
+        f"{R} -k passed_over",
+    ),
+    Bug("do not lock", "results.py", "fcntl.flock(descriptor,", "(lambda *_: 0)(descriptor,", f"{R} -k dead_owner"),
+    Bug(
+        "take an existing lock file for a live owner", "results.py", "os.O_RDWR | os.O_CREAT | os.O_APPEND",
+        "os.O_RDWR | os.O_CREAT | os.O_EXCL", f"{R} -k dead_owner",
+    ),
+    Bug(
+        "skip what others are at instead of waiting", "cohorts.py", "                    todo.append(run)\n", "",
+        f"{R} -k is_waited_for",
+    ),
+    Bug(
+        "overwrite a different result", "results.py", "if path.exists() and not replace:", "if False:",
+        f"{R} -k kept_aside",
+    ),
+    Bug("shard by Python's hash", "suite.py", "int(hashlib.sha256(run.id.encode()).hexdigest(), 16)", "hash(run.id)",
+        f"{R} -k shards"),
+    Bug(
+        "drop the momentum at resume", "cohorts.py", "state, curves, spent = restore(state, arrays),",
+        "state, curves, spent = restore(state, arrays)._replace(momentum=state.momentum),", f"{R} -k resumed_at",
+    ),
+    Bug(
+        "drop batch-norm statistics at resume", "cohorts.py", "state, curves, spent = restore(state, arrays),",
+        "state, curves, spent = restore(state, arrays)._replace(batch_stats=state.batch_stats),", f"{R} -k resumed_at",
+    ),
+    Bug(
+        "drop the running sums at resume", "cohorts.py", "state, curves, spent = restore(state, arrays),",
+        "state, curves, spent = restore(state, arrays)._replace(running=state.running),", f"{R} -k resumed_at",
+    ),
+    Bug(
+        "measure the start again at resume", "cohorts.py", "    if not curves:\n", "    if True:\n",
+        f"{R} -k no_row_is_there_twice",
+    ),
+    Bug(
+        "resume from another run's checkpoint", "cohorts.py", "    if differ:\n", "    if False:\n",
+        f"{R} -k something_else",
+    ),
+    Bug(
+        "choose the checkpoint by its time", "results.py", 'sorted(folder.glob("checkpoint-*.npz"), reverse=True)',
+        'sorted(folder.glob("checkpoint-*.npz"), key=lambda path: -path.stat().st_mtime)', f"{R} -k clock",
+    ),
+    Bug(
+        "give up at a damaged checkpoint", "results.py", 'path.rename(path.with_suffix(".corrupt"))',
+        'path.rename(path.with_suffix(".corrupt")); return None', f"{R} -k of_a_checkpoint",
+    ),
+    Bug("do not check the checksum", "results.py", "if recorded != _digest(content):", "if False:",
+        f"{R} -k of_a_result"),
+    Bug("load pickles", "results.py", "np.load(io.BytesIO(content), allow_pickle=False)",
+        "np.load(io.BytesIO(content), allow_pickle=True)",
+        f"{R} -k hostile_checkpoint"),
+    Bug("follow links in work in progress", "results.py", "if path.is_symlink():", "if False:", f"{R} -k link_where"),
+    Bug("forget a failure", "suite.py", "files.save_failure(outcome, folder)", "pass", f"{R} -k that_fails"),
+    Bug(
+        "exit 0 though runs failed", "cli.py", "    if study.failures:\n", "    if False:\n", f"{R} -k that_fails"
+    ),
+    Bug(
+        "fail one run after the other on a disk that is gone", "cohorts.py", "except (RethinkError, OSError):",
+        "except KeyboardInterrupt:", f"{R} -k stops_the_sweep_at_once",
+    ),
+    Bug(
+        "leave a damaged result out without a word", "results.py", "damaged.append(error)", "pass",
+        f"{R} -k until_it_is_removed",
+    ),
+    Bug(
+        "let no stop signal through", "cli.py", "if number and not ended.wait(SECONDS_TO_STOP):", "if False:",
+        f"{R} -k while_python_does_not_run",
+    ),
+    Bug(
+        "let a run depend on those before it", "cohorts.py", "hparams = Hparams(training.root_key(run.seed),",
+        "run_count = globals().setdefault('seen', []); run_count.append(0)\n"
+        "    hparams = Hparams(training.root_key(run.seed + len(run_count)),", f"{R} -k order_and_company",
+    ),
+    Bug(
+        "corrupt the test labels too", "corruptions.py", "train=dataset.train._replace(labels=",
+        "test=dataset.test._replace(labels=(dataset.test.labels + 1) % dataset.num_classes), "
+        "train=dataset.train._replace(labels=", "test_corruptions.py -k never_touched",
+    ),
+    Bug(
+        "report the running accuracy for that of the training set", "cohorts.py",
+        '"train_accuracy": ratio(train_sums.correct, train_sums.count)',
+        '"train_accuracy": ratio(running.correct, running.count)', f"{R} -k numpys_own",
+    ),
+    Bug(
+        "use the same order in each epoch", "training.py",
+        'jax.random.fold_in(stream(hparams.key, "order"), epoch)', 'stream(hparams.key, "order")',
+        "test_training.py -k 'order or epoch'",
+    ),
+    Bug(
+        "use the same chance in each step", "training.py",
+        'jax.random.fold_in(stream(hparams.key, "augment"), state.step)', 'stream(hparams.key, "augment")',
+        "test_training.py -k chance",
+    ),
+    Bug(
+        "do not derive the table anew", "verify.py", "if table.read_bytes() != study.text().encode():", "if False:",
+        f"{R} -k verify_finds",
+    ),
+    Bug(
+        "compare what was trained anew roughly", "verify.py", "if fingerprint(then) == fingerprint(now):", "if False:",
+        f"{R} -k trains_runs_anew",
+    ),
+]  # fmt: skip
+
+
+def caught(bug: Bug) -> bool:
+    """Whether the tests fail on a copy of the project that has the bug; not by an error of the copy itself."""
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch, "copy")
+        for name in ("rethink_gen", "experiments", "tests", "docs"):
+            if (PROJECT / name).exists():
+                shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(PROJECT / "pyproject.toml", copy)
+        path = copy / "rethink_gen" / bug.file
+        text = path.read_text()
+        if bug.old not in text:
+            sys.exit(f"{bug.name}: {bug.old!r} is not in {bug.file}; say it as it is now")
+        path.write_text(text.replace(bug.old, bug.new))
+        command = f"{sys.executable} -m pytest -q -x -p no:cacheprovider {bug.test}"
+        environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            command, shell=True, cwd=copy / "tests", env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode > 1 or "error" in done.stdout.splitlines()[-1]:
+            sys.exit(f"{bug.name}: the tests could not be run\n{done.stdout}{done.stderr}")
+        return done.returncode == 1
+
+
+def main() -> None:
+    bugs = [bug for bug in BUGS if all(word in bug.name for word in sys.argv[1:])]
+    missed = []
+    for bug in bugs:
+        found = caught(bug)
+        print(f"{'caught' if found else 'MISSED'}  {bug.name}", flush=True)
+        missed += [] if found else [bug.name]
+    print(f"{len(bugs) - len(missed)} of {len(bugs)} caught")
+    sys.exit(bool(missed))
+
+
+if __name__ == "__main__":
+    main()
