@@ -96,7 +96,7 @@ def by_conjugate_gradients(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors
     ends = np.cumsum(a.sizes)
     split = lambda v: [put(i, part) for i, part in enumerate(jnp.split(v, ends[:-1]))]
     join = lambda parts: jnp.concatenate([put(0, part) for part in parts])
-    columns = min(LANDMARKS, len(a.sizes) - 1)
+    columns = min(LANDMARKS, len(a.sizes))
     factor = cholesky(a, columns, meter)
     nothing = lambda i, k: put(i, jnp.zeros((a.sizes[i], a.sizes[k])))
     rows = ([factor.get((i, k), nothing(i, k)) for k in range(columns)] for i in range(len(a.sizes)))

@@ -52,6 +52,7 @@ NAMES = {
     "imagenet2012": "ImageNet",
     "crop+color": "crop, color",
     "cifar10": "CIFAR-10",
+    "mnist": "MNIST",
     "gaussian": "Gaussian",
     "flip+rotation": "flip, rotation",
     "neyshabur_bound": "bound, Neyshabur",
