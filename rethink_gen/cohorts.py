@@ -166,7 +166,7 @@ def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], st
     }
     if work and (found := results.load_checkpoint(work)):
         arrays, notes = found
-        check_same(notes["made_by"], made_by, work)
+        check_same(notes.get("made_by", {}), made_by, work)
         state, curves, spent = restore(state, arrays), notes["curves"], notes["seconds"]
     if isinstance(train_data, Stream):
         state = jax.device_put(state, NamedSharding(mesh(program.batch_size), PartitionSpec()))  # all of it on each
