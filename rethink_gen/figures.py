@@ -137,12 +137,12 @@ def dots(table: pd.DataFrame) -> Figure:
     together = len(metrics) > 1 and not table.duplicated(keys).any()
     told = [*keys[1:], *["metric"] * together]
     table = table.assign(setting=[_describe(row, told) for row in table.to_dict("records")])
-    heads: dict[str, float] = {}  # model → height of its name, which is above its settings
+    heads: dict[str, float] = {}  # model, or data set → height of its name, which is above its settings
     heights: dict[tuple[str, str], float] = {}
-    for model, rows in table.groupby("model", sort=False):
-        heads[model] = len(heights) + 1.4 * len(heads)
+    for head, rows in table.groupby(keys[0], sort=False):
+        heads[head] = len(heights) + 1.4 * len(heads)
         for setting in rows["setting"].unique():
-            heights[model, setting] = len(heights) + 1.4 * len(heads) - 0.4
+            heights[head, setting] = len(heights) + 1.4 * len(heads) - 0.4
     bottom = max(heights.values())
     figure, panels = _panels(1 if together else len(metrics), height=1 + 0.2 * max(6, bottom), sharey=True)
     for axes, metric in zip(panels, [metrics[0].partition("_")[2]] if together else metrics, strict=True):
@@ -151,7 +151,7 @@ def dots(table: pd.DataFrame) -> Figure:
         axes.grid(axis="x", visible=True)
         axes.tick_params(axis="y", length=0)
         for row in (table if together else table[table["metric"] == metric]).to_dict("records"):
-            _draw_dot(axes, heights[row["model"], row["setting"]], row)
+            _draw_dot(axes, heights[row[keys[0]], row["setting"]], row)
     names = [*map(paper.label, heads), *(setting for _, setting in heights)]
     panels[0].set_yticks([*heads.values(), *heights.values()], names, parse_math=False)
     for text in panels[0].get_yticklabels()[: len(heads)]:
@@ -311,7 +311,8 @@ def _count(diverged: int) -> list[str]:
 
 def _describe(row: dict[str, Any], keys: Sequence[str]) -> str:
     """A setting in words; what is off or implied goes without saying."""
-    words = [paper.label(row[key]) for key in keys if key in ("corruption", "augmentations")]
+    what = ("features", "augmentations") if "features" in keys else ("corruption", "augmentations")
+    words = [paper.label(row[key]) for key in keys if key in what]
     words += [f"level {row[key]:g}" for key in keys if key == "corruption_level" and row[key] not in (0, 1)]
     words += [paper.label(key) for key in keys if key in ("weight_decay", "dropout") and row[key] == "on"]
     words += [paper.label(row[key]) for key in keys if key == "metric"]
