@@ -7,14 +7,14 @@ accuracy rises to the end; without augmentation it falls from its best, by 3 to 
 
 from rethink_gen import figures, tables
 from rethink_gen.experiment import Check, Experiment
-from rethink_gen.paper.protocol import BARE, DECAYED, REGULARIZED, imagenet_runs, regularizers
+from rethink_gen.paper.protocol import BARE, DECAYED, REGULARIZED, imagenet_runs, settings
 
 SETTINGS = (REGULARIZED, DECAYED, BARE)
 METRICS = ["train_accuracy", "test_accuracy", "best_test_accuracy"]
 
 
 def named(frame):
-    return frame.assign(setting=regularizers(frame))
+    return frame.assign(setting=settings(frame))
 
 
 def checks(frame):

@@ -117,6 +117,13 @@ LOOKS: dict[Any, Look] = {
     "small_alexnet": Look("#D55E00", "^"),
     "mlp_3x512": Look("#CC79A7", "v"),
     "mlp_1x512": Look("#009E73", "D"),
+    "no regularizer": Look("#0072B2", "o"),
+    "weight decay": Look("#56B4E9", "^"),
+    "augmentation": Look("#CC79A7", "v"),
+    "augmentation, weight decay, dropout": Look("#009E73", "D"),
+    "random labels, no regularizer": Look("#D55E00", "s"),
+    "random labels, weight decay": Look("#E69F00", "P"),
+    "random labels, weight decay, dropout": Look("#000000", "X"),
 }
 # For names that are not above: Paul Tol's muted colors, which those above do not contain.
 OTHER_COLORS = ("#332288", "#117733", "#882255", "#999933", "#AA4499", "#44AA99", "#661100")

@@ -227,7 +227,7 @@ def test_a_name_has_the_same_look_in_every_figure_and_a_new_name_has_one():
 
 def test_looks_of_one_kind_differ_in_color_marker_and_contrast():
     names = list(style.LOOKS)
-    for kind in (names[:5], names[5:]):
+    for kind in (names[:5], names[5:10], names[10:]):  # corruptions, models, regularizers
         looks = [style.LOOKS[name] for name in kind]
         assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(kind)
     for look in style.LOOKS.values():

@@ -103,11 +103,13 @@ def imagenet_runs(settings: Iterable[tuple[int, int, int]], *, laptop: bool = Fa
     )
 
 
-def regularizers(frame: pd.DataFrame) -> list[str]:
-    """Which of the three each row of a frame has, in words."""
+def settings(frame: pd.DataFrame) -> list[str]:
+    """Which of the three regularizers each row of a frame has, in words, and whether its labels are random."""
     names = ("augmentation", "weight decay", "dropout")
     has = zip(frame["augmentations"] != "", frame["weight_decay"] > 0, frame["dropout"] > 0, strict=True)
-    return [", ".join(itertools.compress(names, row)) or "no regularizer" for row in has]
+    words = [", ".join(itertools.compress(names, row)) or "no regularizer" for row in has]
+    random = frame["corruption"] == "random_labels"
+    return [f"random labels, {word}" if hit else word for word, hit in zip(words, random, strict=True)]
 
 
 # Figures 1b and 1c are two views of the same runs. The paper does not state its levels.
