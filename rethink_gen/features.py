@@ -74,12 +74,11 @@ def random_convolutions(run: KernelRun, images: np.ndarray) -> Features:
         sample = np.asarray(convolve(images[:SAMPLE], *blocks[i]))
         return 1 / np.sqrt(len(offsets) * sample.shape[1] / len(blocks[i][1]) * (sample.var(0) + 1e-12))
 
-    quadrants = convolve(images[:1], *blocks[0]).shape[1] // len(blocks[0][1])
-    positions = np.prod([side - patch_size(images) + 1 for side in images.shape[1:3]])
+    rows, columns = positions(images)
     return Features(
         lambda images, i: scale(i) * convolve(images, *blocks[i]),
-        tuple(quadrants * len(some) for _, some in blocks),
-        float(2 * positions * filters.size),
+        tuple(min(2, rows) * min(2, columns) * len(some) for _, some in blocks),
+        2.0 * rows * columns * filters.size,
     )
 
 
@@ -101,24 +100,23 @@ def gabor_responses(images: jax.Array) -> jax.Array:
         return (envelope * np.exp(1j * frequency * slope * shift)).astype(np.complex64)
 
     response = lambda y, x: jnp.einsum("oyh,nhw,oxw->nyxo", y, gray, x)
-    light = np.exp(-((deviation * frequency) ** 2) / 2) * response(
-        bands(height, 0 * angles[:1]), bands(width, 0 * angles[:1])
-    )
+    constant = np.zeros((1, 1, 1))
+    light = np.exp(-((deviation * frequency) ** 2) / 2) * response(bands(height, constant), bands(width, constant))
     modulus = jnp.abs(response(bands(height, np.sin(angles)), bands(width, np.cos(angles))) - light)
-    return jax.vmap(lambda image: mean_pool(image, CELL, CELL).ravel())(modulus)
+    return jax.vmap(lambda image: mean_pool(image, (CELL, CELL), (CELL, CELL)).ravel())(modulus)
 
 
 @jax.jit
 def convolve(images: jax.Array, filters: jax.Array, offsets: jax.Array) -> jax.Array:
     """float32[N, 4 · filters]: max(response - offset, 0), averaged in quadrants that share their middle line if odd."""
-    size = patch_size(images)
+    rows, columns = positions(images)
 
     def responses(image: jax.Array) -> jax.Array:
-        height, width = image.shape[0] - size + 1, image.shape[1] - size + 1
-        shifts = [image[i : i + height, j : j + width] for i in range(size) for j in range(size)]
-        x = normalized(jnp.concatenate(shifts, -1).astype(jnp.float32))
-        rectified = jnp.maximum(x @ filters - offsets, 0)
-        return mean_pool(rectified, (height + 1) // 2, max(1, height // 2)).ravel()
+        above = jnp.concatenate([image[i : i + rows] for i in range(image.shape[0] - rows + 1)], -1)
+        x = jnp.concatenate([above[:, j : j + columns] for j in range(image.shape[1] - columns + 1)], -1)
+        rectified = jnp.maximum(normalized(x.astype(jnp.float32)) @ filters - offsets, 0)
+        quadrant, strides = (-(-rows // 2), -(-columns // 2)), (max(1, rows // 2), max(1, columns // 2))
+        return mean_pool(rectified, quadrant, strides).ravel()
 
     return lax.map(responses, images, batch_size=IMAGES_PER_STEP)
 
@@ -126,10 +124,11 @@ def convolve(images: jax.Array, filters: jax.Array, offsets: jax.Array) -> jax.A
 def random_filters(run: KernelRun, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(float32[patch, F], float32[F]): filters of normalized patches, whitening included, and what to subtract."""
     rng = np.random.default_rng(run.seed)
-    size, count = patch_size(images), max(PATCHES, run.num_filters)
-    windows = np.lib.stride_tricks.sliding_window_view(images, (size, size), (1, 2))  # [N, y, x, C, size, size]
-    drawn = windows[tuple(rng.integers(0, side, count) for side in windows.shape[:3])]
-    found = normalized(drawn.transpose(0, 2, 3, 1).reshape(count, -1).astype(np.float64))
+    rows, columns = positions(images)
+    count, size = max(PATCHES, run.num_filters), (images.shape[1] - rows + 1, images.shape[2] - columns + 1)
+    windows = np.lib.stride_tricks.sliding_window_view(images, size, (1, 2))  # [N, rows, columns, C, y, x]
+    drawn = windows[tuple(rng.integers(0, side, count) for side in windows.shape[:3])].transpose(0, 3, 2, 1)
+    found = normalized(drawn.reshape(count, -1).astype(np.float64))
     mean = found.mean(0)
     values, vectors = np.linalg.eigh(np.cov(found, rowvar=False))
     whiten = vectors / np.sqrt(values + RIDGE) @ vectors.T
@@ -138,9 +137,9 @@ def random_filters(run: KernelRun, images: np.ndarray) -> tuple[np.ndarray, np.n
     return filters.astype(np.float32), (mean @ filters + THRESHOLD).astype(np.float32)
 
 
-def patch_size(images: Any) -> int:
-    """The side of a patch: PATCH, or that of a smaller image."""
-    return min(PATCH, *images.shape[1:3])
+def positions(images: Any) -> tuple[int, int]:
+    """(rows, columns) of positions that a patch can take; it is as large as an image that is smaller."""
+    return max(1, images.shape[1] - PATCH + 1), max(1, images.shape[2] - PATCH + 1)
 
 
 def normalized(x: Any) -> Any:
@@ -148,10 +147,10 @@ def normalized(x: Any) -> Any:
     return (x - x.mean(-1, keepdims=True)) / (x.var(-1, keepdims=True) + FLOOR) ** 0.5
 
 
-def mean_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
-    """[H, W, F]: means over windows of size × size, or of the whole of a smaller image."""
-    window = (min(size, x.shape[0]), min(size, x.shape[1]), 1)
-    return lax.reduce_window(x, 0.0, lax.add, window, (stride, stride, 1), "VALID") / (window[0] * window[1])
+def mean_pool(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -> jax.Array:
+    """[H, W, F]: means over windows of rows × columns, or of all there are."""
+    window = (min(window[0], x.shape[0]), min(window[1], x.shape[1]))
+    return lax.reduce_window(x, 0.0, lax.add, (*window, 1), (*strides, 1), "VALID") / (window[0] * window[1])
 
 
 FEATURES: dict[str, Callable[[KernelRun, np.ndarray], Features]] = {
