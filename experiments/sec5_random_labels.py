@@ -33,7 +33,7 @@ def checks(frame):
     by_level = {kernel: ends[ends["kernel"] == kernel].groupby("corruption_level").mean(True) for kernel in KERNELS}
     complete = all(len(runs) == len(LEVELS) for runs in by_level.values())
     errors = {kernel: runs["test_error"] for kernel, runs in by_level.items()}
-    norms = {kernel: runs["l2_norm"] for kernel, runs in by_level.items()}
+    norms = {kernel: runs["l2_norm"] for kernel, runs in by_level.items()} if complete else {}
 
     def check(statement, holds, evidence):
         return Check(statement, bool(holds()) if complete else None, evidence() if complete else "not run")

@@ -73,6 +73,8 @@ VALUES = {
     "momentum": number("momentum"),
     "weight_decay": number("weight_decay"),
     "seed": whole("seed"),
+    "label_smoothing": number("label_smoothing"),
+    "precision": word,
 }
 some_fields = st.fixed_dictionaries({}, optional=VALUES)
 
@@ -108,7 +110,8 @@ def test_every_field_has_its_part_in_the_id():
         "dataset": "digits", "train_size": 512, "test_size": 100, "crop_size": 7, "whitening": False,
         "augmentations": ("flip",), "corruption": "random_labels", "model": "small_alexnet", "dropout": 0.5,
         "batch_size": 64, "epochs": 99, "stop_at_train_accuracy": 0.99, "corruption_level": 0.5, "learning_rate": 0.01,
-        "learning_rate_decay": 0.99, "momentum": 0.0, "weight_decay": 5e-4, "seed": 1,
+        "learning_rate_decay": 0.99, "momentum": 0.0, "weight_decay": 5e-4, "seed": 1, "label_smoothing": 0.1,
+        "precision": "bfloat16",
     }  # fmt: skip
     ids = {Run().id, *(run_of(**{name: other[name]}).id for name in DEFAULTS)}
     assert len(ids) == 1 + len(DEFAULTS)

@@ -231,9 +231,10 @@ def test_estimate_is_seconds_per_epoch_of_the_same_recipe_on_each_device():
 
 @pytest.mark.parametrize("kind", vocabulary.TABLES)
 def test_vocabulary_is_what_the_tables_hold(kind):
-    from rethink_gen import corruptions, transforms
+    from rethink_gen import corruptions, features, kernels, transforms
 
     tables = {"model": models.MODELS, "corruption": corruptions.CORRUPTIONS, "augmentation": transforms.AUGMENTATIONS}
+    tables |= {"features": features.FEATURES, "kernel": kernels.KERNELS}
     names = vocabulary.vocabulary(kind)
     assert names.keys() == tables[kind].keys()
     assert all(names.values()), "each has a line that describes it"
