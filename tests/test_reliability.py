@@ -281,6 +281,10 @@ def test_stop_signal_is_answered_even_while_python_does_not_run(number, tmp_path
     """As in a long compilation: a minute of one call into C, which lets no handler run."""
     (tmp_path / "long.py").write_text("import hashlib\nhashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)")
     code = "import sys; from rethink_gen import cli; cli.SECONDS_TO_STOP = 0.2; sys.exit(cli.main(sys.argv[1:]))"
+    heard = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # ignored in a shell's background
+    )
+    code = heard + code
     line = ["show", "long", "--experiments", str(tmp_path)]
     with subprocess.Popen([sys.executable, "-c", code, *line], stderr=subprocess.PIPE, text=True) as process:
         while not cpu_seconds(process.pid) > 0.5:  # by then it is in that call
