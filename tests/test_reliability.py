@@ -281,9 +281,7 @@ def test_stop_signal_is_answered_even_while_python_does_not_run(number, tmp_path
     """As in a long compilation: a minute of one call into C, which lets no handler run."""
     (tmp_path / "long.py").write_text("import hashlib\nhashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)")
     code = "import sys; from rethink_gen import cli; cli.SECONDS_TO_STOP = 0.2; sys.exit(cli.main(sys.argv[1:]))"
-    heard = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # not so in the background
-    )
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # not so in the background
     code = heard + code
     line = ["show", "long", "--experiments", str(tmp_path)]
     with subprocess.Popen([sys.executable, "-c", code, *line], stderr=subprocess.PIPE, text=True) as process:
