@@ -75,3 +75,22 @@ def test_the_defaults_of_a_run_are_the_papers():
     assert stated.items() <= defaults.items()
     assert defaults["augmentations"] == ()
     assert defaults["dropout"] == 0.0
+
+
+def test_half_of_the_filters_stand_beside_the_paper_without_a_verdict(tmp_path):
+    study = suite.plan("sec5_kernels", scale="paper", results=tmp_path)
+    half = [run for run in study.experiment.runs if run.num_filters == 16_000]
+    for run, error in zip(half, (0.2, 0.18), strict=True):
+        curves = {"epoch": [0.0], "train_accuracy": [1.0], "test_accuracy": [1 - error], "l2_norm": [1.0]}
+        about = {"device": "cpu (2 cores)", "num_train": 50_000, "num_test": 10_000}
+        results.save(results.Result(run, "finished", curves, about), study.folder)
+    study = suite.load("sec5_kernels", scale="paper", results=tmp_path)
+    rows = study.table()
+    found = rows[rows["features"] == "random_convolutions, 16,000 filters"]
+    assert found["mean"].round(4).tolist() == [0.2, 0.18]
+    assert set(found["verdict"]) == {"other scale"}
+    whole = rows[rows["features"] == "random_convolutions"]
+    assert set(whole["verdict"]) == {"not run"}
+    [ridge] = [check for check in study.checks() if "takes off 1 to 4 points" in check.statement]
+    assert (ridge.holds, ridge.evidence) == (True, "20.00 %, 18.00 %")
+    assert suite.publish(study)

@@ -141,7 +141,8 @@ def test_random_convolutions_are_streamed():
     run = KernelRun(features="random_convolutions", num_filters=2 * FILTERS_PER_BLOCK, gamma=0.3, weight_decay=0.5)
     features = FEATURES[run.features](run, COLOR)
     assert features.widths == (4 * FILTERS_PER_BLOCK,) * 2
-    matrix = kernels.kernel_matrix(run, features, [COLOR, COLOR[::-1]], 1, QUIET)
+    parts = [COLOR, COLOR[::-1]]
+    matrix = kernels.kernel_matrix(run, features, parts, 1, kernels.streamed(features, parts, 1, QUIET), QUIET)
     x = np.concatenate([features.block(COLOR, i) for i in range(2)], 1).astype(np.float64)
     alive = x.var(0) > 0
     np.testing.assert_allclose(x[:, alive].var(0), 1 / x.shape[1], rtol=1e-3)
@@ -149,6 +150,24 @@ def test_random_convolutions_are_streamed():
     expected = np.exp(-0.3 * cdist(x, x, "sqeuclidean"))
     np.testing.assert_allclose(matrix.tile(0, 0), expected + 0.5 * np.eye(8), atol=1e-5)
     np.testing.assert_allclose(matrix.tile(1, 0), expected[::-1], atol=1e-5)
+
+
+def test_inner_products_are_kept_for_the_next_run_of_the_same_images_and_features(monkeypatch):
+    split = Split(COLOR, np.arange(8, dtype=np.int32) % 3)
+    data = Dataset("color", split, split, num_classes=3, checksum="")
+    run = KernelRun(features="random_convolutions", num_filters=2 * FILTERS_PER_BLOCK, gamma=0.3, weight_decay=0.5)
+    counted, streamed = [], kernels.streamed
+    monkeypatch.setattr(kernels, "streamed", lambda *args: counted.append(1) or streamed(*args))
+    solved = lambda run, data: kernels.solve(run, data, quiet)[0]
+    regularized, alone = replace(run, gamma=0.1, weight_decay=1.0), solved(run, data)
+    kernels.KEPT.clear()
+    afresh = solved(regularized, data)
+    assert (len(counted), solved(run, data), len(counted)) == (2, alone, 2)
+    assert (solved(regularized, data), len(counted)) == (afresh, 2)
+    other = replace(data, train=Split(COLOR[::-1], data.train.labels))
+    assert solved(run, other) != alone
+    assert solved(replace(run, seed=1), data) != alone
+    assert (len(counted), len(kernels.KEPT)) == (4, 1)
 
 
 @pytest.mark.parametrize("images", [COLOR, np.float32(COLOR[:, :5, :4, :1])], ids=["color", "smaller_than_a_patch"])
