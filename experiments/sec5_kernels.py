@@ -23,7 +23,7 @@ from rethink_gen import figures, tables
 from rethink_gen.experiment import Check, Experiment, KernelRun
 
 PIXELS = KernelRun(dataset="mnist", gamma=0.02)
-WAVELETS = KernelRun(dataset="mnist", features="gabor_wavelets", gamma=2.0)
+WAVELETS = KernelRun(dataset="mnist", features="gabor_wavelets", gamma=3.0)  # of less, K is singular in float32
 PIXELS_CIFAR10 = KernelRun(dataset="cifar10", gamma=0.01)
 CONVOLUTIONS = KernelRun(dataset="cifar10", features="random_convolutions", gamma=0.16)
 RIDGE = 0.01
