@@ -15,10 +15,10 @@ Expected: 1.2 % on MNIST, half of it with wavelets, although the norm is then la
 which does not say of what); 46 % on CIFAR-10, 17 % with random convolutions and 15 % with ℓ2 regularization, which does
 nothing for MNIST.
 
-Found: the errors of MNIST. Not the norms: ours, √(tr αᵀKα) with one-hot labels, are 145 and 82. With labels ±1 they are
-2.02 times as large, ‖α‖ is 2.5 times as large (10,000 images). Neither gives 220, and a norm depends on the bandwidth as
-much as on the features. The paper's point stands without its numbers: of five bandwidths on the same wavelets, that with
-the largest norm makes the fewest errors (laptop scale).
+Found: the errors of MNIST. Not the norms: ours, √(tr αᵀKα) with one-hot labels, are 145 and 82. With labels ±1 they
+are 2.02 times as large, ‖α‖ is 2.5 times as large (10,000 images). Neither gives 220, and a norm depends on the
+bandwidth as much as on the features. The paper's point stands without its numbers: of five bandwidths on the same
+wavelets, that with the largest norm makes the fewest errors (laptop scale).
 """
 
 from dataclasses import replace
