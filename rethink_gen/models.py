@@ -5,7 +5,9 @@ A model takes whitened images float32[B, H, W, C] and returns logits float32[B, 
 number of classes and the dropout rate, and called with `train`, which decides batch norm's statistics and dropout.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,8 +16,20 @@ import jax.numpy as jnp
 from rethink_gen.errors import unknown
 from rethink_gen.inception_v3 import InceptionV3
 
+
+def he_normal(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """Weights from N(0, 2 / inputs), to the bit those of flax's `variance_scaling(2.0, "fan_in", "normal")`.
+
+    Drawn flat and in lengths that are powers of two: there XLA compiles a few generators, and not one per shape, which
+    took the small Inception 22 seconds.
+    """
+    size, inputs = math.prod(shape), math.prod(shape[:-1])
+    drawn = jax.random.normal(key, (1 << (size - 1).bit_length(),), dtype)[:size]
+    return (drawn * jnp.sqrt(jnp.array(2 / inputs, dtype))).reshape(shape)
+
+
 # Not stated in the paper. He initialization and zero biases: with them the paper's schedule fits random labels.
-KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+KERNEL_INIT = he_normal
 # The last layer of the networks that convolve starts small, as in TensorFlow's CIFAR-10 tutorial. For the small AlexNet
 # this decides whether it fits random labels: see experiments/alexnet_last_layer.py.
 SMALL_LOGITS = nn.initializers.truncated_normal(1 / 192)

@@ -169,3 +169,11 @@ def test_networks_that_convolve_start_with_small_logits(name, layer):
     kernel = initial(name, layer, "kernel") * 192
     assert np.abs(kernel).max() <= 2
     assert abs(kernel.std() / stats.truncnorm(-2, 2).std() - 1) < 4.42 * np.sqrt(1 / 2 / kernel.size)
+
+
+@pytest.mark.parametrize("shape", [(7,), (1, 1), (30, 8), (3, 3, 5, 16), (5, 5, 64, 64)])
+def test_he_initialization_is_flaxs_to_the_bit(shape):
+    shape = (1, *shape)
+    key = jax.random.key(3, impl="threefry2x32")
+    expected = nn.initializers.variance_scaling(2.0, "fan_in", "normal")(key, shape)
+    np.testing.assert_array_equal(models.he_normal(key, shape), expected)
