@@ -24,7 +24,7 @@ wavelets, that with the largest norm makes the fewest errors (laptop scale).
 from dataclasses import replace
 from typing import Any
 
-from rethink_gen import figures, tables
+from rethink_gen import figures, paper, tables
 from rethink_gen.experiment import Check, Experiment, KernelRun, grid
 
 PIXELS = KernelRun(dataset="mnist", gamma=0.02)
@@ -51,7 +51,8 @@ def table(frame, metrics=None):
     rows = [tables.beside_paper(frame[~more(frame).any(axis=1)], "table3", metrics=metrics)]
     for name, mask in more(frame).items():
         found = tables.beside_paper(frame[mask].assign(scale="other"), "table3", metrics=metrics)
-        rows.append(found[found["n"] > 0].assign(features=lambda row, name=name: row["features"] + name))
+        found["features"] = found["features"].map(paper.label) + name
+        rows.append(found[found["n"] > 0])
     return pd.concat(rows, ignore_index=True)
 
 

@@ -86,7 +86,7 @@ def test_half_of_the_filters_stand_beside_the_paper_without_a_verdict(tmp_path):
         results.save(results.Result(run, "finished", curves, about), study.folder)
     study = suite.load("sec5_kernels", scale="paper", results=tmp_path)
     rows = study.table()
-    found = rows[rows["features"] == "random_convolutions, 16,000 filters"]
+    found = rows[rows["features"] == "random convolutions, 16,000 filters"]
     assert found["mean"].round(4).tolist() == [0.2, 0.18]
     assert set(found["verdict"]) == {"other scale"}
     whole = rows[rows["features"] == "random_convolutions"]
