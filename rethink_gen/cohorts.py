@@ -39,6 +39,7 @@ from rethink_gen.training import Data, Hparams, Program, State
 from rethink_gen.transforms import CROPS, center_crop
 
 CHECKPOINT_SECONDS = 60.0
+CHEAP_SECONDS = 3.0  # for a checkpoint; where it takes longer they are rarer, so that they cost 5 % of the time at most
 SECONDS_BETWEEN_LOOKS = 1.0  # at runs that other processes are at
 DEATHS = 3  # of processes, after which a run comes last: it may be what kills them, for lack of memory say
 EVALUATION_BATCH = 1000
@@ -170,8 +171,8 @@ def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], st
         state, curves, spent = restore(state, arrays), notes["curves"], notes["seconds"]
     if isinstance(train_data, Stream):
         state = jax.device_put(state, NamedSharding(mesh(program.batch_size), PartitionSpec()))  # all of it on each
-    step = int(state.step)
-    saved = time.monotonic()
+    step, end = int(state.step), run.epochs * steps_per_epoch
+    saved, cost = time.monotonic(), 0.0  # when the last checkpoint was done, and the seconds it took
     first_call: tuple[float, int] | None = None  # when it was over, and the step it reached: it had to compile
 
     def checkpoint() -> None:
@@ -179,9 +180,14 @@ def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], st
             seconds = spent + time.monotonic() - started
             results.save_checkpoint(work, flatten(state), {"curves": curves, "seconds": seconds, "made_by": made_by})
 
+    def tell(seconds_left: float | None) -> None:
+        metrics = {name: values[-1] for name, values in curves.items()}
+        report(Progress(run, step, end, len(curves["epoch"]) - 1, metrics, 0, 1, seconds_left))
+
     if not curves:
         append(curves, measure(program, state, train_data, test_data, step=0, epoch=0))
-    while step < run.epochs * steps_per_epoch and not ended(run, curves):
+    tell(None)
+    while step < end and not ended(run, curves):
         epoch = step // steps_per_epoch
         order = compiled_order(hparams, epoch, len(train_data.labels), program.batch_size)
         while step < (epoch + 1) * steps_per_epoch:
@@ -192,19 +198,16 @@ def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], st
             if step == (epoch + 1) * steps_per_epoch:
                 append(curves, measure(program, state, train_data, test_data, step=step, epoch=epoch + 1))
             first_call = first_call or (time.monotonic(), step)
-            total = run.epochs * steps_per_epoch
             since, steps = time.monotonic() - first_call[0], step - first_call[1]
-            metrics = {name: values[-1] for name, values in curves.items()}
-            left = since / steps * (total - step) if steps else None
-            report(Progress(run, step, total, len(curves["epoch"]) - 1, metrics, 0, 1, left))
+            tell(since / steps * (end - step) if steps else None)
             try:
                 stopped()
             except (Interrupted, KeyboardInterrupt):
                 checkpoint()
                 raise
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            if (now := time.monotonic()) - saved > CHECKPOINT_SECONDS * max(1.0, cost / CHEAP_SECONDS):
                 checkpoint()
-                saved = time.monotonic()
+                saved, cost = time.monotonic(), time.monotonic() - now
 
     seconds = spent + time.monotonic() - started
     compile_seconds = clock() - compiled

@@ -148,7 +148,7 @@ def find(name: str, data_dir: Folder = None) -> Source:
         raise UsageError(f"{name} comes in several configurations; name one of {', '.join(sorted(configs))}")
     if name in preparation.READERS or name in preparation.BY_HAND:
         raise preparation.missing(name, root)
-    other = "any other image data set of tensorflow-datasets: rethink-gen data prepare NAME"
+    other = "others of tensorflow-datasets: rethink-gen data prepare NAME"
     raise UsageError(f"{unknown('dataset', name, names())}; {other}")
 
 

@@ -4,7 +4,10 @@
 """
 
 import difflib
+import textwrap
 from collections.abc import Iterable
+
+LISTED = 80  # characters of names, close ones and known ones, so that the line stays short
 
 
 class RethinkError(Exception):
@@ -42,4 +45,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
-    return UsageError(f"no {kind} named {name!r}; {hint}known: {', '.join(known) or 'none'}")
+    listed = textwrap.shorten(", ".join(known), max(30, LISTED - len(hint)), placeholder=" …") or "none"
+    return UsageError(f"no {kind} named {name!r}; {hint}known: {listed}")

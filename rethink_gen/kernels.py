@@ -63,7 +63,7 @@ def solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curv
     features = FEATURES[run.features](run, train.images)
     same = (
         replace(run, kernel="linear", gamma=1.0, weight_decay=0.0, solver="auto"),
-        *(crc32(np.ascontiguousarray(images)) for images in (train.images, test.images)),
+        *(crc32(images.tobytes()) for images in (train.images, test.images)),
     )
     if same not in KEPT:
         KEPT.clear()  # before free memory is measured

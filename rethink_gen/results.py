@@ -88,6 +88,9 @@ class Result:
         """What tables ask of a whole run; `epochs_to_fit` and `steps_to_fit` are None if it never fitted (censored)."""
         return summarize(self.curves)
 
+    def __repr__(self) -> str:
+        return f"Result({self.run.id}: {self.status})"
+
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in self.summary.items())
         return f"<table><caption>{self.run.id} ({self.status})</caption>{rows}</table>"
@@ -149,6 +152,8 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
 
 def read(path: Path) -> Result:
     """The result in a file. StorageError if it is unreadable, altered, or not the run that its name says."""
+    if not path.is_file():  # a device has no end, and a pipe lets its reader wait for ever
+        raise Damaged(path, "not a file")
     try:
         content = json.loads(path.read_bytes())
         recorded = content.pop("sha256")
@@ -214,7 +219,7 @@ def save_failure(failure: Failure, folder: Path) -> None:
 def failures(runs: Iterable[AnyRun], folder: Path) -> list[Failure]:
     """Which of the runs failed when they were last tried, and have no result since."""
     files = [(run, failure_file(folder, run)) for run in runs if not result_file(folder, run).exists()]
-    return [Failure(run, path.read_text(errors="replace").strip()) for run, path in files if path.exists()]
+    return [Failure(run, path.read_text(errors="replace").strip()) for run, path in files if path.is_file()]
 
 
 def frame(results: Iterable[Result]) -> pd.DataFrame:
@@ -337,6 +342,18 @@ def deaths(folder: Path, run: AnyRun) -> int:
         return 0
 
 
+def running(folder: Path) -> list[str]:
+    """The runs that processes are at now, by id; read from their locks, without a write."""
+    found = []
+    for lock in filter(Path.is_file, sorted((folder / ".work").glob("*.lock"))):
+        with suppress(OSError), lock.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                found.append(lock.stem)
+    return found
+
+
 def lock_file(folder: Path, name: str) -> Path:
     """Locked by the process that works on `name`; holds a dot for each that began and did not come to an end."""
     return folder / ".work" / f"{name}.lock"
@@ -365,7 +382,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
     """The newest checkpoint that is whole, or None. A damaged one is set aside as `.corrupt`, the one before used."""
     import numpy as np
 
-    for path in sorted(folder.glob("checkpoint-*.npz"), reverse=True):
+    for path in sorted(filter(Path.is_file, folder.glob("checkpoint-*.npz")), reverse=True):
         try:
             content = path.read_bytes()
         except OSError as error:

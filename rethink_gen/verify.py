@@ -42,7 +42,7 @@ def folders(name: str | None, results: Folder, experiments_folder: Folder | None
     if name:
         root /= experiments.find(name, suite.as_path(experiments_folder)).name
     found = sorted({path.parent for pattern in ("*.json", "*.conflict") for path in root.rglob(pattern)})
-    found = [folder for folder in found if ".work" not in folder.parts]
+    found = [folder for folder in found if not any(part.startswith(".") for part in folder.relative_to(root).parts)]
     if not found:
         raise UsageError(f"no results in {root}; name another folder with --results DIR")
     return found

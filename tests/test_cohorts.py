@@ -164,7 +164,7 @@ def test_runs_of_one_program_follow_each_other():
 def test_progress_counts_steps_and_runs():
     seen = []
     list(cohorts.execute([replace(SMALL, epochs=1), replace(SMALL, epochs=1, seed=1)], report=seen.append))
-    assert [(p.done_runs, p.step, p.total_runs) for p in seen] == [(0, 6, 2), (1, 6, 2)]
+    assert [(p.done_runs, p.step, p.total_runs) for p in seen] == [(0, 0, 2), (0, 6, 2), (1, 0, 2), (1, 6, 2)]
     assert seen[-1].metrics["epoch"] == 1
 
 

@@ -164,3 +164,10 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path):
         results.write(tmp_path / "file" / "below", b"after")
     assert (tmp_path / "file").read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_run_is_running_while_a_process_is_at_it(tmp_path):
+    assert results.running(tmp_path) == []
+    with results.claim(tmp_path, "one"), results.claim(tmp_path, "two"):
+        assert results.running(tmp_path) == ["one", "two"]
+    assert results.running(tmp_path) == []

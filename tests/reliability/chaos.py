@@ -7,6 +7,7 @@
     python tests/reliability/chaos.py steps --act EIO
     python tests/reliability/chaos.py workers --repeats 5
     python tests/reliability/chaos.py no-locks
+    python tests/reliability/chaos.py full-disk              # as root, who can mount a small one
 
 A process that has imported jax, but not started it, forks the commands: each begins in a tenth of the time that a fresh
 interpreter takes, and is killed for real. Prints what was done and measured as a line of JSON; fails if a promise is
@@ -19,11 +20,14 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -317,6 +321,49 @@ def workers(
     }
 
 
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of 3 MB, mounted at a folder; only root can."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def full_disk(scratch: Path) -> dict:
+    """Sweeps on a disk with so many bytes left, then with room; then on one that is read-only."""
+    reference = Sweep("few", scratch / "undisturbed").finish()
+    frees = (0, 10_000, 250_000, 500_000, 750_000)
+    for free in frees:
+        sweep = Sweep("few", scratch / f"free-{free}")
+        with small_disk(sweep.root / "results") as disk:
+            sweep.folder.mkdir(parents=True)
+            ballast = disk / "ballast"
+            ballast.write_bytes(bytes(shutil.disk_usage(disk).free - free))
+            pid = sweep.start()
+            code, error = wait(pid), sweep.error(pid)
+            assert code == 4, (free, code, error)
+            assert error.count("error: ") == 1, error
+            assert error.splitlines()[-1].startswith(f"rethink-gen: error: {disk}"), error
+            assert temporaries(disk) == 0
+            sweep.watch()
+            ballast.unlink()
+            assert sweep.finish() == reference, f"{free} bytes left"
+    sweep = Sweep("one", scratch / "read-only")
+    with small_disk(sweep.root / "results") as disk:
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        code = "import sys; from rethink_gen import cli; sys.exit(cli.main(sys.argv[1:]) + 70 * ('jax' in sys.modules))"
+        before = os.times()
+        done = subprocess.run([sys.executable, "-c", code, *sweep.command], capture_output=True, text=True, check=False)
+        seconds = sum(os.times()[2:4]) - sum(before[2:4])  # of CPU: the machine may have other things to do
+        assert done.returncode == 4, done.stderr
+        assert str(disk) in done.stderr.splitlines()[-1], done.stderr
+        assert seconds < 1
+    return {"bytes left": frees, "exit code": 4, "CPU seconds to refuse a read-only disk": round(seconds, 2)}
+
+
 def preload() -> None:
     """Imports what every command needs; starts no thread, so that forks are safe."""
     import flax.linen as nn
@@ -343,12 +390,13 @@ def quick(scratch: Path) -> dict:
     return {
         "kill": anywhere(scratch / "kill", name="few", number=signal.SIGKILL, kills=2, longest=2.0),
         "workers": workers(scratch / "workers", repeats=1, runs=10, processes=2, kills=1),
+        "hashes": Sweep("many", scratch / "many", 10).finish(),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["anywhere", "steps", "workers", "no-locks", "quick"])
+    parser.add_argument("what", choices=["anywhere", "steps", "workers", "no-locks", "full-disk", "quick"])
     parser.add_argument("--signal", choices=["KILL", "TERM"], default="KILL")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=5)
@@ -365,6 +413,7 @@ def main() -> None:
             "steps": lambda: steps(scratch, every=given.every, act=given.act),
             "workers": lambda: workers(scratch, repeats=given.repeats, runs=150, processes=3, kills=12),
             "no-locks": lambda: workers(scratch, repeats=1, runs=50, processes=2, kills=0, locks=False),
+            "full-disk": lambda: full_disk(scratch),
             "quick": lambda: quick(scratch),
         }[given.what]()
     print(json.dumps({**figures, "seconds": round(time.monotonic() - started)}))

@@ -85,9 +85,13 @@ BUGS = [
         f"{R} -k something_else",
     ),
     Bug(
-        "choose the checkpoint by its time", "results.py", 'sorted(folder.glob("checkpoint-*.npz"), reverse=True)',
-        'sorted(folder.glob("checkpoint-*.npz"), key=lambda path: -path.stat().st_mtime)', f"{R} -k clock",
+        "choose the checkpoint by its time", "results.py", 'folder.glob("checkpoint-*.npz")), reverse=True)',
+        'folder.glob("checkpoint-*.npz")), key=lambda path: -path.stat().st_mtime)', f"{R} -k clock",
     ),
+    Bug(
+        "save as often where that is slow", "cohorts.py", " * max(1.0, cost / CHEAP_SECONDS)", "", f"{R} -k take_long",
+    ),
+    Bug("escape for another format", "tables.py", " if escapes is MARKDOWN else escaped", "", f"{R} -k hostile_names"),
     Bug(
         "give up at a damaged checkpoint", "results.py", 'path.rename(path.with_suffix(".corrupt"))',
         'path.rename(path.with_suffix(".corrupt")); return None', f"{R} -k of_a_checkpoint",
