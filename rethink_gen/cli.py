@@ -1,10 +1,12 @@
-"""The command line: one function per verb, which prints. Starts fast: no verb but `run` and `train` loads jax."""
+"""The command line: one function per verb, which prints. Starts fast: none loads jax but to compute, and `doctor`."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import inspect
+import itertools
 import json
 import os
 import re
@@ -12,8 +14,9 @@ import shlex
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,13 +28,19 @@ from rethink_gen import verify as verification
 from rethink_gen.errors import Interrupted, RethinkError, StorageError, UsageError, unknown
 from rethink_gen.experiment import SCALES, AnyRun, Run
 from rethink_gen.progress import duration, progress, say
+from rethink_gen.trackers import tracker
 
+SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_TO_STOP = 5.0  # what is promised is ten, also on a machine that has other things to do
+LONGEST_ANSWER = 180  # characters of what is said to a bad command line
 BROKEN_PIPE = 128 + 13  # as if SIGPIPE had ended us, the way of other tools
 
 
 def list_names(arguments: argparse.Namespace) -> int:
-    """the experiments, models, data sets, corruptions, augmentations, features or kernels there are"""
+    """the experiments, models, data sets, corruptions, augmentations, features or kernels there are
+
+    rethink-gen list corruptions
+    """
     folder = arguments.experiments
     kinds: dict[str, Callable[[], dict[str, str]]] = {
         "experiments": lambda: {name: experiments.find(name, folder).claim for name in experiments.names(folder)},
@@ -49,7 +58,10 @@ def list_names(arguments: argparse.Namespace) -> int:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """an experiment's claim, its runs, and what they cost on this machine"""
+    """an experiment's claim, its runs, and what they cost on this machine
+
+    rethink-gen show fig1b
+    """
     found = experiments.find(arguments.name, arguments.experiments)
     timed = [result for folder in suite.open_folder(arguments.results).glob("*/*") for result in files.sift(folder)[0]]
     rows = []
@@ -76,7 +88,10 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """trains what an experiment is missing, then shows its table and names its figure"""
+    """trains what an experiment is missing, then shows its table and names its figure
+
+    rethink-gen run fig1b --scale laptop --only model=mlp_1x512 --seeds 0..4
+    """
     request = {
         "scale": "laptop" if arguments.scale is None else arguments.scale,
         "seeds": parse_seeds(arguments.seeds),
@@ -92,8 +107,17 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     title = f"{planned.experiment.name}, {planned.experiment.scale} scale"
     say(f"{title}: {len(todo)} of {len(planned.experiment.runs)} runs to do")
-    with progress() as report:
-        study = suite.run(arguments.name, **request, **work, report=report)
+    with contextlib.ExitStack() as stack:
+        reports = [stack.enter_context(progress())]
+        if arguments.log:
+            folder = arguments.results / ".log" / planned.experiment.name / planned.experiment.scale
+            reports.append(stack.enter_context(tracker(arguments.log, folder)))
+
+        def tell(now: Any) -> None:
+            for report in reports:
+                report(now)
+
+        study = suite.run(arguments.name, **request, **work, report=tell)
     if study.results:
         print(study.text())
         print(f"table:  {study.folder / 'table.md'}")
@@ -102,38 +126,60 @@ def run(arguments: argparse.Namespace) -> int:
     if study.failures:
         reason = f"{study.failures[0].run.id}: {study.failures[0].reason}"
         raise RethinkError(f"{len(study.failures)} of {len(todo)} runs failed, the first is {reason}")
+    asked = set(planned.experiment.runs)
+    diverged = [result.run.id for result in study.results if result.status == "diverged" and result.run in asked]
+    if diverged and arguments.strict:
+        raise RethinkError(f"{len(diverged)} of {len(asked)} runs diverged, the first is {diverged[0]}")
     return refuse_damaged(study)
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """how many runs of each experiment have a result"""
+    """how many runs of each experiment have a result; with --watch again and again
+
+    rethink-gen status fig1b --watch
+    """
+    shown: list[dict[str, Any]] | None = None
+    while True:
+        rows = count_runs(arguments)
+        if rows != shown:
+            if arguments.watch and sys.stdout.isatty():
+                print("\x1b[H\x1b[2J", end="")  # from the top of an empty screen
+            show_rows(rows, arguments.json)
+            sys.stdout.flush()
+        if not arguments.watch:
+            return 0
+        shown = rows
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def count_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each experiment and scale; with --watch, for those of which there is anything."""
     folder = arguments.experiments
     chosen = [arguments.name] if arguments.name else experiments.names(folder)
     rows = []
     for experiment in [experiments.find(name, folder) for name in chosen]:
         for scale in SCALES:
             study = suite.gather(experiment.at(scale), arguments.results)
-            runs = len(study.experiment.runs)
-            diverged = sum(result.status == "diverged" for result in study.results)
-            missing = len(study.missing)
-            rows.append(
-                {
-                    "experiment": experiment.name,
-                    "scale": scale,
-                    "done": runs - missing,
-                    "missing": missing,
-                    "other seeds": len(study.results) - (runs - missing),
-                    "diverged": diverged,
-                    "failed": len(study.failures),
-                    "damaged": len(study.damaged),
-                }
-            )
-    show_rows(rows, arguments.json)
-    return 0
+            runs, missing = len(study.experiment.runs), len(study.missing)
+            row = {
+                "done": runs - missing,
+                "missing": missing,
+                "running": len({run.id for run in study.missing} & set(files.running(study.folder))),
+                "other seeds": len(study.results) - (runs - missing),
+                "diverged": sum(result.status == "diverged" for result in study.results),
+                "failed": len(study.failures),
+                "damaged": len(study.damaged),
+            }
+            if not arguments.watch or row != {**dict.fromkeys(row, 0), "missing": missing}:
+                rows.append({"experiment": experiment.name, "scale": scale, **row})
+    return rows
 
 
 def table(arguments: argparse.Namespace) -> int:
-    """our numbers beside the paper's, from the results that exist"""
+    """our numbers beside the paper's, from the results that exist
+
+    rethink-gen table table1 --scale paper --format latex
+    """
     form = "json" if arguments.json else arguments.format
     if form not in tables.FORMATS:  # said before pandas is loaded
         raise unknown("format", form, tables.FORMATS)
@@ -149,10 +195,20 @@ def table(arguments: argparse.Namespace) -> int:
 
 
 def plot(arguments: argparse.Namespace) -> int:
-    """the paper's figure from the results that exist"""
+    """the paper's figure from the results that exist; `plot corruptions` shows images of a data set under each of them
+
+    rethink-gen plot fig1c --output fig1c.pdf
+    """
     output = arguments.output and output_file(arguments.output)
     if output and output.suffix.removeprefix(".") not in figures.KINDS:
         raise unknown("kind of figure", output.suffix, [f".{kind}" for kind in figures.KINDS])
+    if arguments.name == "corruptions":
+        path = output or arguments.results / "corruptions.png"
+        figures.save(suite.pictures(arguments.dataset or Run.dataset), path)
+        print(path)
+        return 0
+    if arguments.dataset:
+        raise UsageError("--dataset goes with `plot corruptions`; an experiment names its own data")
     study = load(arguments)
     path = output or study.folder / "figure.png"
     figure = study.figure()
@@ -163,6 +219,25 @@ def plot(arguments: argparse.Namespace) -> int:
     return refuse_damaged(study)
 
 
+def report(arguments: argparse.Namespace) -> int:
+    """one page to look at and to share: the paper as a map, each claim beside its numbers, figures that answer
+
+    rethink-gen report --output report.html
+    """
+    from rethink_gen import report as page
+
+    place = arguments.output or arguments.results
+    path = place if place.suffix == ".html" else place / "report.html"
+    studies = suite.survey(
+        arguments.names, scale=arguments.scale, results=arguments.results, experiments=arguments.experiments
+    )
+    content = page.render(studies).encode()
+    files.make_folder(path.parent)
+    files.write(path, content)
+    print(path)
+    return max(map(refuse_damaged, studies))
+
+
 def refuse_damaged(study: suite.Study) -> int:
     """Success, unless files were left out: what is right was shown, and what is not is an error."""
     for error in study.damaged:
@@ -171,26 +246,48 @@ def refuse_damaged(study: suite.Study) -> int:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """recomputes every checksum and table; with --retrain K also trains K random runs anew"""
+    """recomputes every checksum and table; with --retrain K also trains K random runs anew
+
+    rethink-gen verify quickstart --retrain 2
+    """
     place = {"results": arguments.results, "experiments": arguments.experiments}
     count = experiments.coerce("--retrain", arguments.retrain, int)
     if count < 0:
         raise UsageError(f"--retrain takes a number of runs, got {count}")
-    findings = verification.verify(arguments.name, **place)
-    for finding in findings:
-        print(f"{'wrong' if finding.wrong else 'right'}  {finding.what}", *finding.wrong, sep="\n       ")
     with progress() as report:
-        for finding in verification.retrain(count, arguments.name, **place, report=report) if count > 0 else ():
-            print(f"{'wrong' if finding.wrong else 'right'}  {finding.what}", *finding.wrong, sep="\n       ")
-            findings.append(finding)
-    wrong = [line for finding in findings for line in finding.wrong]
+        found = verification.verify(arguments.name, **place)
+        anew = verification.retrain(count, arguments.name, **place, report=report) if count > 0 else ()
+        return show_findings(itertools.chain(found, anew))
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """the versions, devices, data and folders there are, and what is wrong with them
+
+    rethink-gen doctor
+    """
+    from rethink_gen.doctor import examine
+
+    return show_findings(examine(results=arguments.results, experiments=arguments.experiments))
+
+
+def show_findings(findings: Iterable[verification.Finding]) -> int:
+    """Prints each as it comes; success, unless something is wrong."""
+    wrong = []
+    for finding in findings:
+        print("wrong " if finding.wrong else "right ", in_one_line(finding.what), flush=True)
+        for line in finding.wrong:
+            print("      ", in_one_line(line), flush=True)
+        wrong += finding.wrong
     if wrong:
         raise RethinkError(f"{len(wrong)} thing{'s' * (len(wrong) > 1)} wrong, the first is {wrong[0]}")
     return 0
 
 
 def data(arguments: argparse.Namespace) -> int:
-    """the data sets that are here; `data prepare NAME` fetches one, `data verify [NAME]` reads them anew"""
+    """the data sets that are here; `data prepare NAME` fetches one, `data verify [NAME]` reads them anew
+
+    rethink-gen data prepare cifar10
+    """
     from rethink_gen import datasets
 
     if arguments.action == "list":
@@ -230,7 +327,10 @@ def data_sets() -> list[dict[str, Any]]:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """one run of your own, with an option for each of its fields"""
+    """one run of your own, with an option for each of its fields
+
+    rethink-gen train --dataset digits --model mlp_3x512 --corruption random_labels --epochs 40
+    """
     given = {name: getattr(arguments, name) for name in experiments.hints(Run)}
     run = Run(**{name: value for name, value in given.items() if value is not None})
     with progress() as report:
@@ -288,7 +388,9 @@ def parse_only(pairs: Sequence[str]) -> dict[str, list[str]]:
 def output_file(path: Path) -> Path:
     """The path, once it is clear that a file can be there."""
     if path.is_dir() or not path.parent.is_dir():
-        raise UsageError(f"{path} cannot be written: {'it is' if path.is_dir() else f'{path.parent} is not'} a folder")
+        raise UsageError(
+            f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'its folder is not there'}"
+        )
     return path
 
 
@@ -319,14 +421,22 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     top.set_defaults(function=lambda arguments: top.print_help() or 0)
     parsers = top.add_subparsers(metavar="VERB", title="verbs")
     for name, (function, positional, options) in VERBS.items():
-        verb = parsers.add_parser(name, help=function.__doc__, description=function.__doc__, allow_abbrev=False)
+        about, _, example = (inspect.getdoc(function) or "").partition("\n\n")
+        verb = parsers.add_parser(
+            name, help=about, description=about, epilog=f"for example: {example}", allow_abbrev=False
+        )
         for argument, default in positional.items():
-            optional: dict[str, Any] = {} if default is None else {"nargs": "?", "default": default}
-            verb.add_argument(argument, metavar=argument.upper(), **optional)
+            several = "*" if default == () else "?"
+            optional: dict[str, Any] = {} if default is None else {"nargs": several, "default": default}
+            complete(verb.add_argument(argument, metavar=argument.upper(), **optional))
         options = (*options, "--debug")
         for option in options:
-            verb.add_argument(option, **OPTIONS[option])
+            complete(verb.add_argument(option, **OPTIONS[option]))
         verb.set_defaults(function=function, options=options)
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks, once per press of Tab
+        import argcomplete
+
+        argcomplete.autocomplete(top)
     verb = next((argument for argument in argv if not argument.startswith("-")), None)
     if verb is not None and verb not in VERBS:
         raise unknown("verb", verb, VERBS)
@@ -336,6 +446,23 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             raise unknown("option", argument.partition("=")[0], getattr(arguments, "options", ["--help", "--version"]))
         raise UsageError(f"nothing is expected where {argument!r} stands; see rethink-gen {verb} --help")
     return arguments
+
+
+def complete(argument: argparse.Action) -> None:
+    """Tells the shell which words an argument can be."""
+    words: dict[str, Callable[[], Iterable[str]]] = {
+        "name": experiments.names,
+        "names": experiments.names,
+        "scale": lambda: SCALES,
+        "format": lambda: tables.FORMATS,
+        "only": lambda: [f"{field}=" for field in experiments.fields()],
+        "dataset": lambda: [row["name"] for row in data_sets()],
+        "model": lambda: vocabulary.vocabulary("model"),
+        "corruption": lambda: vocabulary.vocabulary("corruption"),
+        "augmentations": lambda: vocabulary.vocabulary("augmentation"),
+    }
+    if argument.dest in words:
+        setattr(argument, "completer", lambda **_: list(words[argument.dest]()))  # noqa: B010
 
 
 def field_options() -> dict[str, dict[str, Any]]:
@@ -374,7 +501,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "the I-th of N parts of the runs, for machines that share no locks; then once without, for the table",
     },
     "--retrain": {"default": "0", "metavar": "K", "help": "train K random runs anew and compare"},
+    "--log": {"metavar": "TRACKER", "help": "send curves to tensorboard or wandb while they grow; files in DIR/.log"},
+    "--watch": {"action": "store_true", "help": "show it again whenever it changes, until Ctrl-C"},
     "--force": {"action": "store_true", "help": "train again what has a result"},
+    "--strict": {"action": "store_true", "help": "exit 1 if a run diverged"},
     "--dry-run": {"action": "store_true", "help": "list the runs that would be trained"},
     "--format": {"default": "markdown", "metavar": "FORMAT", "help": "markdown (default), latex, csv, html or json"},
     "--output": {"type": Path, "metavar": "FILE", "help": "where to, instead of the usual place"},
@@ -383,19 +513,24 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **FIELD_OPTIONS,
 }
 
-# Verb → its function, its positional arguments (name → default; None: required), and its options besides --debug.
-VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, str | None], tuple[str, ...]]] = {
+# Verb → its function, its positional arguments (name → default; None: required, (): any number), and its options.
+VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tuple[str, ...]]] = {
     "list": (list_names, {"kind": "experiments"}, ("--experiments", "--json")),
     "show": (show, {"name": None}, ("--results", "--experiments", "--json")),
     "run": (
         run,
         {"name": None},
-        ("--scale", "--seeds", "--only", "--shard", "--results", "--experiments", "--force", "--dry-run", "--json"),
+        (
+            *("--scale", "--seeds", "--only", "--shard", "--log", "--results", "--experiments"),
+            *("--force", "--strict", "--dry-run", "--json"),
+        ),
     ),
-    "status": (status, {"name": ""}, ("--results", "--experiments", "--json")),
+    "status": (status, {"name": ""}, ("--watch", "--results", "--experiments", "--json")),
     "table": (table, {"name": None}, ("--scale", "--format", "--output", "--results", "--experiments", "--json")),
-    "plot": (plot, {"name": None}, ("--scale", "--output", "--results", "--experiments")),
+    "plot": (plot, {"name": None}, ("--scale", "--dataset", "--output", "--results", "--experiments")),
+    "report": (report, {"names": ()}, ("--scale", "--output", "--results", "--experiments")),
     "verify": (verify, {"name": ""}, ("--retrain", "--results", "--experiments")),
+    "doctor": (doctor, {}, ("--results", "--experiments")),
     "data": (data, {"action": "list", "name": ""}, ("--json",)),
     "train": (train, {}, (*FIELD_OPTIONS, "--results", "--force", "--json")),
 }
@@ -422,7 +557,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in argv:
             traceback.print_exc()
         code, text = explain(error)
-        say("rethink-gen: error: " + " ".join("".join(c if c.isprintable() else " " for c in text).split()))
+        text = in_one_line(text)
+        if code == UsageError.exit_code and len(text) > LONGEST_ANSWER:  # who mistyped knows what they typed
+            text = f"{text[: LONGEST_ANSWER - 60]} … {text[-57:]}"
+        say(f"rethink-gen: error: {text}")
         return code
 
 
@@ -433,6 +571,11 @@ def explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, OSError):
         return StorageError.exit_code, f"{error.filename}: {error.strerror}" if error.filename else str(error)
     return RethinkError.exit_code, f"{type(error).__name__}: {error}; the same command with --debug shows where"
+
+
+def in_one_line(text: str) -> str:
+    """The text without what would move a terminal: names of files are other people's."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def say_how_to_continue(argv: Sequence[str]) -> None:

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen import paper, results
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.statistics import differing, is_fraction
-from rethink_gen.style import GREY, LOOKS, Look, axis, dark, look, styled
+from rethink_gen.style import GREY, LOOKS, PALETTE, Look, axis, dark, look, styled
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from rethink_gen.datasets import Split
+
 DASHES = (0, (3, 1.5))
+SIGNS = ("−1", "+1")  # of the classes 0 and 1, as `random_signs` has them
 NAME_HEIGHT = 0.065  # between the names beside a panel, as a fraction of its height
 
 
@@ -127,6 +130,25 @@ def against(
 
 
 @styled
+def runs(frame: pd.DataFrame) -> Figure:
+    """The accuracies of every run over its epochs, on training and on test images: a line a run, a color a setting.
+
+    Nothing names the lines in the picture: their labels are their settings, and their gids the ids of their runs.
+    """
+    keys = _telling(frame)
+    figure, panels = _panels(2, height=3)
+    for axes, metric in zip(panels, ("train_accuracy", "test_accuracy"), strict=True):
+        for i, (values, of_setting) in enumerate(frame.groupby(keys or "model", dropna=False, sort=False)):
+            words = [_called(*pair) for pair in zip(keys or ["model"], values, strict=True)]
+            color = look(values[0], frame[keys[0]]).color if len(keys) == 1 else PALETTE[i % len(PALETTE)]
+            for run, curve in of_setting.groupby("run"):
+                told = ", ".join(filter(None, words))
+                axes.plot(curve["epoch"], curve[metric], color=color, linewidth=1.3, label=told, gid=run)
+        axes.set(xlabel=axis("epoch"), ylabel=axis(metric), ylim=(0, 1.03))
+    return figure
+
+
+@styled
 def dots(table: pd.DataFrame) -> Figure:
     """A table of `tables.beside_paper`: a row per setting, a panel per metric, ours a dot, the paper's an upright bar.
 
@@ -163,6 +185,47 @@ def dots(table: pd.DataFrame) -> Figure:
     return _small_print(figure, prints)
 
 
+@styled
+def pictures(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
+    """The same images under every corruption, a row each, those of the paper first; labels stand above their images.
+
+    Args:
+      versions: corruption → the images and their labels; of `true_labels` first of all.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    true = versions["true_labels"]
+    names = sorted(versions, key=lambda name: name not in LOOKS)
+    changed = {name: name == "true_labels" or not np.array_equal(versions[name].labels, true.labels) for name in names}
+    ours = next((i for i, name in enumerate(names) if name not in LOOKS), len(names))
+    room = [1.08 + 0.3 * changed[name] + 0.25 * (i == ours) for i, name in enumerate(names)]  # in images
+    bottoms = np.cumsum(room)
+    width, height = len(true.labels) * 1.08 + 2, float(bottoms[-1])
+    figure = Figure(figsize=(0.7 * width, 0.7 * height + 0.1))
+    axes = figure.add_axes((0, 0, 1, 1))
+    for name, bottom in zip(names, bottoms, strict=True):
+        color = dark(LOOKS[name].color) if name in LOOKS else GREY
+        words = "\n".join(textwrap.wrap(paper.label(name).replace("gaussian", "Gaussian"), 16))
+        axes.text(-0.15, bottom - 0.5, words, color=color, ha="right", va="center", parse_math=False)
+        for i, (pixels, label) in enumerate(zip(*versions[name], strict=True)):
+            left = 1.08 * i
+            shown = np.clip(pixels, 0, 255) / 255
+            gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if shown.shape[-1] == 1 else {}
+            axes.imshow(shown.squeeze(), extent=(left, left + 1, bottom, bottom - 1), interpolation="nearest", **gray)
+            if changed[name]:
+                text = (SIGNS if name == "random_signs" else class_names)[int(label)]
+                right = label == true.labels[i] and name != "random_signs"
+                style: Any = {"color": "#222222" if right else dark(LOOKS["random_labels"].color)}
+                style["fontweight"] = "normal" if right else "bold"
+                axes.text(
+                    left + 0.5, bottom - 1.06, text, ha="center", va="bottom", fontsize=7, parse_math=False, **style
+                )
+    axes.set(xlim=(-1.95, width - 1.95), ylim=(height + 0.07, -0.07), aspect="equal")
+    axes.set_axis_off()
+    return figure
+
+
 def save(figure: Figure, path: Path | str) -> Path:
     """Makes `path` hold the figure as png, svg or pdf, by its suffix; the same figure gives the same bytes."""
     path = Path(path)
@@ -175,13 +238,18 @@ def save(figure: Figure, path: Path | str) -> Path:
 
 
 @styled
-def draw(figure: Figure, kind: str) -> bytes:
-    """A figure as the content of a png, svg or pdf file: the same bytes each time."""
+def draw(figure: Figure, kind: str, *, inline: bool = False) -> bytes:
+    """A figure as the content of a png, svg or pdf file: the same bytes each time.
+
+    Args:
+      inline: an svg to stand in a page, whose background and letters it has.
+    """
     import matplotlib
 
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "rethink-gen"}):
-        figure.savefig(buffer, format=kind, metadata=KINDS[kind])
+    letters: Any = {"svg.fonttype": "none"} if inline else {}
+    with matplotlib.rc_context({"svg.hashsalt": "rethink-gen", **letters}):
+        figure.savefig(buffer, format=kind, metadata=KINDS[kind], transparent=inline)
     return buffer.getvalue()
 
 
@@ -217,6 +285,17 @@ def _called(hue: str, value: Any) -> str:
     return paper.label(value) if isinstance(value, str) else f"{axis(hue)} {value:g}"
 
 
+def _telling(frame: pd.DataFrame) -> list[str]:
+    """The fewest fields, besides the seed, that tell the runs of a frame apart; the model first."""
+    ends = frame[frame["last"]]
+    names = differing(ends)
+    for name in reversed(names):
+        rest = [other for other in names if other != name]
+        if rest and len(ends.drop_duplicates(rest)) == len(ends.drop_duplicates(names)):
+            names = rest
+    return sorted(names, key=lambda name: name != "model")
+
+
 def _over_time(runs: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     """The points of a line, at each x that all its seeds have reached or passed."""
     import pandas as pd
@@ -248,14 +327,21 @@ def _check_replicates(runs: pd.DataFrame) -> None:
 
 def _draw_lines(axes: Axes, lines: list[Line], metric: str) -> None:
     """Draws lines and bands; on a linear axis from zero on, accuracies and errors to one."""
-    for i, (_, (color, marker), points, dashes) in enumerate(lines):
+    for i, (name, (color, marker), points, dashes) in enumerate(lines):
         step = max(1, len(points) // 8)
         first = i * step // len(lines)  # staggered, so that lines on top of each other both show
         sure, bounds = points[["mean", "min", "max"]].mask(points["bound"]), points["mean"][points["bound"]]
-        style: Any = {"color": color, "marker": marker, "markerfacecolor": color if dashes == "-" else "white"}
+        style: Any = {
+            "label": name,
+            "color": color,
+            "marker": marker,
+            "markerfacecolor": color if dashes == "-" else "white",
+        }
         axes.plot(sure.index, sure["mean"], linestyle=dashes, markevery=(first, step), zorder=3, **style)
-        axes.fill_between(sure.index, sure["min"], sure["max"], color=color, alpha=0.18, linewidth=0, zorder=2)
-        axes.plot(bounds.index, bounds, "^", color=color, fillstyle="none", markersize=7, zorder=4)
+        axes.fill_between(
+            sure.index, sure["min"], sure["max"], color=color, alpha=0.18, linewidth=0, zorder=2, label=name
+        )
+        axes.plot(bounds.index, bounds, "^", color=color, fillstyle="none", markersize=7, zorder=4, label=name)
     if axes.get_yscale() == "linear":
         axes.set_ylim(0, 1.03 if is_fraction(metric) else None)
 
@@ -279,8 +365,8 @@ def _name_lines(axes: Axes, lines: list[Line]) -> None:
     steps = NAME_HEIGHT * np.arange(len(ends))
     places = np.maximum.accumulate([end[3] - step for end, step in zip(ends, steps, strict=True)]) + steps  # apart
     places = np.minimum(places, 1 - steps[::-1])  # none above the panel
-    free = {"transform": axes.transAxes, "clip_on": False}
     for (_, _, x, y, line), place in zip(ends, places, strict=True):
+        free = {"transform": axes.transAxes, "clip_on": False, "label": line.name}
         face = line.look.color if line.dashes == "-" else "white"
         axes.plot([x, 1, 1.02, 1.03], [y, y, place, place], color=line.look.color, linewidth=0.6, zorder=1, **free)
         axes.plot(1.035, place, line.look.marker, color=line.look.color, markerfacecolor=face, **free)

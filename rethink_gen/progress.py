@@ -1,4 +1,4 @@
-"""What a person sees while runs train, on stderr: a bar on a terminal, otherwise plain lines."""
+"""What a person sees while runs train: a bar on a terminal, lines in a log, a line that changes in a notebook."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rethink_gen.cohorts import Progress
@@ -57,6 +57,27 @@ def lines() -> Callable[[Progress], None]:
             left = f"{duration(now.seconds_left)} left for this run" if now.seconds_left else ""
             parts = [note(now)] if now.waiting else [reached, note(now), left]
             say(f"{title(now)}: {', '.join(filter(None, parts))}")
+
+    return report
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
+
+
+def notebook() -> Callable[[Progress], None]:
+    """Shows how far the runs are, below the cell of a notebook, in a line that changes."""
+    from IPython.display import display
+
+    line = lambda text: {"text/plain": text}
+    place: Any = display(line("starting"), raw=True, display_id=True)
+
+    def report(now: Progress) -> None:
+        ended = now.step == now.steps and now.done_runs + 1 == now.total_runs
+        text = f"{now.total_runs} runs done" if ended else f"{title(now)}: {now.step / now.steps:.0%}, {note(now)}"
+        place.update(line(text), raw=True)
 
     return report
 

@@ -127,4 +127,5 @@ LOOKS: dict[Any, Look] = {
 }
 # For names that are not above: Paul Tol's muted colors, which those above do not contain.
 OTHER_COLORS = ("#332288", "#117733", "#882255", "#999933", "#AA4499", "#44AA99", "#661100")
+PALETTE = tuple({each.color: None for each in LOOKS.values()} | dict.fromkeys(OTHER_COLORS))  # where the order decides
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -16,10 +16,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import figures, tables
+from rethink_gen import figures, progress, tables
 from rethink_gen import results as files
 from rethink_gen.errors import RethinkError, StorageError, UsageError, unknown
-from rethink_gen.experiment import AnyRun, Check, Experiment, Scale, coerce, fields, find
+from rethink_gen.experiment import AnyRun, Check, Experiment, Scale, coerce, fields, find, names
 from rethink_gen.results import Damaged, Failure, Result
 from rethink_gen.vocabulary import check_data, check_names
 
@@ -79,6 +79,10 @@ class Study:
         heading = f"# {self.experiment.name}, {self.experiment.scale} scale\n\n{self.experiment.claim}\n\n"
         return heading + body if format == "markdown" else body
 
+    def __repr__(self) -> str:
+        runs = len(self.experiment.runs)
+        return f"Study({self.experiment.name}, {self.experiment.scale} scale: {runs - len(self.missing)} of {runs})"
+
     def _repr_html_(self) -> str:
         heading = f"{self.experiment.name}, {self.experiment.scale} scale"
         # The picture alone: an XML declaration may not stand inside a page.
@@ -114,7 +118,7 @@ def run(
       only: field → value, or list of values; the other runs are left alone.
       force: trains again what has a result.
       shard: (i, n): only the i-th of n parts of the runs, for machines that share no locks; no table is left.
-      report: called with the progress of the run under way, a few times a minute or more.
+      report: called with the progress of the run under way, a few times a minute or more; notebooks show it themselves.
     """
     planned = plan(name, scale=scale, seeds=seeds, only=only, results=results, experiments=experiments)
     runs = to_do(planned, force=force, shard=shard)
@@ -157,6 +161,50 @@ def load(
     raise UsageError(
         f"no results of {experiment.name}{at} in {results}; make some: rethink-gen run {experiment.name}{option}"
     )
+
+
+def survey(
+    chosen: Iterable[str] = (),
+    *,
+    scale: str | None = None,
+    results: Folder = "results",
+    experiments: Folder | None = None,
+) -> list[Study]:
+    """What there is of each experiment, of all if none is chosen: what `load` gives, or a study without results."""
+    folder, scales = as_path(experiments), PREFERENCE if scale is None else (scale,)
+    studies = []
+    for experiment in [find(name, folder) for name in tuple(chosen) or names(folder)]:
+        at = [gather(experiment.at(typing.cast(Scale, each)), results) for each in scales]
+        studies.append(next((study for study in at if study.results), at[0]))
+    return studies
+
+
+def pictures(name: str, count: int = 8) -> Figure:
+    """The first image of each of `count` classes of a data set, whole, under every corruption at level 1."""
+    import jax
+
+    from rethink_gen import corruptions, datasets
+
+    whole = datasets.load(name)
+    first = lambda split, n: split._replace(images=split.images[:n], labels=split.labels[:n])
+    some = replace(whole, train=first(whole.train, 1000), test=first(whole.test, 1))  # enough for a mean and a variance
+    labels = some.train.labels.tolist()
+    chosen = [labels.index(label) for label in sorted(set(labels))[:count]]
+    versions = {}
+    for corruption, function in corruptions.CORRUPTIONS.items():
+        train = function(jax.random.key(0), some, 1.0).train
+        versions[corruption] = train._replace(images=train.images[chosen], labels=train.labels[chosen])
+    return figures.pictures(versions, class_names(name, whole.num_classes))
+
+
+def class_names(name: str, count: int) -> list[str]:
+    """What the classes of a data set are called, where tensorflow-datasets has written it down; else their numbers."""
+    from rethink_gen import datasets
+
+    source = None if name in datasets.BUNDLED else datasets.find(name)
+    file = source and source.folder and source.folder / f"{source.features[1]}.labels.txt"
+    known = file.read_text(encoding="utf-8").split("\n") if file and file.is_file() else []
+    return known if len(known) >= count else [str(label) for label in range(count)]
 
 
 def train(run: AnyRun, *, results: Folder = "results", force: bool = False, report: Report | None = None) -> Result:
@@ -223,7 +271,9 @@ def finish(runs: Iterable[AnyRun], folder: Path, report: Report | None, *, force
     check_writable(folder)
     failures = []
     execute = import_cohorts().execute
-    for outcome in execute(runs, work=folder, force=force, report=report or (lambda progress: None)):
+    if report is None:
+        report = progress.notebook() if progress.in_notebook() else lambda now: None
+    for outcome in execute(runs, work=folder, force=force, report=report):
         if not folder.is_dir():
             raise StorageError(f"{folder} has vanished; bring it back and run the same command again")
         if isinstance(outcome, Result):

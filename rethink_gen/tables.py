@@ -137,7 +137,7 @@ def _matches(frame: pd.DataFrame, row: Any, datasets: set[str]) -> pd.Series:
     return keep
 
 
-class _Layout(NamedTuple):
+class Layout(NamedTuple):
     """Cells for a reader. `numbers` says which columns are set to the right; `note`, what the cells leave out."""
 
     headers: list[str]
@@ -146,8 +146,8 @@ class _Layout(NamedTuple):
     note: str = ""
 
 
-def _layout(table: pd.DataFrame) -> _Layout:
-    """Metrics side by side; a key that is the same in all rows moved to the note."""
+def lay_out(table: pd.DataFrame) -> Layout:
+    """A table as its readers see it: metrics side by side, a key that is the same in all rows moved to the note."""
     if not len(table) or not {"metric", *Summary._fields} <= set(table.columns):
         return _plain(table)
     keys, settings = _by_setting(table)
@@ -163,12 +163,12 @@ def _layout(table: pd.DataFrame) -> _Layout:
             columns.append(["verdict", *(row["verdict"] if row else "" for row in cells)])
     left = [i < len(shown) or column[0] == "verdict" for i, column in enumerate(columns)]
     lines = [list(line) for line in zip(*(column[1:] for column in columns), strict=True)]
-    return _Layout([column[0] for column in columns], lines, [not text for text in left], _legend(table, keys))
+    return Layout([column[0] for column in columns], lines, [not text for text in left], _legend(table, keys))
 
 
-def _plain(table: pd.DataFrame) -> _Layout:
+def _plain(table: pd.DataFrame) -> Layout:
     rows = [[_cell(name, value) for name, value in row.items()] for row in table.to_dict("records")]
-    return _Layout([*map(_header, table.columns)], rows, [dtype.kind in "iuf" for dtype in table.dtypes])
+    return Layout([*map(_header, table.columns)], rows, [dtype.kind in "iuf" for dtype in table.dtypes])
 
 
 def _by_setting(table: pd.DataFrame) -> tuple[list[str], list[dict[str, Row]]]:
@@ -244,7 +244,7 @@ def _cell(column: str, value: Any) -> str:
 
 
 def _markdown(table: pd.DataFrame, checks: list[Check], note: str) -> str:
-    layout = _layout(table)
+    layout = lay_out(table)
     cells = [[_inert(MARKDOWN, text) for text in row] for row in (layout.headers, *layout.rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(layout.headers))]
     align = lambda text, i: text.rjust(widths[i]) if layout.numbers[i] else text.ljust(widths[i])
@@ -257,7 +257,7 @@ def _markdown(table: pd.DataFrame, checks: list[Check], note: str) -> str:
 
 
 def _latex(table: pd.DataFrame, checks: list[Check], note: str) -> str:
-    layout = _layout(table)
+    layout = lay_out(table)
     line = lambda cells: " & ".join(_inert(LATEX, text) for text in cells) + r" \\"
     body = [
         r"% \usepackage{booktabs}",
@@ -273,7 +273,7 @@ def _latex(table: pd.DataFrame, checks: list[Check], note: str) -> str:
 
 
 def _html(table: pd.DataFrame, checks: list[Check], note: str) -> str:
-    layout = _layout(table)
+    layout = lay_out(table)
     side = [' style="text-align:right"' if number else ' style="text-align:left"' for number in layout.numbers]
     row = lambda tag, cells: "".join(f"<{tag}{s}>{_inert(HTML, c)}</{tag}>" for s, c in zip(side, cells, strict=True))
     lines = [f"<table>\n<thead><tr>{row('th', layout.headers)}</tr></thead>\n<tbody>"]
@@ -309,13 +309,15 @@ def _said(check: Check) -> str:
 def _inert(escapes: Mapping[str, str], text: str) -> str:
     """Text that no reader of a format takes for anything but text."""
     printable = "".join(c if c.isprintable() else " " for c in text)
-    return "".join(escapes.get(c, c) for c in printable).replace("](", "]\\(")
+    escaped = "".join(escapes.get(c, c) for c in printable)
+    return escaped.replace("](", "]\\(") if escapes is MARKDOWN else escaped  # no link
 
 
 MARKDOWN = {c: "\\" + c for c in "\\|`*"} | {"<": "&lt;", "&": "&amp;"}
 HTML = {c: html.escape(c) for c in "&<>\"'"}
 LATEX = {c: "\\" + c for c in "{}$&#_%"} | {"[": "{[}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
 LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+LATEX |= {"ℓ": r"$\ell$", "γ": r"$\gamma$", "λ": r"$\lambda$", "²": r"$^2$"}
 LATEX |= {"×": r"$\times$", "·": r"$\cdot$", "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$", "…": r"\ldots{}"}
 
 Format = Callable[["pd.DataFrame", list[Check], str], str]

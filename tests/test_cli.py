@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import resource
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rethink_gen import cli
+from rethink_gen import cli, experiment, results
 
 LINES = [
     tuple(part.strip() for part in line.split("->"))
@@ -63,6 +64,7 @@ def test_bad_command_line_gets_one_line_that_helps(line, answer, elsewhere, caps
     out, err = capsys.readouterr()
     assert code == 2
     assert answer in err
+    assert len(err) <= LONGEST
     assert err.startswith("rethink-gen: error: ")
     assert err.count("\n") == 1
     assert not out
@@ -72,6 +74,8 @@ def test_bad_command_line_gets_one_line_that_helps(line, answer, elsewhere, caps
 def test_there_are_bad_command_lines_enough():
     assert len({line for line, _ in LINES}) >= 100
 
+
+LONGEST = 200 + 1  # characters of an answer, and the end of its line
 
 WORDS = [
     *cli.VERBS,
@@ -89,13 +93,28 @@ WORDS = [
 ]
 
 
-@given(
-    st.lists(st.sampled_from(WORDS) | st.text(max_size=12) | st.floats().map(str) | st.integers().map(str), max_size=7)
+COMMAND_LINES = st.lists(
+    st.sampled_from(WORDS) | st.text(max_size=300) | st.floats().map(str) | st.integers().map(str), max_size=7
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+IN_ONE_FOLDER = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@given(words=COMMAND_LINES)
+@settings(IN_ONE_FOLDER, max_examples=60)
 def test_no_command_line_ends_in_a_traceback(elsewhere, capsys, words):
+    check_answer(words, capsys)
+
+
+@pytest.mark.slow
+@given(words=COMMAND_LINES)
+@settings(IN_ONE_FOLDER, max_examples=400)
+def test_none_of_400_command_lines_ends_in_a_traceback(elsewhere, capsys, words):
+    check_answer(words, capsys)
+
+
+def check_answer(words, capsys):
     """Nothing is trained: a run is only listed, and a data set only named."""
-    kept = [word for word in words if word not in ("--output", "prepare", "--debug")]
+    kept = [word for word in words if word not in ("--output", "prepare", "--debug", "--watch", "doctor")]
     verb = next((word for word in kept if word in cli.VERBS), None)
     extra = {"run": ["--dry-run"], "train": ["--model", "nothing"]}.get(verb, [])
     code = cli.main([*kept, *extra])
@@ -103,6 +122,7 @@ def test_no_command_line_ends_in_a_traceback(elsewhere, capsys, words):
     assert code in (0, 2, 3), (kept, err)
     assert "Traceback" not in err
     assert code == 0 or err.splitlines()[-1].startswith("rethink-gen: error: ")
+    assert code != 2 or (err.count("\n") == 1 and len(err) <= LONGEST), (kept, err)
 
 
 def test_no_bad_command_line_loads_jax(elsewhere):
@@ -243,3 +263,53 @@ def test_output_to_a_closed_pipe_ends_as_other_tools_do(elsewhere):
     os.close(write)
     assert process.returncode == cli.BROKEN_PIPE
     assert not process.stderr
+
+
+def test_status_is_shown_again_whenever_it_changes(tmp_path, monkeypatch, capsys):
+    """Until it is stopped, which here is at the third look; the second finds a run that a process is at."""
+    folder = tmp_path / "quickstart" / "smoke"
+    folder.mkdir(parents=True)
+    run = experiment.find("quickstart").at("smoke").runs[0]
+    looks, claimed = [], contextlib.ExitStack()
+
+    def next_look(seconds):
+        looks.append(seconds)
+        if len(looks) == 1:
+            claimed.enter_context(results.claim(folder, run.id))
+        elif len(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.time, "sleep", next_look)
+    with claimed:
+        assert cli.main(["status", "quickstart", "--watch", "--json", "--results", str(tmp_path)]) == 130
+    shown = capsys.readouterr().out
+    assert shown.startswith("[]\n[\n")
+    [row] = json.loads(shown.removeprefix("[]\n"))
+    assert (row["scale"], row["running"], row["done"]) == ("smoke", 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("rethink-gen ver", "verify"),
+        ("rethink-gen run fig1b", "fig1b_convergence_slowdown"),
+        ("rethink-gen table fig1b --scale pa", "paper"),
+        ("rethink-gen run fig1b --only learning_rate_d", "learning_rate_decay="),
+        ("rethink-gen train --corruption random_si", "random_signs"),
+        ("rethink-gen train --weight-", "--weight-decay"),
+    ],
+)
+def test_tab_completes_verbs_experiments_and_fields(line, word, tmp_path):
+    """As bash asks: the words come back in a file that it names."""
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"}
+    asked["_ARGCOMPLETE_STDOUT_FILENAME"] = str(tmp_path / "words")
+    subprocess.run([sys.executable, "-m", "rethink_gen"], env={**os.environ, **asked}, check=True)
+    assert (tmp_path / "words").read_text().split() == [word]
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_help_ends_in_an_example_that_is_a_command(verb, capsys):
+    assert cli.main([verb, "--help"]) == 0
+    example = " ".join(capsys.readouterr().out.partition("for example: ")[2].split())
+    assert example.startswith(f"rethink-gen {verb}")
+    cli.parse(shlex.split(example)[1:])

@@ -1,0 +1,57 @@
+"""Draws the pictures of this folder: python docs/pictures.py
+
+The first page of `rethink-gen report` on the committed results and one of its sections, through Chromium; and images of
+CIFAR-10 under every corruption. Needs CIFAR-10, the extra `dev`, and a Chromium that the shell finds.
+"""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+from rethink_gen import cli
+
+DOCS = Path(__file__).parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--no-first-run"),
+)
+
+
+def browser() -> str | None:
+    """The Chromium of this machine."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def screenshots(chromium: Browser, report: Path, folder: Path) -> None:
+    """Leaves two pictures of a report in a folder: of its first screen, and of Figure 1a as its curves answer."""
+    page = chromium.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(report.resolve().as_uri())
+    page.screenshot(path=folder / "report-first-screen.png")
+    page.set_viewport_size({"width": 1000, "height": 1160})
+    page.goto(report.resolve().as_uri() + "#fig1a_learning_curves")
+    box = page.locator("#fig1a_learning_curves svg").first.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 0.34 * box["width"], box["y"] + 0.25 * box["height"])  # near random labels
+    page.screenshot(path=folder / "report-experiment.png")
+    page.close()
+
+
+def main() -> int:
+    """Draws them all; the exit code of the command that failed, if one did."""
+    images = ["plot", "corruptions", "--dataset", "cifar10", "--output", str(DOCS / "corruptions.png")]
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
+        report = Path(folder) / "report.html"
+        if wrong := cli.main(["report", "--output", str(report)]) or cli.main(images):
+            return wrong
+        chromium = driver.chromium.launch(executable_path=browser(), args=QUIET)
+        screenshots(chromium, report, DOCS)
+        chromium.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,340 @@
+"""The report says what the results say, stays one page that asks for nothing, and answers pointer and keyboard."""
+
+import base64
+import hashlib
+import importlib.util
+import json
+import re
+import shutil
+import socket
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from frames import MLP, RANDOM, result, tidy
+
+from rethink_gen import cli, experiment, figures, report, suite, tables
+from rethink_gen.experiment import Check, Experiment
+from rethink_gen.suite import Study
+
+ROOT = Path(__file__).parent.parent
+SHOWN = ("fig1a_learning_curves", "table4_random_labels_regularized")
+HOSTILE = """<script>alert("1")</script><img src=x onerror=alert(2)></title>{{ 7 * 7 }}' onload='alert(3)"""
+
+
+class Reader(HTMLParser):
+    """What a browser sees: the tags with their attributes, the text, and the text of scripts apart."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.texts, self.scripts, self.inside = [], [], [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.inside = tag
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        self.inside = ""
+
+    def handle_data(self, data):
+        (self.scripts if self.inside == "script" else self.texts).append(data)
+
+    def attributes(self, name):
+        return [attributes[name] for _, attributes in self.tags if name in attributes]
+
+
+def study(name="mine", results=None, **changes):
+    """A study of two runs, drawn and tabled by the plainest functions."""
+    results = [result(MLP, (0.1, 0.6, 1.0)), result(RANDOM, (0.1, 0.2, 0.99))] if results is None else results
+    plain = Experiment(
+        claim="Labels matter.",
+        locator="Section 2, in a footnote",
+        runs=(MLP, RANDOM, replace(RANDOM, seed=1)),
+        laptop=(),
+        table=lambda frame: tables.mean_and_interval(frame, ["corruption"], "test_accuracy"),
+        figure=lambda frame: figures.curves(frame, "epoch", "train_accuracy", hue="corruption"),
+        checks=lambda frame: [Check("Two are done.", frame["run"].nunique() == 2, "counted")],
+        name=name,
+        doc="Two runs.\n\nFound: both are `fitted`.",
+    )
+    return Study(replace(plain, **changes), tuple(results), Path("nowhere"))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return report.render([study()])
+
+
+@pytest.fixture(scope="module")
+def committed():
+    return report.render(suite.survey(SHOWN, results=ROOT / "results"))
+
+
+def test_the_map_leads_to_every_experiment_and_its_claim(tmp_path):
+    page = Reader(report.render(suite.survey(results=tmp_path)))
+    tiles = [
+        attributes["href"] for tag, attributes in page.tags if tag == "a" and "tile" in attributes.get("class", "")
+    ]
+    assert sorted(tiles) == [f"#{name}" for name in experiment.names()]
+    assert set(tiles) <= {f"#{name}" for name in page.attributes("id")}
+    claims = [experiment.find(name).claim for name in experiment.names()]
+    assert [claim for claim in claims if page.texts.count(claim) != 2] == [], "on its tile, and above its section"
+    assert page.texts.count("not run") == 2 * len(claims), "without results nothing has a verdict"
+
+
+@pytest.mark.parametrize(
+    ("counts", "word"),
+    [
+        ((0, 0, 0, 9), "not run"),
+        ((1, 0, 0, 9), "reproduced"),
+        ((3, 0, 1, 0), "close"),
+        ((1, 1, 1, 3), "close"),
+        ((0, 1, 0, 0), "close"),
+        ((1, 0, 1, 0), "off"),
+    ],
+)
+def test_a_claim_is_reproduced_if_all_that_is_known_is_and_off_if_half_of_it_is(counts, word):
+    assert report.verdict(dict(zip(report.VERDICTS, counts, strict=True))) == word
+
+
+def test_cells_and_checks_are_counted_alike():
+    table = pd.DataFrame({"verdict": ["reproduced", "close", "not run", "other scale"]})
+    checks = [Check("a", True, ""), Check("b", False, ""), Check("c", None, "")]
+    assert report.count(table, checks) == {"reproduced": 2, "close": 1, "off": 1, "not run": 3}
+
+
+def test_runs_at_smoke_scale_have_no_verdict():
+    quick = {"results": [result(MLP), result(RANDOM)], "figure": None}
+    assert report.section(study(**quick)).verdict == "reproduced"
+    assert report.section(study(**quick, scale="smoke")).verdict == "not run"
+    same = study(**quick, scale="smoke", laptop=(MLP, RANDOM, replace(RANDOM, seed=1)))
+    assert report.section(same).verdict == "reproduced", "an experiment that is no larger at other scales"
+
+
+def test_a_section_says_how_it_was_run_what_was_found_and_what_fills_the_gap():
+    shown = report.section(study())
+    assert shown.about["runs"] == "2 of 3 done"
+    assert shown.about["time"] == "6 s in all, 3 s a run"
+    assert shown.about["device"] == "a device"
+    assert (shown.notes, shown.found) == ([], ["Found: both are `fitted`."])
+    assert shown.commands == ["rethink-gen run mine --scale paper"]
+
+
+def test_text_of_others_stays_text(plain):
+    hostile = study(
+        HOSTILE,
+        [replace(made, provenance=made.provenance | {"device": HOSTILE}) for made in study().results],
+        claim=HOSTILE,
+        locator=HOSTILE,
+        doc=f"{HOSTILE}\n\n    {HOSTILE}\n\n* {HOSTILE} `{HOSTILE}`",
+        table=lambda frame: pd.DataFrame({HOSTILE: [HOSTILE], "verdict": [HOSTILE]}),
+        checks=lambda frame: [Check(HOSTILE, False, HOSTILE)],
+        figure=lambda frame: figures.curves(
+            frame.replace({"corruption": {"random_labels": HOSTILE[:30]}}), "epoch", "train_accuracy", hue="corruption"
+        ),
+    )
+    page = Reader(report.render([hostile]))
+    assert [tag for tag, _ in page.tags if tag in ("script", "img")] == ["script"] * 3, "two figures, one script"
+    assert [name for _, attributes in page.tags for name in attributes if name.startswith("on")] == []
+    assert "49" not in "".join(page.texts)
+    assert sum(HOSTILE in text for text in page.texts) >= 10
+    assert page.scripts[-1] == Reader(plain).scripts[-1]
+    assert [json.loads(text) for text in page.scripts[:-1]], "what stands in a script is JSON, whole"
+
+
+def test_the_page_forbids_itself_all_but_its_one_script(committed):
+    page = Reader(committed)
+    policy = next(content for content in page.attributes("content") if "default-src" in content)
+    digest = base64.b64encode(hashlib.sha256(page.scripts[-1].encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in policy
+    assert page.attributes("src") == []
+    assert [link for link in page.attributes("href") if not link.startswith("#")] == []
+
+
+def test_no_id_is_given_twice_and_each_that_is_meant_is_there(committed):
+    ids = Reader(committed).attributes("id")
+    assert len(ids) == len(set(ids))
+    meant = re.findall(r'(?:href="#|url\(#|aria-labelledby=")([^")]+)', committed)
+    assert set(meant) <= set(ids)
+
+
+def test_the_same_results_give_the_same_bytes_wherever_they_are(committed, tmp_path):
+    for name in SHOWN:
+        shutil.copytree(ROOT / "results" / name, tmp_path / name)
+    assert report.render(suite.survey(reversed(SHOWN), results=tmp_path)) == committed
+    assert [word for word in (str(ROOT), str(tmp_path), socket.gethostname()) if word in committed] == []
+
+
+def test_the_points_that_answer_are_where_the_lines_are_drawn():
+    frame = tidy([result(MLP, (0.1, 0.6, 1.0))])
+    shown = report.picture(figures.curves(frame, "step", "train_accuracy", hue="corruption"), "here")
+    [line] = shown.lines
+    assert [point[2:] for point in line["points"]] == [[0, 0.1], [390, 0.6], [780, 1]]
+    paths = [np.array(re.findall(r"[\d.]+", path), float) for path in re.findall(r'd="(M[^"CZz]*)"', shown.svg)]
+    points = np.array([point[:2] for point in line["points"]])
+    assert sum(len(path) == points.size and np.abs(path - points.ravel()).max() < 0.06 for path in paths) == 1
+
+
+def test_every_run_has_a_line_of_its_own_and_every_setting_a_switch():
+    runs = [MLP, replace(MLP, seed=1), RANDOM]
+    shown = report.picture(figures.runs(tidy([result(run, (0.1, 0.5, 1.0)) for run in runs])), "here")
+    assert [name for name, _ in shown.switches] == ["true labels", "random labels"]
+    assert [line["run"] for line in shown.lines] == [run.id for run in runs] * 2
+    assert {line["y"] for line in shown.lines} == {"training accuracy", "test accuracy"}
+
+
+def test_prose_of_a_docstring():
+    assert report.prose("a `b`\n c <d>") == "<p>a <code>b</code> c &lt;d&gt;</p>"
+    assert report.prose("* one\n  more\n* two") == "<ul><li>one more</li><li>two</li></ul>"
+    assert report.prose("    rethink-gen list") == "<pre>rethink-gen list</pre>"
+
+
+def test_the_command_writes_a_page_into_a_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report", "thm1", "table4", "--output", "a/b"]) == 0
+    assert capsys.readouterr().out == "a/b/report.html\n"
+    assert Path("a/b/report.html").read_text() == report.render(suite.survey(["table4", "thm1"]))  # without results
+    assert cli.main(["report", "table9"]) == 2
+    assert "no experiment named 'table9'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_report_of_all_committed_results_is_small_and_built_in_seconds():
+    begin = time.process_time()
+    page = report.render(suite.survey(results=ROOT / "results"))
+    assert time.process_time() - begin < 20  # on an idle core; a quarter of it is matplotlib's layout
+    assert len(page.encode()) < 3_000_000
+
+
+def test_images_under_every_corruption(tmp_path, monkeypatch, capsys):
+    from matplotlib.text import Text
+
+    from rethink_gen.corruptions import CORRUPTIONS
+
+    drawn = suite.pictures("digits")
+    [axes] = drawn.axes
+    texts = [text.get_text() for text in drawn.findobj(Text) if text.get_text()]
+    assert len(axes.get_images()) == 8 * len(CORRUPTIONS)
+    assert {"true labels", "random labels", "shuffled pixels", "random pixels", "Gaussian"} <= set(texts)
+    assert texts[texts.index("true labels") + 1 :][:8] == list("01234567")
+    first, noise = (np.asarray(axes.get_images()[i].get_array()) for i in (0, 8 * list(CORRUPTIONS).index("gaussian")))
+    assert first.shape == (8, 8)
+    assert not np.array_equal(first, noise)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["plot", "fig1a", "--dataset", "digits"]) == 2
+    assert "--dataset goes with `plot corruptions`" in capsys.readouterr().err
+
+
+# In a browser.
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """The script that draws what the documentation shows."""
+    pytest.importorskip("playwright", reason="playwright is not installed: pip install 'rethink-gen[dev]'")
+    spec = importlib.util.spec_from_file_location("pictures", ROOT / "docs" / "pictures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if module.browser() is None:
+        pytest.skip(f"no browser is installed; any of {', '.join(module.BROWSERS)} would do")
+    return module
+
+
+@pytest.fixture(scope="module")
+def chromium(pictures):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=pictures.browser(), args=pictures.QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, tmp_path):
+    """Opens a page of HTML, and says at the end that it asked for nothing and complained of nothing."""
+    said, asked, pages = [], [], []
+
+    def open_page(html, **options):
+        file = tmp_path / "report.html"
+        file.write_text(html)
+        page = chromium.new_page(**options)
+        pages.append(page)
+        for event in ("console", "pageerror", "dialog"):
+            page.on(event, lambda what: said.append(getattr(what, "text", what)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(file.as_uri())
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert said == []
+    assert set(asked) == {(tmp_path / "report.html").as_uri()}
+
+
+def test_a_curve_answers_the_pointer_with_run_epoch_and_value(visit, plain):
+    page = visit(plain)
+    plot = page.locator("#mine .plot").nth(1)
+    plot.scroll_into_view_if_needed()
+    lines = json.loads(plot.locator("script").text_content())
+    x, y, epoch, value = next(line for line in lines if line["run"] == RANDOM.id)["points"][1]
+    box, size = plot.locator("svg").bounding_box(), plot.locator("svg").get_attribute("viewBox").split()
+    page.mouse.move(box["x"] + x * box["width"] / float(size[2]), box["y"] + y * box["height"] / float(size[3]))
+    answer = plot.locator("output").inner_text()
+    assert answer.split("\n") == ["random labels", f"epoch: {epoch:g}", f"training accuracy: {value:g}", RANDOM.id]
+    page.mouse.move(0, 0)
+    assert not plot.locator("output").is_visible()
+
+
+def test_a_curve_answers_the_arrow_keys(visit, plain):
+    page = visit(plain)
+    plot = page.locator("#mine .plot").first
+    plot.locator(".canvas").focus()
+    for key, words in (("Right", "epoch: 0"), ("Right", "epoch: 1"), ("Down", "random labels"), ("Left", "epoch: 0")):
+        page.keyboard.press(f"Arrow{key}")
+        assert words in plot.locator("output").inner_text()
+    page.keyboard.press("Escape")
+    assert not plot.locator("output").is_visible()
+
+
+def test_a_switch_takes_a_line_out_and_brings_it_back(visit, plain):
+    page = visit(plain)
+    plot = page.locator("#mine .plot").first
+    box = plot.get_by_label("random labels")
+    index = box.evaluate("input => [...input.closest('fieldset').querySelectorAll('input')].indexOf(input)")
+    parts = plot.locator(f"[data-line='{index}']")
+    assert parts.count() > 1
+    box.focus()
+    page.keyboard.press("Space")
+    assert not any(part.is_visible() for part in parts.all())
+    page.keyboard.press("Space")
+    assert parts.first.is_visible()
+
+
+def test_without_scripts_everything_is_shown_and_no_switch_that_would_do_nothing(visit, plain):
+    page = visit(plain, java_script_enabled=False)
+    assert page.locator("#mine svg").first.is_visible()
+    assert not any(box.is_visible() for box in page.locator("input, button").all())
+    assert page.get_by_text("true labels").first.is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_narrow_screen_in_the_colors_of_the_reader(visit, committed, scheme):
+    page = visit(committed, viewport={"width": 400, "height": 800}, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+    color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", color))) > 3 * 128) == (scheme == "light")
+
+
+def test_the_script_of_the_documentation_draws_its_pictures(pictures, chromium, committed, tmp_path):
+    (tmp_path / "report.html").write_text(committed)
+    pictures.screenshots(chromium, tmp_path / "report.html", tmp_path)
+    for name in ("report-first-screen.png", "report-experiment.png"):
+        for file in (tmp_path / name, ROOT / "docs" / name):
+            assert 20_000 < file.stat().st_size < 250_000
