@@ -178,7 +178,7 @@ def dots(table: pd.DataFrame) -> Figure:
     panels[0].set_yticks([*heads.values(), *heights.values()], names, parse_math=False)
     for text in panels[0].get_yticklabels()[: len(heads)]:
         text.set_fontweight("bold")
-    theirs = "black bars: the paper" + ", at its own scale" * ("other scale" in set(table["verdict"]))
+    theirs = "upright bars: the paper" + ", at its own scale" * ("other scale" in set(table["verdict"]))
     intervals = "lines: 95 % intervals over seeds, for a single seed over test images"
     diverged = int(table.drop_duplicates(keys)["diverged"].sum())
     prints = ["in color: ours", theirs, *[intervals] * bool((table["low"] < table["high"]).any()), *_count(diverged)]
