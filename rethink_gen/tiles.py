@@ -14,8 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import cho_solve, solve_triangular
 
-from rethink_gen.errors import UsageError
-
 LANDMARKS = 2  # columns of tiles in the preconditioner
 TOLERANCE = 1e-4  # ‖A x - y‖ / ‖y‖ at which conjugate gradients stop
 ITERATIONS = 1000  # of conjugate gradients before giving up
@@ -137,10 +135,12 @@ def multiply(a: Matrix, v: Vectors, meter: Meter) -> Vectors:
     return out
 
 
-def singular(a: Matrix, reason: str) -> UsageError:
-    """The error for a matrix that float32 cannot tell from a singular one."""
+def singular(a: Matrix, reason: str) -> np.linalg.LinAlgError:
+    """The error for a matrix that float32 cannot tell from a singular one: this run's own trouble, others go on."""
     way_out = "set a weight_decay, a smaller train_size, or another kernel or gamma"
-    return UsageError(f"the kernel matrix of {sum(a.sizes)} examples is singular in float32: {reason}; {way_out}")
+    return np.linalg.LinAlgError(
+        f"the kernel matrix of {sum(a.sizes)} examples is singular in float32: {reason}; {way_out}"
+    )
 
 
 subtract_product = jax.jit(lambda tile, a, b: tile - a @ b.T, donate_argnums=0)

@@ -12,7 +12,7 @@ import scipy.linalg
 import scipy.signal
 from scipy.spatial.distance import cdist
 
-from rethink_gen import datasets, kernels, tiles
+from rethink_gen import cohorts, datasets, kernels, tiles
 from rethink_gen.datasets import Dataset, Split
 from rethink_gen.errors import Interrupted, UsageError
 from rethink_gen.experiment import KernelRun
@@ -258,10 +258,27 @@ def test_streamed_features_take_room_for_two_triangles():
 def test_a_singular_kernel_is_an_error_that_says_so(digits, solver, monkeypatch):
     monkeypatch.setattr(tiles, "ITERATIONS", 50)
     train = Split(np.tile(digits.train.images[:80], (2, 1, 1, 1)), np.arange(160, dtype=np.int32) % 7)
-    with pytest.raises(UsageError, match="160 examples is singular"):
+    with pytest.raises(np.linalg.LinAlgError, match="160 examples is singular"):
         kernels.solve(replace(DIGITS, solver=solver), replace(digits, train=train), quiet)
     with pytest.raises(UsageError, match="160 examples with 64 features is singular: set a weight_decay"):
         kernels.solve(replace(DIGITS, solver=solver, kernel="linear"), digits, quiet)
+
+
+def test_a_kernel_near_to_singular_is_solved_as_far_as_float32_goes(digits):
+    """Its residual is the rounding of the sum that measures it; 16,000 filters were refused for one of 2 %."""
+    near, sharp = (kernels.solve(replace(DIGITS, gamma=gamma), digits, quiet)[0] for gamma in (0.001, 0.01))
+    assert near["residual"][0] > 0.01 > sharp["residual"][0]
+    assert near["train_accuracy"] == [1.0]
+    expected = reference(replace(DIGITS, gamma=0.001), digits)
+    assert near["test_accuracy"][0] == pytest.approx(expected["test_accuracy"], abs=0.02)
+    assert near["l2_norm"][0] == pytest.approx(expected["l2_norm"], rel=0.02)
+
+
+def test_a_singular_kernel_does_not_stop_other_runs(digits):
+    twice = KernelRun(dataset="digits", train_size=1500, gamma=1e-6)
+    singular, solved = cohorts.execute([twice, replace(DIGITS, train_size=64)])
+    assert singular.reason.startswith("LinAlgError: the kernel matrix of 1500 examples is singular in float32")
+    assert solved.status == "finished"
 
 
 @pytest.mark.parametrize("field", ["features", "kernel", "solver"])
