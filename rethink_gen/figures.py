@@ -135,11 +135,11 @@ def runs(frame: pd.DataFrame) -> Figure:
 
     Nothing names the lines in the picture: their labels are their settings, and their gids the ids of their runs.
     """
-    keys = _telling(frame)
+    keys = _telling(frame) or ["model"]  # where nothing but the seed tells runs apart
     figure, panels = _panels(2, height=3)
     for axes, metric in zip(panels, ("train_accuracy", "test_accuracy"), strict=True):
-        for i, (values, of_setting) in enumerate(frame.groupby(keys or "model", dropna=False, sort=False)):
-            words = [_called(*pair) for pair in zip(keys or ["model"], values, strict=True)]
+        for i, (values, of_setting) in enumerate(frame.groupby(keys, dropna=False, sort=False)):
+            words = [_called(*pair) for pair in zip(keys, values, strict=True)]
             color = look(values[0], frame[keys[0]]).color if len(keys) == 1 else PALETTE[i % len(PALETTE)]
             for run, curve in of_setting.groupby("run"):
                 told = ", ".join(filter(None, words))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rethink_gen.errors import UsageError, unknown
 
@@ -70,8 +71,7 @@ def tensorboard(run: AnyRun, folder: Path) -> Log:
 
 def weights_and_biases(run: AnyRun, folder: Path) -> Log:
     """A run of the project rethink-gen with this id, in folder/wandb if WANDB_MODE=offline."""
-    import wandb
-
+    wandb: Any = importlib.import_module("wandb")
     folder.mkdir(parents=True, exist_ok=True)
     here = wandb.init(project="rethink-gen", id=run.id, resume="allow", dir=folder, config=dataclasses.asdict(run))
     return lambda step, metrics: here.log(metrics, step=step) if metrics else here.finish()

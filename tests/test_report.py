@@ -188,6 +188,14 @@ def test_every_run_has_a_line_of_its_own_and_every_setting_a_switch():
     assert {line["y"] for line in shown.lines} == {"training accuracy", "test accuracy"}
 
 
+def test_runs_that_differ_in_their_seeds_alone_are_drawn():
+    """The first experiment of one's own ended the report with an error: nothing told its lines apart."""
+    runs = [MLP, replace(MLP, seed=1)]
+    shown = report.picture(figures.runs(tidy([result(run, (0.1, 0.5, 1.0)) for run in runs])), "here")
+    assert [name for name, _ in shown.switches] == ["MLP 1×512"]
+    assert [line["run"] for line in shown.lines] == [run.id for run in runs] * 2
+
+
 def test_prose_of_a_docstring():
     assert report.prose("a `b`\n c <d>") == "<p>a <code>b</code> c &lt;d&gt;</p>"
     assert report.prose("* one\n  more\n* two") == "<ul><li>one more</li><li>two</li></ul>"
