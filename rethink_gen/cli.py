@@ -204,7 +204,9 @@ def plot(arguments: argparse.Namespace) -> int:
         raise unknown("kind of figure", output.suffix, [f".{kind}" for kind in figures.KINDS])
     if arguments.name == "corruptions":
         path = output or arguments.results / "corruptions.png"
-        figures.save(suite.pictures(arguments.dataset or Run.dataset), path)
+        from rethink_gen.pictures import corrupted_images
+
+        figures.save(corrupted_images(arguments.dataset or Run.dataset), path)
         print(path)
         return 0
     if arguments.dataset:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from rethink_gen.datasets import Split
-
 DASHES = (0, (3, 1.5))
-SIGNS = ("−1", "+1")  # of the classes 0 and 1, as `random_signs` has them
 NAME_HEIGHT = 0.065  # between the names beside a panel, as a fraction of its height
 
 
@@ -183,47 +180,6 @@ def dots(table: pd.DataFrame) -> Figure:
     diverged = int(table.drop_duplicates(keys)["diverged"].sum())
     prints = ["in color: ours", theirs, *[intervals] * bool((table["low"] < table["high"]).any()), *_count(diverged)]
     return _small_print(figure, prints)
-
-
-@styled
-def pictures(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
-    """The same images under every corruption, a row each, those of the paper first; labels stand above their images.
-
-    Args:
-      versions: corruption → the images and their labels; of `true_labels` first of all.
-    """
-    import numpy as np
-    from matplotlib.figure import Figure
-
-    true = versions["true_labels"]
-    names = sorted(versions, key=lambda name: name not in LOOKS)
-    changed = {name: name == "true_labels" or not np.array_equal(versions[name].labels, true.labels) for name in names}
-    ours = next((i for i, name in enumerate(names) if name not in LOOKS), len(names))
-    room = [1.08 + 0.3 * changed[name] + 0.25 * (i == ours) for i, name in enumerate(names)]  # in images
-    bottoms = np.cumsum(room)
-    width, height = len(true.labels) * 1.08 + 2, float(bottoms[-1])
-    figure = Figure(figsize=(0.7 * width, 0.7 * height + 0.1))
-    axes = figure.add_axes((0, 0, 1, 1))
-    for name, bottom in zip(names, bottoms, strict=True):
-        color = dark(LOOKS[name].color) if name in LOOKS else GREY
-        words = "\n".join(textwrap.wrap(paper.label(name).replace("gaussian", "Gaussian"), 16))
-        axes.text(-0.15, bottom - 0.5, words, color=color, ha="right", va="center", parse_math=False)
-        for i, (pixels, label) in enumerate(zip(*versions[name], strict=True)):
-            left = 1.08 * i
-            shown = np.clip(pixels, 0, 255) / 255
-            gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if shown.shape[-1] == 1 else {}
-            axes.imshow(shown.squeeze(), extent=(left, left + 1, bottom, bottom - 1), interpolation="nearest", **gray)
-            if changed[name]:
-                text = (SIGNS if name == "random_signs" else class_names)[int(label)]
-                right = label == true.labels[i] and name != "random_signs"
-                style: Any = {"color": "#222222" if right else dark(LOOKS["random_labels"].color)}
-                style["fontweight"] = "normal" if right else "bold"
-                axes.text(
-                    left + 0.5, bottom - 1.06, text, ha="center", va="bottom", fontsize=7, parse_math=False, **style
-                )
-    axes.set(xlim=(-1.95, width - 1.95), ylim=(height + 0.07, -0.07), aspect="equal")
-    axes.set_axis_off()
-    return figure
 
 
 def save(figure: Figure, path: Path | str) -> Path:

@@ -179,34 +179,6 @@ def survey(
     return studies
 
 
-def pictures(name: str, count: int = 8) -> Figure:
-    """The first image of each of `count` classes of a data set, whole, under every corruption at level 1."""
-    import jax
-
-    from rethink_gen import corruptions, datasets
-
-    whole = datasets.load(name)
-    first = lambda split, n: split._replace(images=split.images[:n], labels=split.labels[:n])
-    some = replace(whole, train=first(whole.train, 1000), test=first(whole.test, 1))  # enough for a mean and a variance
-    labels = some.train.labels.tolist()
-    chosen = [labels.index(label) for label in sorted(set(labels))[:count]]
-    versions = {}
-    for corruption, function in corruptions.CORRUPTIONS.items():
-        train = function(jax.random.key(0), some, 1.0).train
-        versions[corruption] = train._replace(images=train.images[chosen], labels=train.labels[chosen])
-    return figures.pictures(versions, class_names(name, whole.num_classes))
-
-
-def class_names(name: str, count: int) -> list[str]:
-    """What the classes of a data set are called, where tensorflow-datasets has written it down; else their numbers."""
-    from rethink_gen import datasets
-
-    source = None if name in datasets.BUNDLED else datasets.find(name)
-    file = source and source.folder and source.folder / f"{source.features[1]}.labels.txt"
-    known = file.read_text(encoding="utf-8").split("\n") if file and file.is_file() else []
-    return known if len(known) >= count else [str(label) for label in range(count)]
-
-
 def train(run: AnyRun, *, results: Folder = "results", force: bool = False, report: Report | None = None) -> Result:
     """The result of a run that belongs to no experiment, kept as results/train/<run id>.json."""
     check_names([run])

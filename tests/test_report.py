@@ -19,6 +19,7 @@ from frames import MLP, RANDOM, result, tidy
 
 from rethink_gen import cli, experiment, figures, report, suite, tables
 from rethink_gen.experiment import Check, Experiment
+from rethink_gen.pictures import corrupted_images
 from rethink_gen.suite import Study
 
 ROOT = Path(__file__).parent.parent
@@ -224,7 +225,7 @@ def test_images_under_every_corruption(tmp_path, monkeypatch, capsys):
 
     from rethink_gen.corruptions import CORRUPTIONS
 
-    drawn = suite.pictures("digits")
+    drawn = corrupted_images("digits")
     [axes] = drawn.axes
     texts = [text.get_text() for text in drawn.findobj(Text) if text.get_text()]
     assert len(axes.get_images()) == 8 * len(CORRUPTIONS)
