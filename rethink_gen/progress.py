@@ -106,3 +106,8 @@ def duration(seconds: float) -> str:
 def say(line: str) -> None:
     """A line for the person at the terminal, out of the way of the output."""
     print(line, file=sys.stderr, flush=True)
+
+
+def in_one_line(text: str) -> str:
+    """The text without what would move a terminal: names of files are other people's."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

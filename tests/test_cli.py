@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rethink_gen import cli, experiment, results
+from rethink_gen import cli, experiment, results, verbs
 
 LINES = [
     tuple(part.strip() for part in line.split("->"))
@@ -279,7 +279,7 @@ def test_status_is_shown_again_whenever_it_changes(tmp_path, monkeypatch, capsys
         elif len(looks) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.time, "sleep", next_look)
+    monkeypatch.setattr(verbs.time, "sleep", next_look)
     with claimed:
         assert cli.main(["status", "quickstart", "--watch", "--json", "--results", str(tmp_path)]) == 130
     shown = capsys.readouterr().out

@@ -104,7 +104,7 @@ BUGS = [
     Bug("follow links in work in progress", "results.py", "if path.is_symlink():", "if False:", f"{R} -k link_where"),
     Bug("forget a failure", "suite.py", "files.save_failure(outcome, folder)", "pass", f"{R} -k that_fails"),
     Bug(
-        "exit 0 though runs failed", "cli.py", "    if study.failures:\n", "    if False:\n", f"{R} -k that_fails"
+        "exit 0 though runs failed", "verbs.py", "    if study.failures:\n", "    if False:\n", f"{R} -k that_fails"
     ),
     Bug(
         "fail one run after the other on a disk that is gone", "cohorts.py", "except (RethinkError, OSError):",

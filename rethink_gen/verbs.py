@@ -1,0 +1,398 @@
+"""What each verb of the command line does: it asks `suite` and prints. None loads jax but to compute, and `doctor`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import itertools
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rethink_gen import experiment as experiments
+from rethink_gen import figures, suite, tables, vocabulary
+from rethink_gen import results as files
+from rethink_gen import verify as verification
+from rethink_gen.errors import RethinkError, UsageError, unknown
+from rethink_gen.experiment import SCALES, Run
+from rethink_gen.progress import duration, in_one_line, progress, say
+from rethink_gen.trackers import tracker
+
+SECONDS_BETWEEN_LOOKS = 2.0
+
+
+def list_names(arguments: argparse.Namespace) -> int:
+    """the experiments, models, data sets, corruptions, augmentations, features or kernels there are
+
+    rethink-gen list corruptions
+    """
+    folder = arguments.experiments
+    kinds: dict[str, Callable[[], dict[str, str]]] = {
+        "experiments": lambda: {name: experiments.find(name, folder).claim for name in experiments.names(folder)},
+        "models": lambda: vocabulary.vocabulary("model"),
+        "datasets": lambda: {row["name"]: row["where"] for row in data_sets()},
+        "corruptions": lambda: vocabulary.vocabulary("corruption"),
+        "augmentations": lambda: vocabulary.vocabulary("augmentation"),
+        "features": lambda: vocabulary.vocabulary("features"),
+        "kernels": lambda: vocabulary.vocabulary("kernel"),
+    }
+    if arguments.kind not in kinds:
+        raise unknown("list", arguments.kind, kinds)
+    show_rows([{"name": name, "about": about} for name, about in kinds[arguments.kind]().items()], arguments.json)
+    return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """an experiment's claim, its runs, and what they cost on this machine
+
+    rethink-gen show fig1b
+    """
+    found = experiments.find(arguments.name, arguments.experiments)
+    timed = [result for folder in suite.open_folder(arguments.results).glob("*/*") for result in files.sift(folder)[0]]
+    rows = []
+    for scale in SCALES:
+        study = suite.gather(found.at(scale), arguments.results)
+        costs = suite.estimate(study.missing, timed)
+        cost = " or ".join(f"{duration(seconds)} on {device}" for device, seconds in costs.items())
+        rows.append(
+            {
+                "scale": scale,
+                "runs": len(study.experiment.runs),
+                "missing": len(study.missing),
+                "time for the missing ones": "none" if not study.missing else cost or "not known: none was timed yet",
+            }
+        )
+    if arguments.json:
+        about = {key: getattr(found, key) for key in ("name", "claim", "locator", "doc")}
+        print(json.dumps({**about, "scales": rows}, indent=1))
+    else:
+        print(f"{found.name}\n\n{found.claim} ({found.locator})\n")
+        show_rows(rows)
+        print(f"\n{found.doc}")
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """trains what an experiment is missing, then shows its table and names its figure
+
+    rethink-gen run fig1b --scale laptop --only model=mlp_1x512 --seeds 0..4
+    """
+    request = {
+        "scale": "laptop" if arguments.scale is None else arguments.scale,
+        "seeds": parse_seeds(arguments.seeds),
+        "only": parse_only(arguments.only),
+        "results": arguments.results,
+        "experiments": arguments.experiments,
+    }
+    planned = suite.plan(arguments.name, **request)
+    work = {"force": arguments.force, "shard": parse_shard(arguments.shard)}
+    todo = suite.to_do(planned, **work)
+    if arguments.dry_run:
+        show_rows([{"id": run.id, **dataclasses.asdict(run)} for run in todo], arguments.json, columns=["id"])
+        return 0
+    title = f"{planned.experiment.name}, {planned.experiment.scale} scale"
+    say(f"{title}: {len(todo)} of {len(planned.experiment.runs)} runs to do")
+    with contextlib.ExitStack() as stack:
+        reports = [stack.enter_context(progress())]
+        if arguments.log:
+            folder = arguments.results / ".log" / planned.experiment.name / planned.experiment.scale
+            reports.append(stack.enter_context(tracker(arguments.log, folder)))
+
+        def tell(now: Any) -> None:
+            for report in reports:
+                report(now)
+
+        study = suite.run(arguments.name, **request, **work, report=tell)
+    if study.results:
+        print(study.text())
+        print(f"table:  {study.folder / 'table.md'}")
+        if study.experiment.figure:
+            print(f"figure: {study.folder / 'figure.png'}")
+    if study.failures:
+        reason = f"{study.failures[0].run.id}: {study.failures[0].reason}"
+        raise RethinkError(f"{len(study.failures)} of {len(todo)} runs failed, the first is {reason}")
+    asked = set(planned.experiment.runs)
+    diverged = [result.run.id for result in study.results if result.status == "diverged" and result.run in asked]
+    if diverged and arguments.strict:
+        raise RethinkError(f"{len(diverged)} of {len(asked)} runs diverged, the first is {diverged[0]}")
+    return refuse_damaged(study)
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """how many runs of each experiment have a result; with --watch again and again
+
+    rethink-gen status fig1b --watch
+    """
+    shown: list[dict[str, Any]] | None = None
+    while True:
+        rows = count_runs(arguments)
+        if rows != shown:
+            if arguments.watch and sys.stdout.isatty():
+                print("\x1b[H\x1b[2J", end="")  # from the top of an empty screen
+            show_rows(rows, arguments.json)
+            sys.stdout.flush()
+        if not arguments.watch:
+            return 0
+        shown = rows
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def count_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each experiment and scale; with --watch, for those of which there is anything."""
+    folder = arguments.experiments
+    chosen = [arguments.name] if arguments.name else experiments.names(folder)
+    rows = []
+    for experiment in [experiments.find(name, folder) for name in chosen]:
+        for scale in SCALES:
+            study = suite.gather(experiment.at(scale), arguments.results)
+            runs, missing = len(study.experiment.runs), len(study.missing)
+            row = {
+                "done": runs - missing,
+                "missing": missing,
+                "running": len({run.id for run in study.missing} & set(files.running(study.folder))),
+                "other seeds": len(study.results) - (runs - missing),
+                "diverged": sum(result.status == "diverged" for result in study.results),
+                "failed": len(study.failures),
+                "damaged": len(study.damaged),
+            }
+            if not arguments.watch or row != {**dict.fromkeys(row, 0), "missing": missing}:
+                rows.append({"experiment": experiment.name, "scale": scale, **row})
+    return rows
+
+
+def table(arguments: argparse.Namespace) -> int:
+    """our numbers beside the paper's, from the results that exist
+
+    rethink-gen table table1 --scale paper --format latex
+    """
+    form = "json" if arguments.json else arguments.format
+    if form not in tables.FORMATS:  # said before pandas is loaded
+        raise unknown("format", form, tables.FORMATS)
+    output = arguments.output and output_file(arguments.output)
+    study = load(arguments)
+    text = study.text(form)
+    if output:
+        files.write(output, text.encode())
+        print(output)
+    else:
+        print(text.rstrip("\n"))
+    return refuse_damaged(study)
+
+
+def plot(arguments: argparse.Namespace) -> int:
+    """the paper's figure from the results that exist; `plot corruptions` shows images of a data set under each of them
+
+    rethink-gen plot fig1c --output fig1c.pdf
+    """
+    output = arguments.output and output_file(arguments.output)
+    if output and output.suffix.removeprefix(".") not in figures.KINDS:
+        raise unknown("kind of figure", output.suffix, [f".{kind}" for kind in figures.KINDS])
+    if arguments.name == "corruptions":
+        path = output or arguments.results / "corruptions.png"
+        from rethink_gen.pictures import corrupted_images
+
+        figures.save(corrupted_images(arguments.dataset or Run.dataset), path)
+        print(path)
+        return 0
+    if arguments.dataset:
+        raise UsageError("--dataset goes with `plot corruptions`; an experiment names its own data")
+    study = load(arguments)
+    path = output or study.folder / "figure.png"
+    figure = study.figure()
+    if figure is None:
+        raise UsageError(f"{study.experiment.name} has no figure; its table: rethink-gen table {study.experiment.name}")
+    figures.save(figure, path)
+    print(path)
+    return refuse_damaged(study)
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """one page to look at and to share: the paper as a map, each claim beside its numbers, figures that answer
+
+    rethink-gen report --output report.html
+    """
+    from rethink_gen import report as page
+
+    place = arguments.output or arguments.results
+    path = place if place.suffix == ".html" else place / "report.html"
+    studies = suite.survey(
+        arguments.names, scale=arguments.scale, results=arguments.results, experiments=arguments.experiments
+    )
+    content = page.render(studies).encode()
+    files.make_folder(path.parent)
+    files.write(path, content)
+    print(path)
+    return max(map(refuse_damaged, studies))
+
+
+def refuse_damaged(study: suite.Study) -> int:
+    """Success, unless files were left out: what is right was shown, and what is not is an error."""
+    for error in study.damaged:
+        raise RethinkError(f"{len(study.damaged)} damaged, the first is {error}")
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """recomputes every checksum and table; with --retrain K also trains K random runs anew
+
+    rethink-gen verify quickstart --retrain 2
+    """
+    place = {"results": arguments.results, "experiments": arguments.experiments}
+    count = experiments.coerce("--retrain", arguments.retrain, int)
+    if count < 0:
+        raise UsageError(f"--retrain takes a number of runs, got {count}")
+    with progress() as report:
+        found = verification.verify(arguments.name, **place)
+        anew = verification.retrain(count, arguments.name, **place, report=report) if count > 0 else ()
+        return show_findings(itertools.chain(found, anew))
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """the versions, devices, data and folders there are, and what is wrong with them
+
+    rethink-gen doctor
+    """
+    from rethink_gen.doctor import examine
+
+    return show_findings(examine(results=arguments.results, experiments=arguments.experiments))
+
+
+def show_findings(findings: Iterable[verification.Finding]) -> int:
+    """Prints each as it comes; success, unless something is wrong."""
+    wrong = []
+    for finding in findings:
+        print("wrong " if finding.wrong else "right ", in_one_line(finding.what), flush=True)
+        for line in finding.wrong:
+            print("      ", in_one_line(line), flush=True)
+        wrong += finding.wrong
+    if wrong:
+        raise RethinkError(f"{len(wrong)} thing{'s' * (len(wrong) > 1)} wrong, the first is {wrong[0]}")
+    return 0
+
+
+def data(arguments: argparse.Namespace) -> int:
+    """the data sets that are here; `data prepare NAME` fetches one, `data verify [NAME]` reads them anew
+
+    rethink-gen data prepare cifar10
+    """
+    from rethink_gen import datasets
+
+    if arguments.action == "list":
+        show_rows(data_sets(), arguments.json)
+    elif arguments.action == "prepare":
+        if not arguments.name:
+            raise UsageError(f"name the data set to prepare, such as {', '.join(datasets.names())}")
+        source = datasets.prepare(arguments.name)
+        print(f"{source.name}: {source.train} training and {source.test} test images")
+    elif arguments.action == "verify":
+        for name in [arguments.name] if arguments.name else [source.name for source in datasets.present()]:
+            print("\n".join(datasets.verify(name)))
+    else:
+        raise unknown("action", arguments.action, ["list", "prepare", "verify"])
+    return 0
+
+
+def data_sets() -> list[dict[str, Any]]:
+    """A row for each data set that is here, or could be without TensorFlow."""
+    from rethink_gen import datasets
+
+    here = {source.name: source for source in datasets.present()}
+    rows = []
+    for name in datasets.names():
+        source = here.get(name)
+        place = "bundled" if name in datasets.BUNDLED else source and (source.folder or source.cache)
+        rows.append(
+            {
+                "name": name,
+                "images": f"{source.train} + {source.test}" if source else "",
+                "size": "" if not source else "varies" if source.streamed else "×".join(map(str, source.shape)),
+                "classes": source.num_classes if source else "",
+                "where": str(place or f"not here: rethink-gen data prepare {name}"),
+            }
+        )
+    return rows
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """one run of your own, with an option for each of its fields
+
+    rethink-gen train --dataset digits --model mlp_3x512 --corruption random_labels --epochs 40
+    """
+    given = {name: getattr(arguments, name) for name in experiments.hints(Run)}
+    run = Run(**{name: value for name, value in given.items() if value is not None})
+    with progress() as report:
+        result = suite.train(run, results=arguments.results, force=arguments.force, report=report)
+    if arguments.json:
+        print(json.dumps({"id": run.id, "status": result.status, **result.summary}))
+    else:
+        show_rows([{"metric": name, "value": value} for name, value in result.summary.items()])
+        print(f"\nstatus: {result.status}")
+        print(f"file: {arguments.results / 'train' / run.id}.json")
+    return 0
+
+
+def load(arguments: argparse.Namespace) -> suite.Study:
+    """The study that `table` and `plot` show."""
+    return suite.load(
+        arguments.name, scale=arguments.scale, results=arguments.results, experiments=arguments.experiments
+    )
+
+
+def parse_seeds(text: str | None) -> list[int] | None:
+    """`0..4`, `0,3` or `5` as a list of seeds."""
+    if text is None:
+        return None
+    seeds: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"([0-9]{1,10})(?:\.\.([0-9]{1,10}))?", part)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not first <= last < first + suite.MOST_RUNS:
+            raise UsageError(f"--seeds takes seeds and rising ranges of them, such as 0..4 or 0,3 or 5, got {text!r}")
+        seeds.extend(range(first, last + 1))
+    return seeds
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`2/5` as the second of five parts."""
+    found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text)
+    part, parts = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= part <= parts:
+        raise UsageError(f"--shard takes a part and how many there are, such as 1/4 … 4/4, got {text!r}")
+    return part, parts
+
+
+def parse_only(pairs: Sequence[str]) -> dict[str, list[str]]:
+    """`["model=mlp_1x512", "seed=0", "seed=1"]` as field → values."""
+    only: dict[str, list[str]] = {}
+    for pair in pairs:
+        field, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--only takes FIELD=VALUE, such as model=mlp_1x512, got {pair!r}")
+        only.setdefault(field, []).append(value)
+    return only
+
+
+def output_file(path: Path) -> Path:
+    """The path, once it is clear that a file can be there."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise UsageError(
+            f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'its folder is not there'}"
+        )
+    return path
+
+
+def show_rows(rows: list[dict[str, Any]], as_json: bool = False, columns: Sequence[str] | None = None) -> None:
+    """Prints rows as JSON, or as aligned columns under their names."""
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    columns = columns or list(rows[0] if rows else [])
+    cells = [columns, *([str(row[column]) for column in columns] for row in rows)] if rows else []
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    for line in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
