@@ -41,7 +41,7 @@ def ours(name: str) -> tuple[Step, int, int]:
     hparams = training.Hparams(training.root_key(0), *map(jnp.float32, (0.01, 0.95, 0.9, 0.0)))
     data = training.Data(*map(jnp.asarray, (*random_data(), np.zeros(IMAGES, bool))))
     state = training.init(program, hparams, data.images)
-    order = cohorts.compiled_order(hparams, 0, IMAGES, BATCH)
+    order = cohorts.jit(training.epoch_order)(hparams, 0, IMAGES, BATCH)
     function, most = cohorts.stepper(program, data)
     count = min(most, IMAGES // BATCH)
 

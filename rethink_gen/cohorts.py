@@ -14,8 +14,8 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import version
@@ -33,6 +33,7 @@ from rethink_gen import corruptions, datasets, models, results, streaming, train
 from rethink_gen.datasets import Dataset
 from rethink_gen.errors import Interrupted, RethinkError, StorageError, UsageError, unknown
 from rethink_gen.experiment import AnyRun, Run
+from rethink_gen.lanes import DATA, EACH, ONE, SAME, STATIC, Lanes
 from rethink_gen.results import Failure, Result
 from rethink_gen.streaming import Stream
 from rethink_gen.training import Data, Hparams, Program, State
@@ -54,6 +55,8 @@ CPU_CONVOLUTIONS = {
 }
 FEW_CLASSES = 10  # with more, top-5 accuracy is measured too
 STREAMED_CORRUPTIONS = ("true_labels", "random_labels")
+# How many runs one device trains side by side, by platform and model; of others one. CPUs gain nothing from it.
+SIDE_BY_SIDE: dict[str, dict[str, int]] = {"gpu": {"mlp_1x512": 8, "mlp_3x512": 8}}
 SOLVERS = {"kernel": "kernels", "expressivity": "expressivity", "least_squares": "least_squares"}  # kind → module
 
 
@@ -69,6 +72,7 @@ class Progress(NamedTuple):
     total_runs: int
     seconds_left: float | None  # of this run
     waiting: bool = False  # for another process, which is at this run
+    beside: int = 0  # how many more runs are trained side by side with it
 
 
 def execute(
@@ -78,7 +82,7 @@ def execute(
     force: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Iterator[Result | Failure]:
-    """Trains or solves runs and yields each as it ends, those that share a program one after the other.
+    """Trains or solves runs and yields each as it ends; those that share a program go side by side, or in turn.
 
     Other processes may do the same: a run that one of them is at is left for later, and passed over once it has a
     result. A run that was the end of several processes comes last, so that the others have theirs first.
@@ -88,115 +92,186 @@ def execute(
       force: also runs that have a result by now.
 
     Raises:
-      Interrupted, KeyboardInterrupt: after a stop signal, once the run under way has been checkpointed.
+      Interrupted, KeyboardInterrupt: after a stop signal, once the runs under way have been checkpointed.
       DataError, StorageError, UsageError: what no other run would escape either.
     """
     use_compile_cache()
     runs = list(runs)
-    recipes = {recipe: i for i, recipe in reversed(list(enumerate(run.recipe for run in runs)))}
+    first = {key: i for i, key in reversed(list(enumerate(map(program_key, runs))))}
     hard = {run for run in runs if work and results.deaths(work, run) >= DEATHS}
-    todo = deque(sorted(runs, key=lambda run: (run in hard, recipes[run.recipe])))
+    todo = deque(sorted(runs, key=lambda run: (run in hard, first[program_key(run)])))
+    published = lambda run: work is not None and not force and results.result_file(work, run).exists()
     passed_over = 0  # runs in a row that other processes are at
     with stop_signals() as stopped:
         while todo:
-            run = todo.popleft()
-            report_run = partial(report_progress, report, len(runs) - len(todo) - 1, len(runs))
-            with results.claim(work, run.id) if work else nullcontext(True) as ours:
-                if not ours:
-                    todo.append(run)
-                    passed_over += 1
-                elif work and not force and results.result_file(work, run).exists():
-                    continue  # another process has finished it: a lock without this second look would do it again
-                else:
-                    passed_over = 0
-                    try:
-                        outcome = attempt(run, work, report_run, stopped)
-                    except StorageError:
-                        if not work or force or not results.result_file(work, run).exists():
-                            raise
-                        continue  # where there are no locks, another process has published it and tidied up
-                    yield outcome
+            chosen = next_cohort(todo)
+            report_runs = partial(report_progress, report, len(runs) - len(todo) - len(chosen), len(runs))
+            with ExitStack() as claims:
+                busy = [run for run in chosen if work and not claims.enter_context(results.claim(work, run.id))]
+                todo.extend(busy)
+                # What another process has just finished is passed over: a lock without this look would do it again.
+                cohort = [run for run in chosen if run not in busy and not published(run)]
+                passed_over = 0 if cohort else passed_over + len(busy)
+                try:
+                    for outcome in attempt(cohort, work, report_runs, stopped):
+                        cohort.remove(outcome.run)
+                        yield outcome
+                except StorageError:
+                    if not any(map(published, cohort)):
+                        raise  # else, where there are no locks, another process has published it and tidied up
+                todo.extendleft(run for run in reversed(cohort) if not published(run))  # those left at another step
             if passed_over >= len(todo) > 0:
                 passed_over = 0
-                report_run(Progress(run, 0, 1, 0, {}, 0, 1, None, waiting=True))
+                report_runs(Progress(todo[0], 0, 1, 0, {}, 0, 1, None, waiting=True))
                 stopped()
                 time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
+def program_key(run: AnyRun) -> AnyRun:
+    """What runs of one compiled program have in common: all but numbers, and what was done to labels."""
+    of_labels = isinstance(run, Run) and run.corruption in corruptions.OF_LABELS
+    return replace(run.recipe, corruption="true_labels") if of_labels else run.recipe
+
+
+def next_cohort(todo: deque[AnyRun]) -> list[AnyRun]:
+    """Takes from the queue the next runs that share a program, as many as go side by side."""
+    cohort = [todo.popleft()]
+    most = width(cohort[0]) if isinstance(cohort[0], Run) else 1
+    while todo and len(cohort) < most and program_key(todo[0]) == program_key(cohort[0]):
+        cohort.append(todo.popleft())
+    return cohort
+
+
+def width(run: Run) -> int:
+    """How many runs of this program go side by side: see SIDE_BY_SIDE."""
+    if streamed(run):
+        return 1
+    return SIDE_BY_SIDE.get(jax.default_backend(), {}).get(run.model, 1) * jax.local_device_count()
+
+
 def report_progress(report: Callable[[Progress], None], done: int, total: int, progress: Progress) -> None:
     """Reports the progress of a run, and how many of all runs are done."""
-    report(progress._replace(done_runs=done, total_runs=total))
+    report(progress._replace(done_runs=done + progress.done_runs, total_runs=total))
 
 
 def attempt(
-    run: AnyRun, work: Path | None, report: Callable[[Progress], None], stopped: Callable[[], None]
-) -> Result | Failure:
-    """The result of a run, or why it has none where that is the run's own trouble."""
+    cohort: Iterable[AnyRun], work: Path | None, report: Callable[[Progress], None], stopped: Callable[[], None]
+) -> Iterator[Result | Failure]:
+    """The results of runs that go side by side, or why they have none where that is their own trouble."""
+    left = list(cohort)
     try:
-        if isinstance(run, Run):
-            return train(run, work=work and results.work_folder(work, run), report=report, stopped=stopped)
-        return solve(run, report=report, stopped=stopped)
+        folders = {run: work and results.work_folder(work, run) for run in left if isinstance(run, Run)}
+        ending = (
+            train(folders, report=report, stopped=stopped) if folders else map(partial(solve, report, stopped), left)
+        )
+        for result in ending:
+            left.remove(result.run)
+            yield result
     except (RethinkError, OSError):
         raise
     except Exception as error:
         lines = str(error).splitlines() or [""]
+        reason = f"{type(error).__name__}: {lines[0]}"
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in lines[0]:
-            return Failure(run, f"out of memory, try fewer examples or a smaller batch ({lines[0][:200]})")
-        return Failure(run, f"{type(error).__name__}: {lines[0]}")
+            reason = f"out of memory, try fewer examples or a smaller batch ({lines[0][:200]})"
+        yield from [Failure(run, reason) for run in left]
 
 
-def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], stopped: Callable[[], None]) -> Result:
-    """One run from its start, or from its newest checkpoint, to its end."""
+def train(
+    folders: Mapping[Run, Path | None], *, report: Callable[[Progress], None], stopped: Callable[[], None]
+) -> Iterator[Result]:
+    """Trains runs of one program side by side, from their start or their checkpoints on, and yields each as it ends.
+
+    Runs that were interrupted at another step than the first are left for another time.
+
+    Args:
+      folders: for each run the folder of its checkpoints; None: it leaves none.
+    """
     started = time.monotonic()
     origin = provenance()
     clock = compile_clock()
     compiled = clock()
-    program, train_data, test_data, checksum = prepare(run)
-    step_function, steps_per_call = stepper(program, train_data)
-    numbers = (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay)
-    hparams = Hparams(training.root_key(run.seed), *(jnp.float32(number) for number in numbers))
-    state = training.init(program, hparams, train_data.images)
-    steps_per_epoch = len(train_data.labels) // program.batch_size
-    curves: results.Curves = {}
-    spent = 0.0
-    made_by = {
-        "run": run.id,
-        "data": checksum,
-        "jax": origin["versions"]["jax"],
-        "device": jax.devices()[0].device_kind,
-    }
-    if work and (found := results.load_checkpoint(work)):
-        arrays, notes = found
-        check_same(notes.get("made_by", {}), made_by, work)
-        state, curves, spent = restore(state, arrays), notes["curves"], notes["seconds"]
+    checkpoints = {run: folder and results.load_checkpoint(folder) for run, folder in folders.items()}
+    reached = {run: int(found[0][".step"]) if found else 0 for run, found in checkpoints.items()}
+    step = next(iter(reached.values()))
+    cohort = [run for run in folders if reached[run] == step]
+    program, train_data, test_data, checksum, lanes = prepare(cohort)
+    step_function, steps_per_call = stepper(program, train_data, lanes)
+    steps_per_epoch = train_data.labels.shape[-1] // program.batch_size
+    end = cohort[0].epochs * steps_per_epoch
+    made_by = {"data": checksum, "jax": origin["versions"]["jax"], "device": jax.devices()[0].device_kind}
+    made_by |= {"lanes": str(lanes.number)} if lanes.number > 1 else {}
+    own_images = lanes.number > 1 and not lanes.shared
+    curves: dict[Run, results.Curves] = {run: {} for run in cohort}
+    hparams, states, spent = [], [], 0.0
+    for run in lanes.fill(cohort):
+        numbers = (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay)
+        hparams.append(Hparams(training.root_key(run.seed), *(jnp.float32(number) for number in numbers)))
+        state = training.init(program, hparams[-1], train_data.images[0] if own_images else train_data.images)
+        if (found := checkpoints[run]) and (folder := folders[run]):
+            arrays, notes = found
+            check_same(notes.get("made_by", {}), {"run": run.id, **made_by}, folder)
+            state, curves[run], spent = restore(state, arrays), notes["curves"], notes["seconds"]
+        states.append(state)
+    hparams, state = lanes.stack(hparams), lanes.stack(states)
     if isinstance(train_data, Stream):
         state = jax.device_put(state, NamedSharding(mesh(program.batch_size), PartitionSpec()))  # all of it on each
-    step, end = int(state.step), run.epochs * steps_per_epoch
+    left = list(cohort)
     saved, cost = time.monotonic(), 0.0  # when the last checkpoint was done, and the seconds it took
     first_call: tuple[float, int] | None = None  # when it was over, and the step it reached: it had to compile
+    seconds = lambda: spent + (time.monotonic() - started) / len(cohort)  # a run's share of the time
 
     def checkpoint() -> None:
-        if work:
-            seconds = spent + time.monotonic() - started
-            results.save_checkpoint(work, flatten(state), {"curves": curves, "seconds": seconds, "made_by": made_by})
+        for run, of_run in zip(cohort, lanes.unstack(state), strict=False):
+            if run in left and (folder := folders[run]):
+                notes = {"curves": curves[run], "seconds": seconds(), "made_by": {"run": run.id, **made_by}}
+                results.save_checkpoint(folder, flatten(of_run), notes)
 
     def tell(seconds_left: float | None) -> None:
-        metrics = {name: values[-1] for name, values in curves.items()}
-        report(Progress(run, step, end, len(curves["epoch"]) - 1, metrics, 0, 1, seconds_left))
+        metrics = {name: values[-1] for name, values in curves[left[0]].items()}
+        epoch, done = len(curves[left[0]]["epoch"]) - 1, len(cohort) - len(left)
+        report(Progress(left[0], step, end, epoch, metrics, done, 1, seconds_left, beside=len(left) - 1))
 
-    if not curves:
-        append(curves, measure(program, state, train_data, test_data, step=0, epoch=0))
+    def measured(epoch: int) -> None:
+        rows = measure(program, state, train_data, test_data, lanes, step=step, epoch=epoch)
+        for run, row in zip(cohort, rows, strict=False):
+            if run in left:
+                append(curves[run], row)
+
+    if not curves[left[0]]:
+        measured(epoch=0)
     tell(None)
-    while step < end and not ended(run, curves):
+    while True:
+        for run in [run for run in left if step == end or ended(run, curves[run])]:
+            yield Result(
+                run=run,
+                status="diverged" if curves[run]["train_loss"][-1] is None else "finished",
+                curves=curves[run],
+                provenance={
+                    **origin,
+                    "precision": run.precision,
+                    "data_sha256": checksum,
+                    "num_train": train_data.labels.shape[-1],
+                    "num_test": test_data.labels.shape[-1],
+                    "steps_per_epoch": steps_per_epoch,
+                    "steps_per_call": steps_per_call,
+                    **({"lanes": lanes.number} if lanes.number > 1 else {}),
+                    "seconds_compile": round((clock() - compiled) / len(cohort), 1),
+                    "seconds_train": round(seconds() - (clock() - compiled) / len(cohort), 1),
+                },
+            )
+            left.remove(run)
+        if not left:
+            return
         epoch = step // steps_per_epoch
-        order = compiled_order(hparams, epoch, len(train_data.labels), program.batch_size)
+        order = jit(training.epoch_order, lanes)(hparams, epoch, train_data.labels.shape[-1], program.batch_size)
         while step < (epoch + 1) * steps_per_epoch:
             count = min(steps_per_call, (epoch + 1) * steps_per_epoch - step)
             state = step_function(hparams, train_data, order, state, count)
             step += count
             jax.block_until_ready(state.step)
             if step == (epoch + 1) * steps_per_epoch:
-                append(curves, measure(program, state, train_data, test_data, step=step, epoch=epoch + 1))
+                measured(epoch=epoch + 1)
             first_call = first_call or (time.monotonic(), step)
             since, steps = time.monotonic() - first_call[0], step - first_call[1]
             tell(since / steps * (end - step) if steps else None)
@@ -209,25 +284,6 @@ def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], st
                 checkpoint()
                 saved, cost = time.monotonic(), time.monotonic() - now
 
-    seconds = spent + time.monotonic() - started
-    compile_seconds = clock() - compiled
-    return Result(
-        run=run,
-        status="diverged" if curves["train_loss"][-1] is None else "finished",
-        curves=curves,
-        provenance={
-            **origin,
-            "precision": run.precision,
-            "data_sha256": checksum,
-            "num_train": len(train_data.labels),
-            "num_test": len(test_data.labels),
-            "steps_per_epoch": steps_per_epoch,
-            "steps_per_call": steps_per_call,
-            "seconds_compile": round(compile_seconds, 1),
-            "seconds_train": round(seconds - compile_seconds, 1),
-        },
-    )
-
 
 def check_same(then: dict[str, str], now: dict[str, str], work: Path) -> None:
     """Refuses to go on with what another run, other data, another version of jax or another device began."""
@@ -237,7 +293,7 @@ def check_same(then: dict[str, str], now: dict[str, str], work: Path) -> None:
         raise StorageError(f"{work}: its checkpoint was made with {'; '.join(differ)}; {way_out}")
 
 
-def solve(run: AnyRun, *, report: Callable[[Progress], None], stopped: Callable[[], None]) -> Result:
+def solve(report: Callable[[Progress], None], stopped: Callable[[], None], run: AnyRun) -> Result:
     """One run of a kind that is not trained; interrupted, it starts anew."""
     started = time.monotonic()
     origin = provenance()
@@ -271,30 +327,55 @@ def solve(run: AnyRun, *, report: Callable[[Progress], None], stopped: Callable[
 
 def load(run: AnyRun) -> tuple[Dataset, Dataset]:
     """The data of a run, on the host: cut to size, cropped where nothing random does it, corrupted; and before that."""
+    clean = cut(run)
+    return corrupt(run, clean), clean
+
+
+def corrupt(run: AnyRun, clean: Dataset) -> Dataset:
+    """What a run makes of data that are already cut."""
     if run.corruption not in corruptions.CORRUPTIONS:
         raise unknown("corruption", run.corruption, corruptions.CORRUPTIONS)
+    key = training.stream(training.root_key(run.seed), "corrupt")
+    return corruptions.CORRUPTIONS[run.corruption](key, clean, run.corruption_level)
+
+
+def cut(run: AnyRun) -> Dataset:
+    """The data of a run before corruption: as many as it asks for, cropped where nothing random does it."""
     dataset = datasets.load(run.dataset)
     crop = lambda images: images
     if isinstance(run, Run) and not set(CROPS) & set(run.augmentations):
         crop = partial(center_crop, size=run.crop_size)
-    cut = lambda split, size: split._replace(images=crop(split.images[:size]), labels=split.labels[:size])
-    clean = replace(dataset, train=cut(dataset.train, run.train_size), test=cut(dataset.test, run.test_size))
-    key = training.stream(training.root_key(run.seed), "corrupt")
-    return corruptions.CORRUPTIONS[run.corruption](key, clean, run.corruption_level), clean
+    part = lambda split, size: split._replace(images=crop(split.images[:size]), labels=split.labels[:size])
+    return replace(dataset, train=part(dataset.train, run.train_size), test=part(dataset.test, run.test_size))
 
 
-def prepare(run: Run) -> tuple[Program, Data | Stream, Data | Stream, str]:
-    """The program of a training run, and its data, on the device or streamed, with their checksum before corruption."""
-    if run.dataset not in datasets.BUNDLED and (source := datasets.find(run.dataset)).streamed:
+def streamed(run: Run) -> datasets.Source | None:
+    """The source of the images that a run streams; None if they are in memory."""
+    source = None if run.dataset in datasets.BUNDLED else datasets.find(run.dataset)
+    return source if source and source.streamed else None
+
+
+def prepare(cohort: Sequence[Run]) -> tuple[Program, Data | Stream, Data | Stream, str, Lanes]:
+    """The program of training runs that share one, their data, on the devices or streamed, and the lanes they go in.
+
+    Fourth comes the checksum of the data before corruption.
+    """
+    run = cohort[0]
+    if source := streamed(run):
         train, test = streams(run, source)
-        num_classes, checksum = source.num_classes, source.fingerprint
+        num_classes, checksum, lanes = source.num_classes, source.fingerprint, ONE
     else:
-        corrupted, clean = load(run)
-        device = lambda split, true: Data(*map(jnp.asarray, (split.images, split.labels, split.labels != true.labels)))
-        train, test = device(corrupted.train, clean.train), device(corrupted.test, clean.test)
+        clean = cut(run)
+        corrupted = {each: corrupt(each, clean) for each in cohort}
+        shared = all(dataset.train.images is clean.train.images for dataset in corrupted.values())
+        lanes = Lanes(width(run), jax.local_device_count() if width(run) > 1 else 1, shared)
+        data = lambda split, true: Data(split.images, split.labels, split.labels != true.labels)
+        every = lanes.fill([*corrupted.values()])
+        train = lanes.data([data(dataset.train, clean.train) for dataset in every])
+        test = lanes.data([data(dataset.test, clean.test) for dataset in every])
         num_classes, checksum = clean.num_classes, clean.checksum
     model = models.create(run.model, num_classes, run.dropout)
-    batch_size = min(run.batch_size, len(train.labels))
+    batch_size = min(run.batch_size, train.labels.shape[-1])
     program = Program(
         model=model,
         augmentations=run.augmentations,
@@ -305,7 +386,7 @@ def prepare(run: Run) -> tuple[Program, Data | Stream, Data | Stream, str]:
         precision=run.precision,
         top5=num_classes > FEW_CLASSES,
     )
-    return program, train, test, checksum
+    return program, train, test, checksum, lanes
 
 
 def streams(run: Run, source: datasets.Source) -> tuple[Stream, Stream]:
@@ -336,12 +417,7 @@ def shard(batch: streaming.Batch) -> Data:
     return jax.device_put(Data(*batch), NamedSharding(mesh(len(batch.labels)), PartitionSpec("data")))
 
 
-compiled_order = jax.jit(training.epoch_order, static_argnums=(2, 3))
-compiled_norm = jax.jit(training.weight_norm)
-compiled_layer_norms = jax.jit(training.layer_norms)
-
-
-def stepper(program: Program, data: Data | Stream) -> tuple[Callable[..., State], int]:
+def stepper(program: Program, data: Data | Stream, lanes: Lanes = ONE) -> tuple[Callable[..., State], int]:
     """The compiled training function, `(hparams, data, order, state, count) -> state`, and how many steps a call takes.
 
     On CPU a convolution inside a compiled loop is up to six times slower: networks that convolve take one step a call.
@@ -356,10 +432,10 @@ def stepper(program: Program, data: Data | Stream) -> tuple[Callable[..., State]
             return state
 
         return steps, 1 if jax.default_backend() == "cpu" else STREAMED_STEPS_PER_CALL
-    if jax.default_backend() == "cpu" and convolves(program.model, data.images.shape[1:]):
-        step = jit(training.train_step, convolves=True)
+    if jax.default_backend() == "cpu" and convolves(program.model, data.images.shape[-3:]):
+        step = jit(training.train_step, lanes, convolves=True)
         return lambda hparams, data, order, state, count: step(program, hparams, data, order, state), 1
-    return partial(jit(training.train_steps), program), STEPS_PER_CALL
+    return partial(jit(training.train_steps, lanes), program), STEPS_PER_CALL
 
 
 @cache
@@ -371,12 +447,26 @@ def convolves(model: nn.Module, shape: tuple[int, ...]) -> bool:
 
 
 @cache
-def jit(function: Callable[..., Any], *, convolves: bool = False) -> Callable[..., Any]:
-    """`function` compiled for this device, its first argument static; training updates its state in place."""
+def jit(function: Callable[..., Any], lanes: Lanes = ONE, *, convolves: bool = False) -> Callable[..., Any]:
+    """`function` compiled for the lanes of this device; training updates its state in place."""
+    kinds = ARGUMENTS[function]
+    static = tuple(i for i, kind in enumerate(kinds) if kind == STATIC)
     donated = 4 if function in (training.train_step, training.train_steps, training.train_batch) else ()
-    static = {training.evaluate: (0, 4), training.train_batch: (0, 3)}.get(function, 0)
     options = cpu_options() if convolves and jax.default_backend() == "cpu" else None
-    return jax.jit(function, static_argnums=static, donate_argnums=donated, compiler_options=options)
+    return jax.jit(lanes.over(function, kinds), static_argnums=static, donate_argnums=donated, compiler_options=options)
+
+
+# What each argument of a function of one run is to the lanes.
+ARGUMENTS: dict[Callable[..., Any], tuple[str, ...]] = {
+    training.epoch_order: (EACH, SAME, STATIC, STATIC),
+    training.train_step: (STATIC, EACH, DATA, EACH, EACH),
+    training.train_steps: (STATIC, EACH, DATA, EACH, EACH, SAME),
+    training.train_batch: (STATIC, EACH, DATA, STATIC, EACH),
+    training.evaluate: (STATIC, EACH, DATA, SAME, STATIC),
+    training.evaluate_batch: (STATIC, EACH, DATA, EACH),
+    training.weight_norm: (EACH,),
+    training.layer_norms: (EACH,),
+}
 
 
 @cache
@@ -404,33 +494,37 @@ def cpu_options() -> dict[str, str]:
 
 
 def measure(
-    program: Program, state: State, train: Data | Stream, test: Data | Stream, *, step: int, epoch: int
-) -> dict[str, float | None]:
-    """One row of a run's curves: both splits at fixed weights, and the sums over the epoch's minibatches."""
-    train_sums, test_sums = total(program, state, train), total(program, state, test)
-    running = jax.tree.map(float, jax.device_get(state.running))
-    untouched = train_sums.count - train_sums.changed
-    row = {
-        "epoch": epoch,
-        "step": step,
-        "train_loss": ratio(train_sums.loss, train_sums.count),
-        "train_accuracy": ratio(train_sums.correct, train_sums.count),
-        "train_accuracy_untouched": ratio(train_sums.correct - train_sums.correct_changed, untouched),
-        "train_accuracy_corrupted": ratio(train_sums.correct_changed, train_sums.changed),
-        "running_loss": ratio(running.loss, running.count),
-        "running_accuracy": ratio(running.correct, running.count),
-        "test_loss": ratio(test_sums.loss, test_sums.count),
-        "test_accuracy": ratio(test_sums.correct, test_sums.count),
-        "weight_norm": ratio(float(compiled_norm(state)), 1.0),
-        "norm_product": ratio(math.prod(map(float, compiled_layer_norms(state))), 1.0),
-    }
-    if train_sums.correct_top5 is not None:
-        row["train_top5_accuracy"] = ratio(train_sums.correct_top5, train_sums.count)
-        row["test_top5_accuracy"] = ratio(test_sums.correct_top5, test_sums.count)
-    return row
+    program: Program, state: State, train: Data | Stream, test: Data | Stream, lanes: Lanes, *, step: int, epoch: int
+) -> list[dict[str, float | None]]:
+    """A row of the curves of each lane: both splits at fixed weights, and the sums over the epoch's minibatches."""
+    whole = [total(program, state, data, lanes) for data in (train, test)]
+    norms = [jit(norm, lanes)(state) for norm in (training.weight_norm, training.layer_norms)]
+    rows = []
+    everything: tuple[Any, ...] = (*whole, jax.device_get(state.running), *norms)
+    for train_sums, test_sums, running, weight_norm, layer_norms in lanes.unstack(everything):
+        untouched = train_sums.count - train_sums.changed
+        row = {
+            "epoch": epoch,
+            "step": step,
+            "train_loss": ratio(train_sums.loss, train_sums.count),
+            "train_accuracy": ratio(train_sums.correct, train_sums.count),
+            "train_accuracy_untouched": ratio(train_sums.correct - train_sums.correct_changed, untouched),
+            "train_accuracy_corrupted": ratio(train_sums.correct_changed, train_sums.changed),
+            "running_loss": ratio(running.loss, running.count),
+            "running_accuracy": ratio(running.correct, running.count),
+            "test_loss": ratio(test_sums.loss, test_sums.count),
+            "test_accuracy": ratio(test_sums.correct, test_sums.count),
+            "weight_norm": ratio(float(weight_norm), 1.0),
+            "norm_product": ratio(math.prod(map(float, layer_norms)), 1.0),
+        }
+        if train_sums.correct_top5 is not None:
+            row["train_top5_accuracy"] = ratio(train_sums.correct_top5, train_sums.count)
+            row["test_top5_accuracy"] = ratio(test_sums.correct_top5, test_sums.count)
+        rows.append(row)
+    return rows
 
 
-def total(program: Program, state: State, data: Data | Stream) -> training.Sums:
+def total(program: Program, state: State, data: Data | Stream, lanes: Lanes) -> training.Sums:
     """Sums over a split, whole; of a stream, over its first STREAMED_EVALUATION examples."""
     if isinstance(data, Stream):
         evaluate, size = jit(training.evaluate_batch, convolves=True), min(len(data.labels), STREAMED_EVALUATION)
@@ -439,15 +533,17 @@ def total(program: Program, state: State, data: Data | Stream) -> training.Sums:
         weights = (order < size).astype(np.float32)
         parts = [evaluate(program, state, shard(data.batch(rows, i)), weights[i]) for i in range(len(rows))]
     else:
-        evaluate = jit(training.evaluate, convolves=convolves(program.model, data.images.shape[1:]))
-        size = min(EVALUATION_BATCH, len(data.labels))
-        parts = [evaluate(program, state, data, start, size) for start in range(0, len(data.labels), size)]
-    return jax.tree.map(lambda *column: sum(map(float, column)), *jax.device_get(parts))
+        evaluate = jit(training.evaluate, lanes, convolves=convolves(program.model, data.images.shape[-3:]))
+        count = data.labels.shape[-1]
+        size = min(EVALUATION_BATCH, count)
+        parts = [evaluate(program, state, data, start, size) for start in range(0, count, size)]
+    exact: Any = lambda *column: sum(np.asarray(part, np.float64) for part in column)
+    return jax.tree.map(exact, *jax.device_get(parts))
 
 
 def ratio(total: float, count: float) -> float | None:
     """total / count; None where it is not a finite number (nothing counted, or the run diverged)."""
-    value = total / count if count else float("nan")
+    value = float(total) / float(count) if count else float("nan")
     return value if np.isfinite(value) else None
 
 

@@ -156,6 +156,8 @@ def permutations(key: Key, start: int, positions: int) -> jax.Array:
     return jax.vmap(jax.random.permutation, (0, None))(keys, positions)
 
 
+OF_LABELS = ("true_labels", "random_labels", "random_signs")  # these leave the images as they are
+
 CORRUPTIONS: dict[str, Corruption] = {
     "true_labels": true_labels,
     "random_labels": random_labels,

@@ -79,8 +79,8 @@ def test_an_interrupted_run_resumes_with_the_numbers_of_an_undisturbed_one(
 
     for calls in (1, 2, 3):
         with pytest.raises(Interrupted):
-            cohorts.train(run, work=tmp_path, report=lambda progress: None, stopped=stop_after(calls))
-    resumed = cohorts.train(run, work=tmp_path, report=lambda progress: None, stopped=lambda: None)
+            next(cohorts.train({run: tmp_path}, report=lambda progress: None, stopped=stop_after(calls)))
+    resumed = next(cohorts.train({run: tmp_path}, report=lambda progress: None, stopped=lambda: None))
     assert resumed.curves == undisturbed.curves
 
 
@@ -135,7 +135,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(field):
 def test_test_labels_are_the_true_ones_whatever_the_corruption():
     truth = datasets.load("digits").test.labels
     for name in corruptions.CORRUPTIONS:
-        _, _, test, _ = cohorts.prepare(Run(dataset="digits", corruption=name))
+        _, _, test, _, _ = cohorts.prepare([Run(dataset="digits", corruption=name)])
         np.testing.assert_array_equal(test.labels, truth)
         assert not test.changed.any()
 
@@ -169,7 +169,7 @@ def test_progress_counts_steps_and_runs():
 
 
 def test_checkpoints_of_a_state_are_exact():
-    program, train, _, _ = cohorts.prepare(SMALL)
+    program, train, _, _, _ = cohorts.prepare([SMALL])
     hparams = cohorts.Hparams(cohorts.training.root_key(0), 0.1, 0.95, 0.9, 0.0)
     state = cohorts.training.init(program, hparams, train.images)
     again = cohorts.restore(jax.tree.map(lambda leaf: leaf * 0, state), cohorts.flatten(state))

@@ -100,7 +100,7 @@ def result(run=SMALL, accuracy=0.5):
 
 
 def train(run, work, stopped=lambda: None):
-    return cohorts.train(run, work=work, report=lambda progress: None, stopped=stopped)
+    return next(cohorts.train({run: work}, report=lambda progress: None, stopped=stopped))
 
 
 def snapshot(folder):
@@ -255,8 +255,8 @@ def test_interruption_costs_at_most_the_work_since_the_last_checkpoint(tmp_path,
             raise SystemExit  # without a word, as if killed: only what is on disk counts
 
     with pytest.raises(SystemExit):
-        cohorts.train(SMALL, work=tmp_path, report=die, stopped=lambda: None)
-    cohorts.train(SMALL, work=tmp_path, report=lambda progress: reached.append(progress.step), stopped=lambda: None)
+        next(cohorts.train({SMALL: tmp_path}, report=die, stopped=lambda: None))
+    next(cohorts.train({SMALL: tmp_path}, report=lambda now: reached.append(now.step), stopped=lambda: None))
     assert reached == [0, 1, 2, 3, 4, 3, 4, 5, 6]  # it goes on from 3: the call under way is all that is done again
 
 
@@ -283,7 +283,7 @@ def test_checkpoints_that_take_long_are_rarer(tmp_path, monkeypatch):
 @pytest.mark.parametrize("model", ["small_alexnet", "small_inception", "mlp_3x512"])
 def test_checkpoint_takes_less_than_a_twentieth_of_a_minute(model, tmp_path, monkeypatch):
     """Of the networks of the paper with their momentum, at the scale of CIFAR-10, on the disk of this test."""
-    program = cohorts.prepare(replace(SMALL, model=model))[0]
+    program = cohorts.prepare([replace(SMALL, model=model)])[0]
     hparams = Hparams(training.root_key(0), *(0.1,) * 4)
     state = jax.eval_shape(lambda: training.init(program, hparams, np.zeros((1, 32, 32, 3), np.uint8)))
     arrays = cohorts.flatten(jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), state))
@@ -433,9 +433,9 @@ def test_second_result_of_a_run_is_kept_aside_if_it_differs(tmp_path, places, mo
     assert results.load(tmp_path) == [result()]
     assert results.save(result(accuracy=0.75), tmp_path, replace=True) == first
 
-    def rival(run):  # publishes while we train
-        results.save(result(run), places["results"] / "labels" / "laptop")
-        return prepare(run)
+    def rival(cohort):  # publishes while we train
+        results.save(result(cohort[0]), places["results"] / "labels" / "laptop")
+        return prepare(cohort)
 
     prepare = cohorts.prepare
     monkeypatch.setattr(cohorts, "prepare", rival)
@@ -490,10 +490,10 @@ def test_run_that_fails_is_recorded_and_tried_again_by_the_same_command(places, 
     line = ["run", "labels", *options]
     real = cohorts.prepare
 
-    def broken(run):
-        if run.corruption == "random_labels":
+    def broken(cohort):
+        if cohort[0].corruption == "random_labels":
             raise RuntimeError("no luck")
-        return real(run)
+        return real(cohort)
 
     monkeypatch.setattr(cohorts, "prepare", broken)
     assert cli.main(line) == 1
@@ -640,9 +640,9 @@ def test_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
 def test_folder_that_vanishes_stops_the_sweep_and_is_not_made_anew(places, options, capsys, monkeypatch):
     real = cohorts.prepare
 
-    def vanish(run):
+    def vanish(cohort):
         shutil.rmtree(places["results"])
-        return real(run)
+        return real(cohort)
 
     monkeypatch.setattr(cohorts, "prepare", vanish)
     monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 0.0)

@@ -196,7 +196,7 @@ def test_an_interrupted_streamed_run_continues_with_the_same_numbers(finished, t
 ON_FOUR_DEVICES = """if True:
     import json, test_streaming as ours
     ours.models.MODELS["tiny"] = ours.Tiny
-    _, train, _, _ = ours.cohorts.prepare(ours.RUN)
+    _, train, _, _, _ = ours.cohorts.prepare([ours.RUN])
     images = ours.cohorts.shard(train.batch(ours.np.arange(8)[None], 0)).images
     [result] = ours.cohorts.execute([ours.RUN])
     step = ours.cohorts.jit(ours.cohorts.training.train_batch, convolves=True)

@@ -46,7 +46,7 @@ BUGS = [
         "for lock in ():", f"{R} -k disk_operation",
     ),
     Bug(
-        "lock without a second look", "cohorts.py", "elif work and not force and", "elif False and",
+        "lock without a second look", "cohorts.py", "if run not in busy and not published(run)]", "if run not in busy]",
         f"{R} -k passed_over",
     ),
     Bug("do not lock", "results.py", "fcntl.flock(descriptor,", "(lambda *_: 0)(descriptor,", f"{R} -k dead_owner"),
@@ -55,7 +55,7 @@ BUGS = [
         "os.O_RDWR | os.O_CREAT | os.O_EXCL", f"{R} -k dead_owner",
     ),
     Bug(
-        "skip what others are at instead of waiting", "cohorts.py", "                    todo.append(run)\n", "",
+        "skip what others are at instead of waiting", "cohorts.py", "                todo.extend(busy)\n", "",
         f"{R} -k is_waited_for",
     ),
     Bug(
@@ -65,19 +65,20 @@ BUGS = [
     Bug("shard by Python's hash", "suite.py", "int(hashlib.sha256(run.id.encode()).hexdigest(), 16)", "hash(run.id)",
         f"{R} -k shards"),
     Bug(
-        "drop the momentum at resume", "cohorts.py", "state, curves, spent = restore(state, arrays),",
-        "state, curves, spent = restore(state, arrays)._replace(momentum=state.momentum),", f"{R} -k resumed_at",
+        "drop the momentum at resume", "cohorts.py", "state, curves[run], spent = restore(state, arrays),",
+        "state, curves[run], spent = restore(state, arrays)._replace(momentum=state.momentum),", f"{R} -k resumed_at",
     ),
     Bug(
-        "drop batch-norm statistics at resume", "cohorts.py", "state, curves, spent = restore(state, arrays),",
-        "state, curves, spent = restore(state, arrays)._replace(batch_stats=state.batch_stats),", f"{R} -k resumed_at",
+        "drop batch-norm statistics at resume", "cohorts.py", "state, curves[run], spent = restore(state, arrays),",
+        "state, curves[run], spent = restore(state, arrays)._replace(batch_stats=state.batch_stats),",
+        f"{R} -k resumed_at",
     ),
     Bug(
-        "drop the running sums at resume", "cohorts.py", "state, curves, spent = restore(state, arrays),",
-        "state, curves, spent = restore(state, arrays)._replace(running=state.running),", f"{R} -k resumed_at",
+        "drop the running sums at resume", "cohorts.py", "state, curves[run], spent = restore(state, arrays),",
+        "state, curves[run], spent = restore(state, arrays)._replace(running=state.running),", f"{R} -k resumed_at",
     ),
     Bug(
-        "measure the start again at resume", "cohorts.py", "    if not curves:\n", "    if True:\n",
+        "measure the start again at resume", "cohorts.py", "    if not curves[left[0]]:\n", "    if True:\n",
         f"{R} -k no_row_is_there_twice",
     ),
     Bug(
@@ -119,9 +120,9 @@ BUGS = [
         f"{R} -k while_python_does_not_run",
     ),
     Bug(
-        "let a run depend on those before it", "cohorts.py", "hparams = Hparams(training.root_key(run.seed),",
+        "let a run depend on those before it", "cohorts.py", "hparams.append(Hparams(training.root_key(run.seed),",
         "run_count = globals().setdefault('seen', []); run_count.append(0)\n"
-        "    hparams = Hparams(training.root_key(run.seed + len(run_count)),", f"{R} -k order_and_company",
+        "        hparams.append(Hparams(training.root_key(run.seed + len(run_count)),", f"{R} -k order_and_company",
     ),
     Bug(
         "corrupt the test labels too", "corruptions.py", "train=dataset.train._replace(labels=",
