@@ -2,19 +2,23 @@
 
     pip install -e '.[benchmark]'
     python benchmarks/throughput.py            # about ten minutes on two cores; leaves benchmarks/results/
+    python benchmarks/throughput.py --precisions float32 bfloat16 --lanes 1 4 16    # on an accelerator
 
-Both train the four networks of the paper on random images of CIFAR-10's size, in batches of 128, float32, whitened, by
-cross-entropy and SGD with momentum, the data in memory. Ours is the very function that `rethink-gen run` calls.
-PyTorch is eager, in channels_last where it convolves. A turn is at least SECONDS long; the two take TURNS each, one
-after the other, so that a busy machine slows both. What is said is the median of the ratios of turns, and their range.
+Both train the four networks of the paper on random images of 28×28, CIFAR-10's once cropped, in batches of 128, whitened,
+by cross-entropy and SGD with momentum, the data in memory of the device. Ours is the very function that `rethink-gen run`
+calls, for one run or for several side by side (lanes), whose images count together. PyTorch is eager, one run, in
+channels_last where it convolves; in bfloat16 under autocast. On a GPU float32 is that of TF32 products for both, which
+is jax's default. A turn is at least SECONDS long; the two take TURNS each, one after the other, so that a busy machine
+slows both. What is said is the median of the ratios of turns, and their range.
 """
 
 import argparse
+import itertools
 import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,57 +30,83 @@ import torch
 from torch import nn
 
 from rethink_gen import cohorts, models, training
+from rethink_gen.lanes import Lanes
 
 MODELS = ("mlp_1x512", "mlp_3x512", "small_alexnet", "small_inception")
-BATCH, IMAGES = 128, 2560
+ACCELERATOR = jax.default_backend() != "cpu"
+BATCH, IMAGES = 128, 50_000 if ACCELERATOR else 2560
 SECONDS, TURNS = 4.0, 5
+HPARAMS = (0.01, 0.95, 0.9, 0.0)
+DEVICE = "cuda" if ACCELERATOR and torch.cuda.is_available() else "cpu"
 RESULTS = Path(__file__).parent / "results"
 
 Step = Callable[[], None]  # trains on some batches, and returns once that is done
 
 
-def ours(name: str) -> tuple[Step, int, int]:
-    """(step, images per call, parameters)."""
-    program = training.Program(models.create(name, 10), (), crop_size=28, whitening=True, batch_size=BATCH)
-    hparams = training.Hparams(training.root_key(0), *map(jnp.float32, (0.01, 0.95, 0.9, 0.0)))
-    data = training.Data(*map(jnp.asarray, (*random_data(), np.zeros(IMAGES, bool))))
-    state = training.init(program, hparams, data.images)
-    order = cohorts.jit(training.epoch_order)(hparams, 0, IMAGES, BATCH)
-    function, most = cohorts.stepper(program, data)
+def ours(name: str, precision: str, number: int) -> tuple[Step, int, int]:
+    """(step, images per call of all lanes, parameters of one)."""
+    lanes = Lanes(number)
+    one = program(name, precision)
+    hparams = [training.Hparams(training.root_key(seed), *map(jnp.float32, HPARAMS)) for seed in range(number)]
+    images, labels = random_data()
+    data = lanes.data([training.Data(images, labels, np.zeros(IMAGES, bool))] * number)  # type: ignore[arg-type]
+    states = [training.init(one, each, data.images) for each in hparams]
+    size = sum(leaf.size for leaf in jax.tree.leaves(states[0].params))
+    stacked, state = lanes.stack(hparams), lanes.stack(states)
+    order = cohorts.jit(training.epoch_order, lanes)(stacked, 0, IMAGES, BATCH)
+    function, most = cohorts.stepper(one, data, lanes)
     count = min(most, IMAGES // BATCH)
 
     def step() -> None:
         nonlocal state
-        state = jax.block_until_ready(function(hparams, data, order, state, count))
+        state = jax.block_until_ready(function(stacked, data, order, state, count))
 
-    return step, count * BATCH, sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    return step, count * BATCH * number, size
 
 
-def pytorch(name: str) -> tuple[Step, int, int]:
+def program(name: str, precision: str) -> training.Program:
+    model = models.create(name, 10)
+    return training.Program(model, (), crop_size=28, whitening=True, batch_size=BATCH, precision=precision)
+
+
+def pytorch(name: str, precision: str) -> tuple[Step, int, int]:
     """(step, images per call, parameters) of the loop one would write."""
     convolves = not name.startswith("mlp")
     layout: Any = torch.channels_last if convolves else torch.contiguous_format
-    model = NETWORKS[name]().to(memory_format=layout)
+    model = NETWORKS[name]().to(DEVICE, memory_format=layout)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    images, labels = random_data()
-    images, labels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels).long()
+    images, labels = (torch.from_numpy(array).to(DEVICE) for array in random_data())
+    images, labels = images.permute(0, 3, 1, 2).contiguous(), labels.long()
+    steps = 100 if ACCELERATOR else 1  # a call of ours has as many
 
-    def step() -> None:
-        index = torch.randint(IMAGES, (BATCH,))
-        x = images[index][:, :, 2:30, 2:30].float() / 255
+    def one() -> None:
+        index = torch.randint(IMAGES, (BATCH,), device=DEVICE)
+        x = images[index].float() / 255
         deviation = x.std((1, 2, 3), correction=0, keepdim=True).clamp(min=(3 * 28 * 28) ** -0.5)
         x = ((x - x.mean((1, 2, 3), keepdim=True)) / deviation).to(memory_format=layout)
-        loss = nn.functional.cross_entropy(model(x), labels[index])
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = nn.functional.cross_entropy(model(x), labels[index])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
-    return step, BATCH, sum(parameter.numel() for parameter in model.parameters())
+    def step() -> None:
+        for _ in range(steps):
+            one()
+        wait()
+
+    return step, BATCH * steps, sum(parameter.numel() for parameter in model.parameters())
+
+
+def wait() -> None:
+    """Until PyTorch's device has done what it was told."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
 
 
 def random_data() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (IMAGES, 32, 32, 3), np.uint8), rng.integers(0, 10, IMAGES).astype(np.int32)
+    return rng.integers(0, 256, (IMAGES, 28, 28, 3), np.uint8), rng.integers(0, 10, IMAGES).astype(np.int32)
 
 
 def mlp(*hidden: int) -> nn.Module:
@@ -166,56 +196,72 @@ def rate(step: Step, images: int, seconds: float) -> float:
     return count / passed
 
 
-def gemm(seconds: float) -> float:
-    """GFLOP/s of the best float32 product of matrices here, by PyTorch."""
-    a, product = torch.randn(2048, 2048), torch.empty(2048, 2048)
-    multiply: Any = partial(torch.mm, a, a, out=product)
-    return rate(multiply, 1, seconds) * 2 * 2.048**3
+def gemm(precision: str, seconds: float) -> float:
+    """GFLOP/s of the best product of matrices here, by PyTorch."""
+    size = 8192 if ACCELERATOR else 2048
+    a = torch.randn(size, size, device=DEVICE, dtype=getattr(torch, precision))
+    product = torch.empty_like(a)
+
+    def multiply() -> None:
+        torch.mm(a, a, out=product)
+        wait()
+
+    return rate(multiply, 1, seconds) * 2 * size**3 / 1e9
 
 
 def flop(name: str) -> float:
     """Floating point operations of training on one image, as XLA counts them: additions and multiplications."""
-    program = training.Program(models.create(name, 10), (), crop_size=28, whitening=True, batch_size=BATCH)
-    hparams = training.Hparams(training.root_key(0), *map(jnp.float32, (0.01, 0.95, 0.9, 0.0)))
-    data = training.Data(*map(jnp.asarray, (*random_data(), np.zeros(IMAGES, bool))))
-    state = jax.eval_shape(partial(training.init, program), hparams, data.images)
-    order = jnp.zeros((IMAGES // BATCH, BATCH), jnp.int32)
-    lowered = jax.jit(training.train_step, static_argnums=0).lower(program, hparams, data, order, state)
+    one, size = program(name, "float32"), BATCH
+    hparams = training.Hparams(training.root_key(0), *map(jnp.float32, HPARAMS))
+    images, labels = random_data()
+    data = training.Data(images[:size], labels[:size], np.zeros(size, bool))  # type: ignore[arg-type]
+    state = jax.eval_shape(partial(training.init, one), hparams, data.images)
+    order = jnp.zeros((1, size), jnp.int32)
+    lowered = jax.jit(training.train_step, static_argnums=0).lower(one, hparams, data, order, state)
     cost: Any = lowered.cost_analysis()
-    return cost["flops"] / BATCH
+    return cost["flops"] / size
 
 
-def measure(name: str, seconds: float) -> dict[str, Any]:
-    """One row: both rates, turn by turn."""
-    row: dict[str, Any] = {"model": name, "gflop_per_image": flop(name) / 1e9}
-    loops = {}
-    for side, make in (("ours", ours), ("pytorch", pytorch)):
+def measure(name: str, precision: str, lanes: Sequence[int], seconds: float) -> list[dict[str, Any]]:
+    """A row for each number of lanes, all beside the same loop of PyTorch, turn by turn."""
+    loops, rows = {}, []
+    sides = {0: partial(pytorch, name, precision)}  # by number of lanes; PyTorch has none
+    sides |= {number: partial(ours, name, precision, number) for number in lanes}
+    for number, make in sides.items():
         start = time.perf_counter()
-        step, images, parameters = make(name)
+        step, images, parameters = make()
         step()
-        loops[side] = (step, images)
-        row[f"{side}_seconds_to_first_step"] = time.perf_counter() - start
-        row[f"{side}_parameters"] = parameters
+        loops[number] = (step, images, parameters, time.perf_counter() - start)
         rate(step, images, seconds / 2)  # warm
-        row[side] = []
-    assert row["ours_parameters"] == row["pytorch_parameters"], row
-    row["gemm"] = []
+    rates: dict[int, list[float]] = {number: [] for number in loops}
+    limits = []
     for _ in range(TURNS):
-        for side, (step, images) in loops.items():
-            row[side].append(rate(step, images, seconds))
-        row["gemm"].append(gemm(seconds / 4))
-    ratios = [a / b for a, b in zip(row["ours"], row["pytorch"], strict=True)]
-    share = [a * row["gflop_per_image"] / b for a, b in zip(row["ours"], row["gemm"], strict=True)]
-    return row | {"ratio": statistics.median(ratios), "ratios": ratios, "share": statistics.median(share)}
+        for number, (step, images, *_) in loops.items():
+            rates[number].append(rate(step, images, seconds))
+        limits.append(gemm(precision, seconds / 4))
+    cost = flop(name) / 1e9
+    for number in lanes:
+        assert loops[number][2] == loops[0][2], "other numbers of parameters"
+        ratios = [a / b for a, b in zip(rates[number], rates[0], strict=True)]
+        row = {"model": name, "precision": precision, "lanes": number, "gflop_per_image": cost, "gemm": limits}
+        row |= {"ours_parameters": loops[number][2], "pytorch_parameters": loops[0][2]}
+        row |= {"ours_seconds_to_first_step": loops[number][3], "pytorch_seconds_to_first_step": loops[0][3]}
+        row |= {"ours": rates[number], "pytorch": rates[0], "ratio": statistics.median(ratios), "ratios": ratios}
+        share = [a * cost / b for a, b in zip(rates[number], limits, strict=True)]
+        rows.append(row | {"share": statistics.median(share)})
+    return rows
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    head = "| model | ours, images/s | PyTorch, images/s | ratio | its range | share of the GEMM limit |"
-    lines = [head, "|---|--:|--:|--:|--:|--:|"]
+    head = (
+        "| model | precision | lanes | ours, images/s | PyTorch, images/s | ratio | its range | share of GEMM limit |"
+    )
+    lines = [head, "|---|---|--:|--:|--:|--:|--:|--:|"]
     for row in rows:
         rates = (f"{statistics.median(row[side]):,.0f}" for side in ("ours", "pytorch"))
+        what = f"{row['model']} | {row['precision']} | {row['lanes']}"
         spread = f"{min(row['ratios']):.2f} to {max(row['ratios']):.2f}"
-        lines.append(f"| {row['model']} | {' | '.join(rates)} | {row['ratio']:.2f} | {spread} | {row['share']:.0%} |")
+        lines.append(f"| {what} | {' | '.join(rates)} | {row['ratio']:.2f} | {spread} | {row['share']:.0%} |")
     return "\n".join(lines) + "\n"
 
 
@@ -223,19 +269,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--precisions", nargs="+", choices=training.PRECISIONS, default=["float32"])
+    parser.add_argument("--lanes", nargs="+", type=int, default=[1])
+    parser.add_argument("--output", default="throughput", help="name of the two files in benchmarks/results")
     arguments = parser.parse_args()
+    cohorts.use_compile_cache()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     rows = []
-    for name in arguments.models:
-        rows.append(measure(name, arguments.seconds))
-        print(table(rows[-1:]).splitlines()[-1], flush=True)
+    for name, precision in itertools.product(arguments.models, arguments.precisions):
+        new = measure(name, precision, arguments.lanes, arguments.seconds)
+        print("\n".join(table(new).splitlines()[2:]), flush=True)
+        rows += new
     made_by = {
         "device": cohorts.provenance()["device"],
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "jax": jax.__version__, "torch": torch.__version__},
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "throughput.json").write_text(json.dumps({"made_by": made_by, "rows": rows}, indent=1) + "\n")
-    (RESULTS / "throughput.md").write_text(table(rows) + f"\n{made_by['device']}, {made_by['versions']}\n")
+    (RESULTS / f"{arguments.output}.json").write_text(json.dumps({"made_by": made_by, "rows": rows}, indent=1) + "\n")
+    (RESULTS / f"{arguments.output}.md").write_text(table(rows) + f"\n{made_by['device']}, {made_by['versions']}\n")
     print("\n" + table(rows))
 
 
