@@ -4,12 +4,12 @@
     python benchmarks/throughput.py            # about ten minutes on two cores; leaves benchmarks/results/
     python benchmarks/throughput.py --precisions float32 bfloat16 --lanes 1 4 16    # on an accelerator
 
-Both train the four networks of the paper on random images of 28×28, CIFAR-10's once cropped, in batches of 128, whitened,
-by cross-entropy and SGD with momentum, the data in memory of the device. Ours is the very function that `rethink-gen run`
-calls, for one run or for several side by side (lanes), whose images count together. PyTorch is eager, one run, in
-channels_last where it convolves; in bfloat16 under autocast. On a GPU float32 is that of TF32 products for both, which
-is jax's default. A turn is at least SECONDS long; the two take TURNS each, one after the other, so that a busy machine
-slows both. What is said is the median of the ratios of turns, and their range.
+Both train the four networks of the paper on random images of 28×28, as CIFAR-10's are once cropped, in batches of 128,
+whitened, by cross-entropy and SGD with momentum, the data in memory of the device. Ours is the very function that
+`rethink-gen run` calls, for one run or for several side by side (lanes), whose images count together. PyTorch is eager,
+one run, in channels_last where it convolves; in bfloat16 under autocast. On a GPU float32 is that of TF32 products for
+both, which is jax's default. A turn is at least SECONDS long; the two take TURNS each, one after the other, so that a
+busy machine slows both. What is said is the median of the ratios of turns, and their range.
 """
 
 import argparse

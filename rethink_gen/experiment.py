@@ -103,7 +103,9 @@ class Run(AnyRun):
 
     kind: ClassVar[str] = "training"
     # Digits are 8×8: they are cropped to 7×7 as CIFAR-10's 32×32 are to 28×28.
-    smoke: ClassVar[dict[str, Any]] = {**AnyRun.smoke, "crop_size": 7, "batch_size": 32, "epochs": 4}
+    smoke: ClassVar[dict[str, Any]] = {
+        **AnyRun.smoke, "crop_size": 7, "batch_size": 32, "epochs": 4, "precision": "float32"
+    }  # fmt: skip
 
     crop_size: int = 28  # pixels; images no larger than this stay whole
     whitening: bool = True  # per image: zero mean, unit variance

@@ -13,7 +13,9 @@ Ours, because the paper does not say:
   epochs are the 25,000 steps that Figure 1a shows for the small Inception;
 * weight decay ("the default coefficient for each model"): 1e-4, which the first author's released script has as its
   default, and for the small AlexNet 4e-3, which TensorFlow's CIFAR-10 tutorial has for the same network;
-* learning rate of the small Inception without batch norm: 0.01, as in a replication; 0.1 has not been tried here.
+* learning rate of the small Inception without batch norm: 0.01, as in a replication; 0.1 has not been tried here;
+* precision of the small Inception at the paper's size: bfloat16 (parameters, statistics and loss are float32), with
+  which an H200 trains it nearly twice as fast as with float32 and TF32 products (63 against 34 thousand images/s).
 
 On ImageNet the paper reuses TensorFlow's Inception package of 2016, trained by 50 workers with asynchronous SGD. From
 the package: Inception V3, its augmentations, batch norm's constants, the auxiliary head, label smoothing 0.1, dropout
@@ -37,9 +39,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PAPER = {
-    "small_inception": Run(model="small_inception", learning_rate=0.1, epochs=64),
+    "small_inception": Run(model="small_inception", learning_rate=0.1, epochs=64, precision="bfloat16"),
     "small_inception_without_batch_norm": Run(
-        model="small_inception_without_batch_norm", learning_rate=0.01, epochs=64
+        model="small_inception_without_batch_norm", learning_rate=0.01, epochs=64, precision="bfloat16"
     ),
     "small_alexnet": Run(model="small_alexnet", learning_rate=0.01, epochs=100),
     "small_alexnet_he": Run(model="small_alexnet_he", learning_rate=0.01, epochs=100),
@@ -63,7 +65,8 @@ def laptop_run(model: str, **changes: Any) -> Run:
     """
     many = {"train_size": 5000, "test_size": 5000, "learning_rate_decay": 0.995, "epochs": 100}  # 39 steps an epoch
     few = {"train_size": 512, "test_size": 512, "batch_size": 32, "learning_rate_decay": 0.998, "epochs": 60}  # 16
-    run = replace(PAPER[model], **(many if model.startswith("mlp") else few), stop_at_train_accuracy=1.0)
+    small = {**(many if model.startswith("mlp") else few), "precision": "float32", "stop_at_train_accuracy": 1.0}
+    run = replace(PAPER[model], **small)
     return replace(run, **{"learning_rate": 0.025 if model == "small_inception" else run.learning_rate, **changes})
 
 
