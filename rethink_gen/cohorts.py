@@ -20,7 +20,7 @@ from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -34,6 +34,7 @@ from rethink_gen.datasets import Dataset
 from rethink_gen.errors import Interrupted, RethinkError, StorageError, UsageError, unknown
 from rethink_gen.experiment import AnyRun, Run
 from rethink_gen.lanes import DATA, EACH, ONE, SAME, STATIC, Lanes
+from rethink_gen.progress import Progress
 from rethink_gen.results import Failure, Result
 from rethink_gen.streaming import Stream
 from rethink_gen.training import Data, Hparams, Program, State
@@ -57,24 +58,9 @@ FEW_CLASSES = 10  # with more, top-5 accuracy is measured too
 STREAMED_CORRUPTIONS = ("true_labels", "random_labels")
 # How many runs one device trains side by side, by platform and model; of others one. CPUs gain nothing from it, and
 # networks that convolve little or nothing: on an H200 four small Inceptions are slower together than in turn (22 and 34
-# thousand images/s), eight small AlexNets about as fast (244 and 224), 16 MLPs 2.7 times as fast (5.1 million images/s).
+# thousand images/s), eight small AlexNets as fast (244 and 224), but 16 MLPs 2.7 times as fast (5.1 million).
 SIDE_BY_SIDE: dict[str, dict[str, int]] = {"gpu": {"mlp_1x512": 16, "mlp_3x512": 16}}
 SOLVERS = {"kernel": "kernels", "expressivity": "expressivity", "least_squares": "least_squares"}  # kind → module
-
-
-class Progress(NamedTuple):
-    """What a run has reached. `metrics` is the newest row of its curves, complete once per epoch."""
-
-    run: AnyRun
-    step: int
-    steps: int  # of the whole run
-    epoch: int  # epochs completed
-    metrics: dict[str, float | None]
-    done_runs: int
-    total_runs: int
-    seconds_left: float | None  # of this run
-    waiting: bool = False  # for another process, which is at this run
-    beside: int = 0  # how many more runs are trained side by side with it
 
 
 def execute(

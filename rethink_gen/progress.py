@@ -6,13 +6,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from rethink_gen.cohorts import Progress
     from rethink_gen.experiment import AnyRun
 
 SECONDS_BETWEEN_LINES = 5.0
+
+
+class Progress(NamedTuple):
+    """What a run has reached. `metrics` is the newest row of its curves, complete once per epoch."""
+
+    run: AnyRun
+    step: int
+    steps: int  # of the whole run
+    epoch: int  # epochs completed
+    metrics: dict[str, float | None]
+    done_runs: int
+    total_runs: int
+    seconds_left: float | None  # of this run
+    waiting: bool = False  # for another process, which is at this run
+    beside: int = 0  # how many more runs are trained side by side with it
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import figures, progress, tables
+from rethink_gen import figures, progress, tables, workers
 from rethink_gen import results as files
 from rethink_gen.errors import RethinkError, StorageError, UsageError, unknown
 from rethink_gen.experiment import AnyRun, Check, Experiment, Scale, coerce, fields, find, names
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from rethink_gen.cohorts import Progress
+    from rethink_gen.progress import Progress
 
     Report = Callable[[Progress], None]
     Folder = str | Path
@@ -104,6 +104,7 @@ def run(
     experiments: Folder | None = None,
     force: bool = False,
     shard: tuple[int, int] = (1, 1),
+    processes: int = 1,
     report: Report | None = None,
 ) -> Study:
     """The study of an experiment once every run asked for has a result; only runs that have none are trained.
@@ -118,13 +119,18 @@ def run(
       only: field → value, or list of values; the other runs are left alone.
       force: trains again what has a result.
       shard: (i, n): only the i-th of n parts of the runs, for machines that share no locks; no table is left.
+      processes: more than one share the runs, each with its part of the cores; see workers.py.
       report: called with the progress of the run under way, a few times a minute or more; notebooks show it themselves.
     """
     planned = plan(name, scale=scale, seeds=seeds, only=only, results=results, experiments=experiments)
     runs = to_do(planned, force=force, shard=shard)
     if not force:
         runs = [run for run in runs if not files.adopt(run, planned.folder)]
-    failures = finish(runs, planned.folder, report, force=force)
+    if processes > 1:
+        origin = (planned.experiment.name, as_path(experiments))
+        failures = workers.finish(runs, planned.folder, report, processes=processes, force=force, experiment=origin)
+    else:
+        failures = finish(runs, planned.folder, report, force=force)
     files.tidy(planned.folder)
     whole = find(name, as_path(experiments)).at(planned.experiment.scale)
     study = gather(whole, results)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rethink_gen.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from rethink_gen.cohorts import Progress
     from rethink_gen.experiment import AnyRun
+    from rethink_gen.progress import Progress
 
 Log = Callable[[int, dict[str, float]], None]  # of the metrics at a step; without metrics at the end of the run
 

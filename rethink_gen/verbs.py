@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rethink_gen import experiment as experiments
-from rethink_gen import figures, suite, tables, vocabulary
+from rethink_gen import figures, suite, tables, vocabulary, workers
 from rethink_gen import results as files
 from rethink_gen import verify as verification
 from rethink_gen.errors import RethinkError, UsageError, unknown
@@ -107,7 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
             for report in reports:
                 report(now)
 
-        study = suite.run(arguments.name, **request, **work, report=tell)
+        processes = workers.count(planned.experiment.runs)
+        study = suite.run(arguments.name, **request, **work, processes=processes, report=tell)
     if study.results:
         print(study.text())
         print(f"table:  {study.folder / 'table.md'}")

@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 
+# Grids stay in the process of the test, which may have replaced parts of the suite; test_workers.py takes this back.
+os.environ.setdefault(
+    "NPROC", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+)
+
 CANDIDATES = (os.environ.get("TFDS_DATA_DIR"), Path(__file__).parents[2] / "shared" / "tensorflow_datasets")
 REAL_DATA = next((Path(path) for path in CANDIDATES if path and Path(path).is_dir()), None)
 

@@ -1,0 +1,238 @@
+"""A grid on CPU: several processes, each with cores of its own. A training has little use for a second core, two have.
+
+This process hands out the runs, one at a time, and each worker does with one what `suite.finish` does. A worker ends
+with this process, however this one ends: then its standard input does. Both speak in lines of JSON: orders go in, and
+out come progress, the end of a run, or the error that stops them all.
+
+The number of workers follows from the runs asked for and the cores there are, not from what is left to do: cores decide
+how sums are split, so an interrupted grid goes on with the same bits. NPROC in the environment, a number of cores for
+XLA, keeps everything in one process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rethink_gen import errors
+from rethink_gen.errors import Interrupted, RethinkError
+from rethink_gen.experiment import KINDS, AnyRun, Run, find
+from rethink_gen.progress import Progress
+from rethink_gen.results import Failure
+
+SECONDS_TO_STOP = 8.0  # in which a process that is asked to stop leaves its checkpoint; then it is ended
+SECONDS_BETWEEN_LOOKS = 0.2  # for a stop signal of this process
+
+
+def count(runs: Sequence[AnyRun]) -> int:
+    """How many processes a grid is for: one, but on CPU as many as there are cores, or runs.
+
+    What is solved in closed form uses all cores, and the memory, alone.
+    """
+    if len(runs) < 2 or "NPROC" in os.environ or accelerated() or not all(isinstance(run, Run) for run in runs):
+        return 1
+    return min(len(cores()), len(runs))
+
+
+def accelerated() -> bool:
+    """Whether jax may find an accelerator: told without importing it."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    plugins = any(importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
+    return platforms != "cpu" and (plugins or platforms != "")
+
+
+def cores() -> list[int]:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def finish(
+    runs: Sequence[AnyRun],
+    folder: Path,
+    report: Callable[[Progress], None] | None,
+    *,
+    processes: int,
+    force: bool = False,
+    experiment: tuple[str, Path | None] | None = None,
+) -> list[Failure]:
+    """Trains runs in several processes, which publish each result as it ends; the runs that failed.
+
+    Args:
+      experiment: its name and its folder: a file of a user's own may bring more than runs.
+    """
+    from rethink_gen import suite
+
+    if not runs:
+        return []
+    suite.check_data(runs)
+    suite.check_writable(folder)
+    todo = [(run, run.recipe) for run in runs]
+    each = len(cores()) // processes
+    order = {"folder": str(folder.absolute()), "force": force, "argv": sys.argv}
+    order["experiment"] = experiment and [experiment[0], experiment[1] and str(experiment[1].absolute())]
+    said: queue.Queue[tuple[Worker, dict[str, Any] | None]] = queue.Queue()
+    workers: list[Worker] = []
+    failures, ended, died = [], 0, ""
+    try:
+        for i in range(min(processes, len(runs))):
+            workers.append(Worker({**order, "cores": cores()[i * each : (i + 1) * each]}, said))
+            workers[-1].take(todo, workers)
+        while any(worker.run for worker in workers):
+            try:
+                worker, message = said.get(timeout=SECONDS_BETWEEN_LOOKS)
+            except queue.Empty:
+                continue
+            if message is None:
+                if worker.run:  # it died; what it was at is for the others
+                    died = f"{worker.run.id}: its process died ({worker.process.returncode})"
+                    todo.insert(0, (worker.run, worker.run.recipe))
+                worker.run = None
+                idle = [other for other in workers if not other.run and other.process.poll() is None]
+                for other in idle[: len(todo)]:
+                    other.take(todo, workers)
+            elif "error" in message:
+                raise getattr(errors, message["error"])(message["text"])
+            elif "ended" in message:
+                ended += 1
+                if message["ended"]:
+                    failures.append(Failure(from_dict(message["run"]), message["ended"]))
+                worker.take(todo, workers)
+            elif report:
+                report(Progress(**{**message, "run": worker.run, "done_runs": ended, "total_runs": len(runs)}))
+    finally:
+        stop(workers)
+    if todo:
+        raise RethinkError(f"{died}; perhaps for lack of memory: NPROC={len(cores())} keeps all in one process")
+    return failures
+
+
+class Worker:
+    """A process, the run it is at, and a thread that passes on what it says; None is its last word."""
+
+    def __init__(self, order: dict[str, Any], said: queue.Queue[tuple[Worker, dict[str, Any] | None]]) -> None:
+        self.run: AnyRun | None = None
+        self.recipe: AnyRun | None = None
+        # In a session of its own: Ctrl-C on a terminal reaches us alone, and we pass it on.
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rethink_gen.workers"],
+            env={**os.environ, "NPROC": str(len(order["cores"]))},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.say(order)
+        threading.Thread(target=self.listen, args=(said,), daemon=True).start()
+
+    def say(self, what: dict[str, Any] | None) -> None:
+        """Sends a line; None: there is nothing more to do."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it has died, and `listen` says so
+            self.process.stdin.write(json.dumps(what) + "\n")
+            self.process.stdin.flush()
+
+    def listen(self, said: queue.Queue[tuple[Worker, dict[str, Any] | None]]) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            said.put((self, json.loads(line)))
+        self.process.wait()
+        said.put((self, None))
+
+    def take(self, todo: list[tuple[AnyRun, AnyRun]], workers: Sequence[Worker]) -> None:
+        """Gives it the next run, of the program it has compiled, or of one that no other is at, or any; or none."""
+        others = [worker.recipe for worker in workers if worker is not self]
+        choices = (lambda recipe: recipe == self.recipe, lambda recipe: recipe not in others, lambda recipe: True)
+        found = (item for choice in choices for item in todo if choice(item[1]))
+        if item := next(found, None):
+            todo.remove(item)
+            self.run, self.recipe = item
+            self.say(as_dict(self.run))
+        else:
+            self.run = None
+
+
+def stop(workers: Sequence[Worker]) -> None:
+    """All have ended, with their checkpoints written if they were still at work."""
+    for worker in workers:
+        if worker.run:
+            worker.process.terminate()
+        else:
+            worker.say(None)
+    for worker in workers:
+        try:
+            worker.process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
+        with suppress(BrokenPipeError):
+            worker.process.stdin.close()  # type: ignore[union-attr]
+
+
+def as_dict(run: AnyRun) -> dict[str, Any]:
+    """A run as JSON holds it."""
+    return {"kind": run.kind, **dataclasses.asdict(run)}
+
+
+def from_dict(fields: dict[str, Any]) -> AnyRun:
+    """The run that `as_dict` made it of."""
+    return KINDS[fields["kind"]](**{name: value for name, value in fields.items() if name != "kind"})
+
+
+def main() -> int:
+    """What a worker does."""
+    order = json.loads(sys.stdin.readline())
+    orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    threading.Thread(target=receive, args=(orders,), daemon=True).start()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, order["cores"])
+    channel = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever else is printed does not belong into the channel
+    sys.argv = order["argv"]
+
+    def say(**message: Any) -> None:
+        print(json.dumps(message), file=channel)
+
+    def report(now: Progress) -> None:
+        say(**{**now._asdict(), "run": None})
+
+    from rethink_gen import suite
+
+    try:
+        if order["experiment"]:
+            name, folder = order["experiment"]
+            find(name, folder and Path(folder))
+        while fields := orders.get():
+            run = from_dict(fields)
+            failures = suite.finish([run], Path(order["folder"]), report, force=order["force"])
+            say(run=fields, ended=failures[0].reason if failures else "")
+    except RethinkError as error:
+        known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
+        say(error=known, text=str(error))
+    except (Interrupted, KeyboardInterrupt):
+        pass
+    return 0
+
+
+def receive(orders: queue.Queue[dict[str, Any] | None]) -> None:
+    """Passes orders on. When they end without a last one, the other process is gone, and this one goes as if killed."""
+    for line in sys.stdin:
+        orders.put(json.loads(line))
+        if orders.queue[-1] is None:
+            return
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""A grid in several processes: the bits of one core, failures and stops told as by one, and nobody left over."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rethink_gen import results, workers
+from rethink_gen.experiment import KernelRun, Run
+
+MANY_CORES = len(workers.cores()) > 1
+needs_cores = pytest.mark.skipif(not MANY_CORES, reason="this machine has one core")
+
+# An experiment of a user's own, in a file that brings its own model, too.
+EXPERIMENT = """
+import flax.linen as nn
+from rethink_gen import models
+from rethink_gen.experiment import Experiment, Run, grid
+
+class Own(nn.Module):
+    num_classes: int
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        {trouble}
+        return nn.Dense(self.num_classes)(x.reshape(len(x), -1))
+
+models.MODELS["softmax_regression"] = Own
+RUN = Run(dataset="digits", train_size=96, test_size=50, batch_size=16, epochs={epochs}, model="softmax_regression")
+RUNS = grid(RUN, seed=range(4))
+EXPERIMENT = Experiment(
+    claim="none", locator="none", runs=RUNS, laptop=RUNS, checks=lambda frame: [],
+    table=lambda frame: frame[frame["last"]][["seed", "train_accuracy"]],
+)
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Starts the command line on that experiment, as a user does: NPROC is not set."""
+    (tmp_path / "experiments").mkdir()
+
+    def start(*options, epochs=2, trouble="pass", **environment):
+        text = EXPERIMENT.format(epochs=epochs, trouble=trouble)
+        (tmp_path / "experiments" / "own.py").write_text(text)
+        places = ["--results", str(tmp_path / "results"), "--experiments", str(tmp_path / "experiments")]
+        unset = {name: value for name, value in os.environ.items() if name != "NPROC"}
+        return subprocess.Popen(
+            [sys.executable, "-m", "rethink_gen", "run", "own", *places, *options],
+            env={**unset, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    return start
+
+
+def curves(folder: Path):
+    return {result.run.seed: result.curves for result in results.load(folder / "results" / "own" / "laptop")}
+
+
+def until(truth, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not truth():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def workers_of(pid):
+    """The processes that a process started, by their parents in /proc."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            _, _, rest = stat.read_text().rpartition(") ")
+        except OSError:
+            continue
+        if rest.split()[1] == str(pid):
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_number_of_processes_follows_from_the_runs_and_the_cores(monkeypatch):
+    monkeypatch.delenv("NPROC", raising=False)
+    monkeypatch.setattr(workers, "cores", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(workers, "accelerated", lambda: False)
+    grid = [Run(seed=seed) for seed in range(9)]
+    assert [workers.count(grid[:n]) for n in (1, 2, 3, 9)] == [1, 2, 3, 4]
+    assert workers.count([*grid, KernelRun()]) == 1, "a kernel machine wants all the memory"
+    monkeypatch.setattr(workers, "accelerated", lambda: True)
+    assert workers.count(grid) == 1
+    monkeypatch.setattr(workers, "accelerated", lambda: False)
+    monkeypatch.setenv("NPROC", "4")
+    assert workers.count(grid) == 1
+
+
+@pytest.mark.parametrize(("platforms", "plugins", "found"), [
+    ("", (), False), ("", ("jax_plugins",), True), ("cpu", ("jax_plugins",), False), ("tpu", (), True),
+    ("", ("libtpu",), True), ("cpu", (), False),
+])  # fmt: skip
+def test_an_accelerator_is_expected_where_jax_has_a_plugin_for_it(monkeypatch, platforms, plugins, found):
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    monkeypatch.setattr(workers.importlib.util, "find_spec", lambda name: name in plugins or None)
+    assert workers.accelerated() is found
+
+
+def test_a_run_survives_the_way_to_another_process():
+    run = Run(corruption="random_labels", corruption_level=0.1, augmentations=("flip",), seed=3, train_size=7)
+    assert workers.from_dict(workers.as_dict(run)) == run
+
+
+@needs_cores
+def test_a_grid_has_the_bits_of_one_core_in_one_process_or_several(own, tmp_path):
+    first = own()
+    _, said = first.communicate(timeout=100)
+    assert first.returncode == 0, said
+    several = curves(tmp_path)
+    assert sorted(several) == [0, 1, 2, 3]
+    found = results.load(tmp_path / "results" / "own" / "laptop")
+    assert {result.provenance["device"] for result in found} == {f"cpu ({len(workers.cores()) // 2 or 1} cores)"} or (
+        len(workers.cores()) > 3
+    )
+    assert all(result.provenance["command"].startswith("rethink-gen run own") for result in found)
+    if len(workers.cores()) == 2:
+        again = own("--force", NPROC="1")
+        again.communicate(timeout=100)
+        assert curves(tmp_path) == several
+
+
+@needs_cores
+def test_a_run_that_fails_in_a_worker_is_told_and_tried_again(own, tmp_path):
+    broken = own(trouble="raise RuntimeError('no luck')")
+    _, said = broken.communicate(timeout=100)
+    assert broken.returncode == 1
+    assert said.splitlines()[-1].startswith("rethink-gen: error: 4 of 4 runs failed, the first is")
+    assert said.splitlines()[-1].endswith("RuntimeError: no luck")
+    again = own()
+    again.communicate(timeout=100)
+    assert again.returncode == 0
+    assert len(curves(tmp_path)) == 4
+
+
+@needs_cores
+def test_an_error_of_a_worker_is_the_error_of_the_command(own, tmp_path):
+    """A folder of results that a worker cannot write to, though the command could: it is a file by then."""
+    going = own(epochs=100_000)
+    folder = tmp_path / "results" / "own" / "laptop"
+    until(lambda: (folder / ".work").is_dir() and [*(folder / ".work").glob("*.lock")])
+    until(lambda: len(workers_of(going.pid)) == 2)
+    going.send_signal(signal.SIGTERM)
+    going.communicate(timeout=20)
+    (folder / ".work").rename(folder / "work")
+    (folder / ".work").symlink_to(folder / "work")
+    refused = own(epochs=100_000)
+    _, said = refused.communicate(timeout=100)
+    assert refused.returncode == 4
+    assert ".work: is a link, and may lead anywhere" in said.splitlines()[-1]
+    assert "Traceback" not in said
+
+
+@needs_cores
+def test_a_stopped_grid_is_continued_by_the_same_command_with_the_same_bits(own, tmp_path):
+    whole = own(epochs=300)
+    whole.communicate(timeout=100)
+    undisturbed = curves(tmp_path)
+    (tmp_path / "results").rename(tmp_path / "before")
+    folder = tmp_path / "results" / "own" / "laptop"
+    for number, code in ((signal.SIGTERM, 75), (signal.SIGINT, 130)):
+        going = own(epochs=300)
+        until(lambda: (folder.is_dir() and len(results.running(folder)) > 1) or going.poll() is not None)  # noqa: B023
+        before = time.monotonic()
+        going.send_signal(number)
+        _, said = going.communicate(timeout=20)
+        assert going.returncode == code, said
+        assert "To continue:" in said
+        assert time.monotonic() - before < 10
+        assert not results.running(folder)
+    last = own(epochs=300)
+    last.communicate(timeout=100)
+    assert curves(tmp_path) == undisturbed
+
+
+@needs_cores
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
+def test_workers_do_not_outlive_a_command_that_is_killed(own, tmp_path):
+    going = own(epochs=100_000)
+    folder = tmp_path / "results" / "own" / "laptop"
+    until(lambda: folder.is_dir() and len(results.running(folder)) > 1)
+    children = workers_of(going.pid)
+    assert len(children) == len(workers.cores()[:4])
+    going.kill()
+    going.communicate(timeout=20)
+    until(lambda: not results.running(folder), seconds=5)
+
+
+@needs_cores
+def test_a_worker_that_is_killed_leaves_its_run_to_the_others(own, tmp_path):
+    going = own(epochs=400)
+    folder = tmp_path / "results" / "own" / "laptop"
+    until(lambda: folder.is_dir() and len(results.running(folder)) > 1)
+    os.kill(workers_of(going.pid)[0], signal.SIGKILL)
+    _, said = going.communicate(timeout=100)
+    assert going.returncode == 0, said
+    assert sorted(curves(tmp_path)) == [0, 1, 2, 3], "the others have done its run too"
+
+
+@needs_cores
+def test_when_all_workers_have_died_it_is_said(own):
+    dying = own(trouble="import os; os._exit(9)")
+    _, said = dying.communicate(timeout=100)
+    assert dying.returncode == 1
+    assert "its process died (9); perhaps for lack of memory" in said.splitlines()[-1]
