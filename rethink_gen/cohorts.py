@@ -4,6 +4,7 @@ The only module that mentions devices, compiler options and stop signals. Runs g
 device; each call of a compiled function takes about two seconds at most, so that a stop signal is answered in time.
 """
 
+import ctypes
 import importlib
 import math
 import os
@@ -48,12 +49,15 @@ EVALUATION_BATCH = 1000
 STREAMED_EVALUATION = 50_000  # the first training images of a stream are evaluated: as many as ImageNet's test split
 STEPS_PER_CALL = 100  # in a compiled loop; a call stays under about two seconds
 STREAMED_STEPS_PER_CALL = 10  # on an accelerator; meanwhile the next batches are sent
-# On CPU, XLA's newer library takes convolutions 2.5 times slower than Eigen; all but convolutions stay with it.
+# On CPU, XLA's newer library takes convolutions 2.5 times slower than Eigen, and maps from element to element up to 20
+# times slower than XLA's own loops: only sums and products of matrices stay with it.
 CPU_CONVOLUTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": ",".join(
-        f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("DOT", "ELTWISE", "REDUCE", "INDIVIDUAL_DOT")
+        f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("REDUCE", "INDIVIDUAL_DOT")
     )
 }
+# Of glibc's mallopt: all blocks from one heap (M_MMAP_MAX, M_ARENA_MAX) that does not shrink (M_TRIM_THRESHOLD).
+ONE_HEAP = {-4: 0, -8: 1, -1: -1}
 FEW_CLASSES = 10  # with more, top-5 accuracy is measured too
 STREAMED_CORRUPTIONS = ("true_labels", "random_labels")
 # How many runs one device trains side by side, by platform and model; of others one. CPUs gain nothing from it, and
@@ -440,7 +444,10 @@ def jit(function: Callable[..., Any], lanes: Lanes = ONE, *, convolves: bool = F
     kinds = ARGUMENTS[function]
     static = tuple(i for i, kind in enumerate(kinds) if kind == STATIC)
     donated = 4 if function in (training.train_step, training.train_steps, training.train_batch) else ()
-    options = cpu_options() if convolves and jax.default_backend() == "cpu" else None
+    options = None
+    if convolves and jax.default_backend() == "cpu":
+        options = cpu_options()
+        keep_freed_memory()
     return jax.jit(lanes.over(function, kinds), static_argnums=static, donate_argnums=donated, compiler_options=options)
 
 
@@ -479,6 +486,19 @@ def cpu_options() -> dict[str, str]:
     except Exception:  # an option of this version only
         return {}
     return CPU_CONVOLUTIONS
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Lets the process keep the memory that it frees, for the next step, where the user has not told malloc otherwise.
+
+    A step of the small Inception takes and frees about a gigabyte; a fifth of its time went to getting that anew.
+    """
+    if not any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ):
+        with suppress(AttributeError, OSError, TypeError):  # not glibc
+            mallopt = ctypes.CDLL(None).mallopt
+            for option, value in ONE_HEAP.items():
+                mallopt(option, value)
 
 
 def measure(

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rethink_gen import layers
 from rethink_gen.errors import UsageError
 
 Layer = Callable[..., jax.Array]
@@ -101,7 +102,7 @@ def join(*branches: jax.Array) -> jax.Array:
 
 
 mean_pool = partial(nn.avg_pool, window_shape=(3, 3), padding="SAME", count_include_pad=False)
-max_pool = partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2))
+max_pool = partial(layers.max_pool, padding="VALID")
 
 
 def stem(conv: Layer, x: jax.Array) -> jax.Array:

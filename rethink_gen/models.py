@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from rethink_gen.errors import unknown
 from rethink_gen.inception_v3 import InceptionV3
+from rethink_gen.layers import local_response_normalization, max_pool
 
 
 def he_normal(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
@@ -75,25 +76,13 @@ class SmallAlexNet(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         for _ in range(2):
             x = nn.relu(nn.Conv(64, (5, 5), kernel_init=KERNEL_INIT)(x))
-            x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
+            x = max_pool(x)
             x = local_response_normalization(x)
         x = x.reshape(len(x), -1)
         for width in (384, 192):
             x = nn.relu(nn.Dense(width, kernel_init=KERNEL_INIT)(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.num_classes, kernel_init=self.logits_init)(x)
-
-
-def local_response_normalization(
-    x: jax.Array, radius: int = 4, bias: float = 1.0, alpha: float = 0.001 / 9, beta: float = 0.75
-) -> jax.Array:
-    """x / (bias + alpha · Σ x²)^beta, the sum over the 2·radius + 1 channels around each (Krizhevsky et al. 2012, 3.3).
-
-    The constants are those of TensorFlow's CIFAR-10 tutorial; the paper states none.
-    """
-    window = (1,) * (x.ndim - 1) + (2 * radius + 1,)
-    squares = jax.lax.reduce_window(x**2, 0.0, jax.lax.add, window, (1,) * x.ndim, "SAME")
-    return x / (bias + alpha * squares) ** beta
 
 
 class ConvModule(nn.Module):
@@ -143,7 +132,7 @@ class SmallInception(nn.Module):
             return jnp.concatenate([conv(x, channels_1x1, 1), conv(x, channels_3x3, 3)], axis=-1)
 
         def downsample(x: jax.Array, channels: int) -> jax.Array:
-            return jnp.concatenate([conv(x, channels, 3, 2), nn.max_pool(x, (3, 3), (2, 2), "SAME")], axis=-1)
+            return jnp.concatenate([conv(x, channels, 3, 2), max_pool(x)], axis=-1)
 
         x = conv(x, 96, 3)
         x = inception(inception(x, 32, 32), 32, 48)

@@ -1,5 +1,9 @@
 """Many runs: what is measured, what a run leaves behind, and that an interruption leaves no trace."""
 
+import os
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 
 import jax
@@ -174,3 +178,32 @@ def test_checkpoints_of_a_state_are_exact():
     state = cohorts.training.init(program, hparams, train.images)
     again = cohorts.restore(jax.tree.map(lambda leaf: leaf * 0, state), cohorts.flatten(state))
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True))
+
+
+FAULTS = """
+import resource, sys
+from rethink_gen import cohorts
+if sys.argv[1] == "keep":
+    cohorts.keep_freed_memory()
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+size = 2**27
+b"." * size
+before = faults()
+for _ in range(10):
+    b"." * size
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
+def test_memory_freed_by_a_step_is_there_for_the_next_unless_the_user_has_set_malloc():
+    """Ten times 128 MiB, of which only what is new to the process has page faults: one per 4 KiB, or one per 2 MiB."""
+
+    def faults(mode, **environment):
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("GLIBC_", "MALLOC_"))}
+        command = [sys.executable, "-c", FAULTS, mode]
+        return int(subprocess.run(command, env=clean | environment, capture_output=True, check=True, text=True).stdout)
+
+    assert faults("keep") < 100  # else 32,768 each, or 64 where pages are huge
+    assert faults("leave") >= 10 * 64
+    assert faults("keep", MALLOC_TRIM_THRESHOLD_="131072") >= 10 * 64

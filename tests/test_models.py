@@ -13,7 +13,7 @@ from scipy import stats
 
 from rethink_gen import models
 from rethink_gen.errors import UsageError
-from rethink_gen.models import MODELS, ConvModule, create, local_response_normalization
+from rethink_gen.models import MODELS, ConvModule, create
 
 KEY = jax.random.key(0)
 every_model = pytest.mark.parametrize("name", [name for name in MODELS if name != "inception_v3"])  # has its own tests
@@ -101,17 +101,6 @@ def test_batch_norm_normalizes_by_the_batch_and_remembers_a_tenth():
     learnt = {"BatchNorm_0": {"mean": mean, "var": var}}
     evaluated = jax.jit(lambda: module.apply({"params": params, "batch_stats": learnt}, x, train=False))()
     np.testing.assert_allclose(evaluated, expected, atol=1e-5)
-
-
-def test_local_response_normalization_is_its_formula():
-    """Channel by channel, as Krizhevsky et al. write it, with the constants of TensorFlow's tutorial."""
-    x = np.random.default_rng(0).normal(0, 30, (2, 3, 2, 13)).astype(np.float32)
-    expected = np.empty(x.shape)
-    for c in range(13):
-        neighbors = x[..., max(0, c - 4) : c + 5].astype(np.float64)
-        expected[..., c] = x[..., c] / (1 + 0.001 / 9 * (neighbors**2).sum(-1)) ** 0.75
-    np.testing.assert_allclose(local_response_normalization(jnp.asarray(x)), expected, rtol=1e-5)  # float32 powers
-    assert np.abs(expected).max() < 0.7 * np.abs(x).max(), "the inputs are large enough to be normalized at all"
 
 
 @every_model

@@ -1,0 +1,88 @@
+"""Layers with a gradient by hand: against flax, the formula and jax's own gradient of it, in float64."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rethink_gen.layers import local_response_normalization, max_pool
+
+SHAPES = [(2, 28, 28, 3), (3, 5, 4, 2), (1, 3, 7, 2)]
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+def slopes(function: Callable[..., jax.Array], *inputs: Any) -> tuple[Any, ...]:
+    """What a function returns, and the gradient of a random projection of that with respect to each input."""
+    y = jax.eval_shape(function, *map(jnp.asarray, inputs))
+    direction = jnp.asarray(np.random.default_rng(1).normal(size=y.shape), y.dtype)
+
+    @jax.jit
+    def both(direction: jax.Array, *inputs: jax.Array) -> tuple[Any, ...]:
+        y, back = jax.vjp(function, *inputs)
+        return y, *back(direction)
+
+    return both(direction, *inputs)
+
+
+def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, scale, shape)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(
+    ("padding", "shape"),
+    [*[(padding, shape) for padding in ("SAME", "VALID") for shape in SHAPES], ("SAME", (1, 1, 2, 2))],
+)
+@pytest.mark.parametrize("ties", [False, True])
+def test_max_pool_is_flaxs_and_so_is_its_gradient(padding, shape, ties):
+    """Also where a window has its largest value twice: the first of them gets the gradient."""
+    x = np.round(normal(*shape)) if ties else normal(*shape)
+    expected = slopes(lambda x: nn.max_pool(x, (3, 3), (2, 2), padding), x)
+    for found, wanted in zip(slopes(lambda x: max_pool(x, padding), x), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-14)
+
+
+def response(x: jax.Array) -> jax.Array:
+    """Channel by channel, as Krizhevsky et al. write it, with the constants of TensorFlow's tutorial."""
+    channels = range(x.shape[-1])
+    sums = [jnp.square(x[..., max(0, c - 4) : c + 5]).sum(-1) for c in channels]
+    return x / (1 + 0.001 / 9 * jnp.stack(sums, -1)) ** 0.75
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("channels", [1, 5, 13])
+def test_local_response_normalization_is_its_formula_and_so_is_its_gradient(channels):
+    x = normal(2, 3, 2, channels, scale=60)
+    expected = slopes(response, x)
+    for found, wanted in zip(slopes(local_response_normalization, x), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-14)
+    assert np.abs(expected[0]).max() < 0.9 * np.abs(x).max(), "the inputs are large enough to be normalized at all"
+
+
+LAYERS = {"max_pool": max_pool, "local_response_normalization": local_response_normalization}
+every_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+
+
+@every_layer
+def test_of_several_runs_at_once_a_layer_computes_what_it_does_of_each(layer):
+    x = normal(3, 2, 6, 7, 12).astype(np.float32)
+    one_by_one = lambda x: jnp.stack([layer(run) for run in x])
+    for together, apart in zip(slopes(jax.vmap(layer), x), slopes(one_by_one, x), strict=True):
+        np.testing.assert_allclose(together, apart, rtol=1e-6, atol=1e-7)  # float32 sums over 9 channels
+
+
+@every_layer
+def test_in_bfloat16_a_layer_and_its_gradient_stay_in_it_to_its_three_digits(layer):
+    x = jnp.asarray(normal(2, 6, 7, 12, scale=30), jnp.bfloat16)
+    for found, wanted in zip(slopes(layer, x), slopes(layer, x.astype(jnp.float32)), strict=True):
+        assert found.dtype == jnp.bfloat16
+        np.testing.assert_allclose(found.astype(jnp.float32), wanted, rtol=2**-6, atol=2**-6)
