@@ -151,6 +151,7 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tupl
     "table": (verbs.table, {"name": None}, ("--scale", "--format", "--output", "--results", "--experiments", "--json")),
     "plot": (verbs.plot, {"name": None}, ("--scale", "--dataset", "--output", "--results", "--experiments")),
     "report": (verbs.report, {"names": ()}, ("--scale", "--output", "--results", "--experiments")),
+    "merge": (verbs.merge, {"dir": ()}, ("--results", "--experiments")),
     "verify": (verbs.verify, {"name": ""}, ("--retrain", "--results", "--experiments")),
     "doctor": (verbs.doctor, {}, ("--results", "--experiments")),
     "data": (verbs.data, {"action": "list", "name": ""}, ("--json",)),

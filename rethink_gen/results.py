@@ -198,10 +198,16 @@ def adopt(run: AnyRun, folder: Path) -> Path | None:
     for path in sorted(folder.parent.parent.glob(f"*/{folder.name}/{run.id}.json")):
         with suppress(Damaged):  # its own experiment says so
             if path.parent != folder and read(path):
-                make_folder(folder)
-                write(folder / path.name, path.read_bytes())
-                return folder / path.name
+                return copy(path, folder)
     return None
+
+
+def copy(path: Path, folder: Path) -> Path:
+    """Publishes a file that holds a result, as it is, in another folder; its path there."""
+    make_folder(folder)
+    write(folder / path.name, path.read_bytes())
+    (folder / path.name).with_suffix(".failed").unlink(missing_ok=True)
+    return folder / path.name
 
 
 class Failure(NamedTuple):

@@ -129,9 +129,7 @@ def run(
     whole = find(name, as_path(experiments)).at(planned.experiment.scale)
     study = gather(whole, results)
     if study.results and shard == (1, 1):
-        with files.claim(planned.folder, "table", wait=True), files.claim(planned.folder, "figure", wait=True):
-            study = gather(whole, results)  # other processes may have published meanwhile
-            publish(study)
+        study = renew(whole, results)
     return replace(study, failures=tuple(failures))
 
 
@@ -256,6 +254,15 @@ def finish(runs: Iterable[AnyRun], folder: Path, report: Report | None, *, force
             files.save_failure(outcome, folder)
             failures.append(outcome)
     return failures
+
+
+def renew(experiment: Experiment, results: Folder) -> Study:
+    """The study of an experiment, whose table and figure are now those of its results."""
+    folder = open_folder(results) / experiment.name / experiment.scale
+    with files.claim(folder, "table", wait=True), files.claim(folder, "figure", wait=True):
+        study = gather(experiment, results)  # once no other process publishes
+        publish(study)
+    return study
 
 
 def publish(study: Study) -> list[Path]:

@@ -237,6 +237,21 @@ def refuse_damaged(study: suite.Study) -> int:
     return 0
 
 
+def merge(arguments: argparse.Namespace) -> int:
+    """joins folders of results that machines without a common disk have made, and renews tables and figures
+
+    rethink-gen merge part1 part2 --results results
+    """
+    from rethink_gen.merge import merge
+
+    if not arguments.dir:
+        raise UsageError("name the folders to merge, such as part1 part2; they are joined in --results")
+    for done in merge(arguments.dir, results=arguments.results, experiments=arguments.experiments):
+        renewed = "table renewed" if done.renewed else "no experiment of that name, so no table"
+        print(f"{done.folder}: {done.copied} copied, {done.there} there before, {renewed}", flush=True)
+    return 0
+
+
 def verify(arguments: argparse.Namespace) -> int:
     """recomputes every checksum and table; with --retrain K also trains K random runs anew
 
