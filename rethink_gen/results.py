@@ -84,6 +84,31 @@ class Result:
     provenance: dict[str, Any]
 
     @property
+    def id(self) -> str:
+        return self.run.id
+
+    @property
+    def setting(self) -> str:
+        """What results of the same setting under different seeds have in common."""
+        return self.run.setting
+
+    @property
+    def seed(self) -> int:
+        return self.run.seed
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The kind of the run and its fields, with values such as JSON has them."""
+        return {"kind": self.run.kind, **dataclasses.asdict(self.run)}
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """The curves as float64[E]; NaN stands for None."""
+        import numpy as np
+
+        return {name: np.array(values, float) for name, values in self.curves.items()}
+
+    @property
     def summary(self) -> dict[str, float | None]:
         """What tables ask of a whole run; `epochs_to_fit` and `steps_to_fit` are None if it never fitted (censored)."""
         return summarize(self.curves)
@@ -224,8 +249,13 @@ def save_failure(failure: Failure, folder: Path) -> None:
 
 def failures(runs: Iterable[AnyRun], folder: Path) -> list[Failure]:
     """Which of the runs failed when they were last tried, and have no result since."""
-    files = [(run, failure_file(folder, run)) for run in runs if not result_file(folder, run).exists()]
-    return [Failure(run, path.read_text(errors="replace").strip()) for run, path in files if path.is_file()]
+    found = {path.stem: path for path in folder.glob("*.failed") if path.is_file()}
+    files = [(run, found[run.id]) for run in runs if run.id in found] if found else []
+    return [
+        Failure(run, path.read_text(errors="replace").strip())
+        for run, path in files
+        if not result_file(folder, run).exists()
+    ]
 
 
 def frame(results: Iterable[Result]) -> pd.DataFrame:
@@ -234,31 +264,31 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
     `last` marks the final epoch of each run, `train_error`, `test_error` and `generalization_gap` are derived; true
     labels have `corruption_level` 0; `augmentations` are joined by "+"; where there is no model, `model` is the kind.
     """
+    import numpy as np
     import pandas as pd
 
-    tables = []
-    for result in results:
-        fields = {"kind": result.run.kind, "model": result.run.kind, **dataclasses.asdict(result.run)}
-        fields = {name: "+".join(value) if isinstance(value, tuple) else value for name, value in fields.items()}
-        if result.run.corruption == "true_labels":
-            fields["corruption_level"] = 0.0
-        keys = ("best_epoch", "best_test_accuracy", "best_test_top5_accuracy", "epochs_to_fit", "steps_to_fit")
-        summary = {key: value for key, value in result.summary.items() if key in keys}
-        about = {
-            key: result.provenance.get(key) for key in ("num_train", "num_test", "seconds_compile", "seconds_train")
-        }
-        device = result.provenance.get("device", "unknown")
-        table = pd.DataFrame(
-            {name: pd.array(values, dtype="float64") for name, values in _as_nan(result.curves).items()}
-        )
-        table = table.assign(
-            **fields, run=result.run.id, status=result.status, **_as_nan(summary), **about, device=device
-        )
-        tables.append(table.assign(last=table.index == len(table) - 1))
+    alike: dict[Any, list[tuple[int, dict[str, Any], dict[str, np.ndarray]]]] = {}  # same columns, of the same types
+    for i, result in enumerate(results):
+        about, columns = _about(result), result.columns
+        kind = (*columns, *about, *map(type, about.values()))
+        alike.setdefault(kind, []).append((i, about, columns))
+    tables, places = [], []
+    for group in alike.values():
+        _, about, columns = group[0]
+        lengths = [len(columns["epoch"]) for _, _, columns in group]
+        curves = {name: np.concatenate([columns[name] for _, _, columns in group]) for name in columns}
+        runs = pd.DataFrame({name: [about[name] for _, about, _ in group] for name in about})
+        runs = runs.loc[np.repeat(runs.index, lengths)].reset_index(drop=True)
+        last = np.zeros(len(runs), bool)
+        last[np.cumsum(lengths) - 1] = True
+        tables.append(pd.concat([pd.DataFrame(curves), runs.assign(last=last)], axis=1))
+        places.append(np.repeat([i for i, _, _ in group], lengths))
     if not tables:
         nothing: Curves = {name: [0.0] for name in METRICS}
         return frame([Result(kind(), "finished", nothing, {}) for kind in KINDS.values()])[:0]
     everything = pd.concat(tables, ignore_index=True)
+    if len(tables) > 1:
+        everything = everything.iloc[np.argsort(np.concatenate(places), kind="stable")].reset_index(drop=True)
     for name in {"step", "train_accuracy", "test_accuracy", *TOP5} - {*everything}:
         everything[name] = math.nan
     whole = {name: everything[name].astype(int) for name in ("epoch", "step") if everything[name].notna().all()}
@@ -268,6 +298,21 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
         test_error=1 - everything["test_accuracy"],
         generalization_gap=everything["train_accuracy"] - everything["test_accuracy"],
     )
+
+
+def _about(result: Result) -> dict[str, Any]:
+    """What a frame says of a whole run."""
+    fields = result.fields
+    fields = {"kind": fields["kind"], "model": fields["kind"], **fields}
+    fields = {name: "+".join(value) if isinstance(value, tuple | list) else value for name, value in fields.items()}
+    if fields["corruption"] == "true_labels":
+        fields["corruption_level"] = 0.0
+    keys = ("best_epoch", "best_test_accuracy", "best_test_top5_accuracy", "epochs_to_fit", "steps_to_fit")
+    summary = {key: math.nan if value is None else value for key, value in result.summary.items() if key in keys}
+    origin = result.provenance
+    about = {key: origin.get(key) for key in ("num_train", "num_test", "seconds_compile", "seconds_train")}
+    device = origin.get("device", "unknown")
+    return {**fields, "run": result.id, "status": result.status, **summary, **about, "device": device}
 
 
 def result_file(folder: Path, run: AnyRun) -> Path:
@@ -439,11 +484,6 @@ def _finite(values: Any) -> Any:
     if isinstance(values, list):
         return [_finite(value) for value in values]
     return None if isinstance(values, float) and not math.isfinite(values) else values
-
-
-def _as_nan(values: Mapping[str, Any]) -> dict[str, Any]:
-    none_to_nan = lambda value: math.nan if value is None else value
-    return {k: [none_to_nan(x) for x in v] if isinstance(v, list) else none_to_nan(v) for k, v in values.items()}
 
 
 def _one_line_lists(text: str) -> str:
