@@ -54,8 +54,8 @@ class Study:
     @property
     def missing(self) -> tuple[AnyRun, ...]:
         """The experiment's runs that have no result."""
-        done = {result.run for result in self.results}
-        return tuple(run for run in self.experiment.runs if run not in done)
+        done = {result.id for result in self.results}
+        return tuple(run for run in self.experiment.runs if run.id not in done)
 
     def table(self) -> pd.DataFrame:
         """Our numbers beside the paper's."""
@@ -206,10 +206,10 @@ def plan(
 def gather(experiment: Experiment, results: Folder) -> Study:
     """An experiment with its results: those of its settings under any seed, in the order of its runs."""
     folder = open_folder(results) / experiment.name / experiment.scale
-    order = {setting: i for i, setting in reversed(list(enumerate(replace(run, seed=0) for run in experiment.runs)))}
+    order = {setting: i for i, setting in reversed(list(enumerate(run.setting for run in experiment.runs)))}
     sound, damaged = files.sift(folder)
-    found = [result for result in sound if replace(result.run, seed=0) in order]
-    found.sort(key=lambda result: (order[replace(result.run, seed=0)], result.run.seed))
+    found = [result for result in sound if result.setting in order]
+    found.sort(key=lambda result: (order[result.setting], result.seed))
     return Study(experiment, tuple(found), folder, tuple(damaged), tuple(files.failures(experiment.runs, folder)))
 
 
