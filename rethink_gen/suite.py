@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import figures, progress, tables
+from rethink_gen import archive, figures, progress, tables
 from rethink_gen import results as files
 from rethink_gen.errors import RethinkError, StorageError, UsageError, unknown
 from rethink_gen.experiment import AnyRun, Check, Experiment, Scale, coerce, fields, find, names
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Folder = str | Path
 
 PREFERENCE: tuple[Scale, ...] = ("paper", "laptop", "smoke")  # what `load` looks for: the paper's own numbers first
-MOST_RUNS = 10_000
+MOST_RUNS = 100_000
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Study:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """One row per (run, epoch), see `results.frame`, and the scale."""
-        return files.frame(self.results).assign(scale=self.experiment.scale)
+        return archive.frame(self.results).assign(scale=self.experiment.scale)
 
     @property
     def missing(self) -> tuple[AnyRun, ...]:
@@ -207,7 +207,7 @@ def gather(experiment: Experiment, results: Folder) -> Study:
     """An experiment with its results: those of its settings under any seed, in the order of its runs."""
     folder = open_folder(results) / experiment.name / experiment.scale
     order = {setting: i for i, setting in reversed(list(enumerate(run.setting for run in experiment.runs)))}
-    sound, damaged = files.sift(folder)
+    sound, damaged = archive.sift(folder)
     found = [result for result in sound if result.setting in order]
     found.sort(key=lambda result: (order[result.setting], result.seed))
     return Study(experiment, tuple(found), folder, tuple(damaged), tuple(files.failures(experiment.runs, folder)))
@@ -217,8 +217,11 @@ def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[st
     """The experiment with these seeds in place of its own, and of its runs those that have the values asked for."""
     runs = experiment.runs
     if seeds is not None:
-        seeds = tuple(seeds)
-        runs = tuple(dict.fromkeys(replace(run, seed=seed) for run in runs for seed in seeds))
+        seeds = tuple(dict.fromkeys(seeds))
+        settings = {run.setting: run for run in runs}
+        if len(settings) * len(seeds) > MOST_RUNS:  # said before they are made
+            raise UsageError(f"{experiment.name}: {len(settings) * len(seeds)} runs asked for; at most {MOST_RUNS}")
+        runs = tuple(replace(run, seed=seed) for run in settings.values() for seed in seeds)
     for name, values in (only or {}).items():
         if name not in fields():
             raise unknown("field", name, fields())

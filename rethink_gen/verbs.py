@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rethink_gen import archive, figures, suite, tables, vocabulary
 from rethink_gen import experiment as experiments
-from rethink_gen import figures, suite, tables, vocabulary
 from rethink_gen import results as files
 from rethink_gen import verify as verification
 from rethink_gen.errors import RethinkError, UsageError, unknown
@@ -53,7 +53,9 @@ def show(arguments: argparse.Namespace) -> int:
     rethink-gen show fig1b
     """
     found = experiments.find(arguments.name, arguments.experiments)
-    timed = [result for folder in suite.open_folder(arguments.results).glob("*/*") for result in files.sift(folder)[0]]
+    timed = [
+        result for folder in suite.open_folder(arguments.results).glob("*/*") for result in archive.sift(folder)[0]
+    ]
     rows = []
     for scale in SCALES:
         study = suite.gather(found.at(scale), arguments.results)
