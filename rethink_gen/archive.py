@@ -21,7 +21,6 @@ from rethink_gen import results as files
 from rethink_gen.errors import StorageError
 from rethink_gen.experiment import KINDS
 from rethink_gen.results import Damaged, Result
-from rethink_gen.sources import cache_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +72,8 @@ def stamp(entry: os.DirEntry[str]) -> tuple[int, int, int]:
 
 def copy_of(folder: Path) -> Path:
     """Where the copy of a folder is."""
+    from rethink_gen.sources import cache_folder  # loads numpy
+
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     return cache_folder() / "results" / f"{digest}-{rethink_gen.__version__}-{FORMAT}.parquet"
 

@@ -122,6 +122,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "I/N",
         "help": "the I-th of N parts of the runs, for machines that share no locks; then once without, for the table",
     },
+    "--engine": {"default": "local", "metavar": "ENGINE", "help": "local (default), or ray: on a Ray cluster"},
+    "--address": {
+        "metavar": "ADDRESS",
+        "help": "of a Ray cluster (default: RAY_ADDRESS, this machine's, or a new one)",
+    },
+    "--cpus-per-task": {"metavar": "N", "help": "cores of a task on Ray (as many as here, so that bits are the same)"},
+    "--gpus-per-task": {"metavar": "X", "help": "GPUs of a task on Ray, or a fraction of one (0)"},
+    "--tpus-per-task": {"metavar": "N", "help": "TPU chips of a task on Ray (0)"},
+    "--runs-per-task": {"metavar": "N", "help": "runs of one recipe that share a task on Ray (1)"},
     "--retrain": {"default": "0", "metavar": "K", "help": "train K random runs anew and compare"},
     "--log": {"metavar": "TRACKER", "help": "send curves to tensorboard or wandb while they grow; files in DIR/.log"},
     "--watch": {"action": "store_true", "help": "show it again whenever it changes, until Ctrl-C"},
@@ -144,6 +153,7 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tupl
         {"name": None},
         (
             *("--scale", "--seeds", "--only", "--shard", "--log", "--results", "--experiments"),
+            *("--engine", "--address", "--cpus-per-task", "--gpus-per-task", "--tpus-per-task", "--runs-per-task"),
             *("--force", "--strict", "--dry-run", "--json"),
         ),
     ),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rethink_gen.cohorts import Progress
 
     Report = Callable[[Progress], None]
+    Execute = Callable[..., Iterable[Result | Failure]]
     Folder = str | Path
 
 PREFERENCE: tuple[Scale, ...] = ("paper", "laptop", "smoke")  # what `load` looks for: the paper's own numbers first
@@ -105,6 +106,7 @@ def run(
     force: bool = False,
     shard: tuple[int, int] = (1, 1),
     report: Report | None = None,
+    execute: Execute | None = None,
 ) -> Study:
     """The study of an experiment once every run asked for has a result; only runs that have none are trained.
 
@@ -119,12 +121,13 @@ def run(
       force: trains again what has a result.
       shard: (i, n): only the i-th of n parts of the runs, for machines that share no locks; no table is left.
       report: called with the progress of the run under way, a few times a minute or more; notebooks show it themselves.
+      execute: trains the runs in place of `cohorts.execute`: on a cluster, as `ray_engine.execute` does.
     """
     planned = plan(name, scale=scale, seeds=seeds, only=only, results=results, experiments=experiments)
     runs = to_do(planned, force=force, shard=shard)
     if not force:
         runs = [run for run in runs if not files.adopt(run, planned.folder)]
-    failures = finish(runs, planned.folder, report, force=force)
+    failures = finish(runs, planned.folder, report, force=force, execute=execute)
     files.tidy(planned.folder)
     whole = find(name, as_path(experiments)).at(planned.experiment.scale)
     study = gather(whole, results)
@@ -235,7 +238,14 @@ def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[st
     return replace(experiment, runs=runs)
 
 
-def finish(runs: Iterable[AnyRun], folder: Path, report: Report | None, *, force: bool = False) -> list[Failure]:
+def finish(
+    runs: Iterable[AnyRun],
+    folder: Path,
+    report: Report | None,
+    *,
+    force: bool = False,
+    execute: Execute | None = None,
+) -> list[Failure]:
     """Trains runs and publishes each result as it ends; the runs that failed."""
     runs = list(runs)
     if not runs:
@@ -243,10 +253,10 @@ def finish(runs: Iterable[AnyRun], folder: Path, report: Report | None, *, force
     check_data(runs)
     check_writable(folder)
     failures = []
-    execute = import_cohorts().execute
+    train_all: Execute = execute or import_cohorts().execute
     if report is None:
         report = progress.notebook() if progress.in_notebook() else lambda now: None
-    for outcome in execute(runs, work=folder, force=force, report=report):
+    for outcome in train_all(runs, work=folder, force=force, report=report):
         if not folder.is_dir():
             raise StorageError(f"{folder} has vanished; bring it back and run the same command again")
         if isinstance(outcome, Result):

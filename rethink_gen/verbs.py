@@ -7,10 +7,12 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,13 @@ from rethink_gen.progress import duration, in_one_line, progress, say
 from rethink_gen.trackers import tracker
 
 SECONDS_BETWEEN_LOOKS = 2.0
+ENGINES = ("local", "ray")
+PER_TASK = {
+    "cpus_per_task": (int, 1),
+    "gpus_per_task": (float, 0),
+    "tpus_per_task": (int, 0),
+    "runs_per_task": (int, 1),
+}
 
 
 def list_names(arguments: argparse.Namespace) -> int:
@@ -97,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         show_rows([{"id": run.id, **dataclasses.asdict(run)} for run in todo], arguments.json, columns=["id"])
         return 0
+    execute = engine(arguments)
     title = f"{planned.experiment.name}, {planned.experiment.scale} scale"
     say(f"{title}: {len(todo)} of {len(planned.experiment.runs)} runs to do")
     with contextlib.ExitStack() as stack:
@@ -109,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
             for report in reports:
                 report(now)
 
-        study = suite.run(arguments.name, **request, **work, report=tell)
+        study = suite.run(arguments.name, **request, **work, report=tell, execute=execute)
     if study.results:
         print(study.text())
         print(f"table:  {study.folder / 'table.md'}")
@@ -123,6 +133,31 @@ def run(arguments: argparse.Namespace) -> int:
     if diverged and arguments.strict:
         raise RethinkError(f"{len(diverged)} of {len(asked)} runs diverged, the first is {diverged[0]}")
     return refuse_damaged(study)
+
+
+def engine(arguments: argparse.Namespace) -> suite.Execute | None:
+    """What trains the runs of `run`: None is this machine."""
+    if arguments.engine not in ENGINES:
+        raise unknown("engine", arguments.engine, ENGINES)
+    chosen = {name: getattr(arguments, name) for name in ("address", *PER_TASK)}
+    if arguments.engine == "local":
+        for name in (name for name, value in chosen.items() if value is not None):
+            raise UsageError(f"--{name.replace('_', '-')} goes with --engine ray")
+        return None
+    from rethink_gen import ray_engine
+
+    given = {}
+    for name, (kind, least) in PER_TASK.items():
+        if chosen[name] is not None:
+            option = f"--{name.replace('_', '-')}"
+            given[name] = experiments.coerce(option, chosen[name], kind)
+            if given[name] < least:
+                raise UsageError(f"{option} must be at least {least}, got {chosen[name]}")
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = int(os.environ.get("NPROC", here))
+    each = (given.get("cpus_per_task", cores), given.get("gpus_per_task", 0.0), given.get("tpus_per_task", 0))
+    needs, together = ray_engine.Needs(*each), given.get("runs_per_task", 1)
+    return partial(ray_engine.execute, needs=needs, address=arguments.address, runs_per_task=together)
 
 
 def status(arguments: argparse.Namespace) -> int:
