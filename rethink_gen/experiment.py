@@ -17,7 +17,7 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
@@ -58,9 +58,11 @@ class AnyRun:
 
     def __post_init__(self) -> None:
         for name, hint in hints(type(self)).items():
-            object.__setattr__(self, name, coerce(name, getattr(self, name), hint))
+            if (value := getattr(self, name)) is getattr(type(self), name):
+                continue  # the default, as it stands in the class
+            value = coerce(name, value, hint)
+            object.__setattr__(self, name, value)
             low, high = RANGES.get(name, (-math.inf, math.inf))
-            value = getattr(self, name)
             if name in RANGES and value is not None and not low <= value <= high:
                 raise UsageError(f"{name} must be in [{low:g}, {high:g}], got {value:g}")
 
@@ -86,12 +88,20 @@ class AnyRun:
         """What learns, in a word: a model's name; where there is none, the kind of run."""
         return self.kind
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Readable, and unique by a digest of the fields that differ from the defaults: a new field keeps old ids."""
-        digest = hashlib.sha256(json.dumps(self.changes, sort_keys=True, allow_nan=False).encode()).hexdigest()[:8]
-        shown = [f"{k}={v}" for k, v in self.changes.items() if k in ("corruption_level", "weight_decay")]
-        shown += [f"seed={self.seed}"] if self.seed else []
+        return self._name(self.changes)
+
+    @cached_property
+    def setting(self) -> str:
+        """The id that this run has with seed 0: equal for runs that differ in their seed alone."""
+        return self._name({name: value for name, value in self.changes.items() if name != "seed"})
+
+    def _name(self, changes: dict[str, Any]) -> str:
+        digest = hashlib.sha256(json.dumps(changes, sort_keys=True, allow_nan=False).encode()).hexdigest()[:8]
+        shown = [f"{k}={v}" for k, v in changes.items() if k in ("corruption_level", "weight_decay")]
+        shown += [f"seed={changes['seed']}"] if "seed" in changes else []
         return "-".join([self.subject, self.corruption, *shown, digest])
 
 
@@ -298,7 +308,7 @@ class Experiment:
         """The same experiment at a scale: smoke, laptop or paper."""
         if scale not in SCALES:
             raise unknown("scale", scale, SCALES)
-        runs = {"smoke": smoke(self.runs), "laptop": self.laptop, "paper": self.runs}[scale]
+        runs = smoke(self.runs) if scale == "smoke" else self.laptop if scale == "laptop" else self.runs
         return replace(self, scale=scale, runs=tuple(dict.fromkeys(runs)))
 
 

@@ -84,6 +84,31 @@ class Result:
     provenance: dict[str, Any]
 
     @property
+    def id(self) -> str:
+        return self.run.id
+
+    @property
+    def setting(self) -> str:
+        """What results of the same setting under different seeds have in common."""
+        return self.run.setting
+
+    @property
+    def seed(self) -> int:
+        return self.run.seed
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The kind of the run and its fields, with values such as JSON has them."""
+        return {"kind": self.run.kind, **dataclasses.asdict(self.run)}
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """The curves as float64[E]; NaN stands for None."""
+        import numpy as np
+
+        return {name: np.array(values, float) for name, values in self.curves.items()}
+
+    @property
     def summary(self) -> dict[str, float | None]:
         """What tables ask of a whole run; `epochs_to_fit` and `steps_to_fit` are None if it never fitted (censored)."""
         return summarize(self.curves)
@@ -198,10 +223,16 @@ def adopt(run: AnyRun, folder: Path) -> Path | None:
     for path in sorted(folder.parent.parent.glob(f"*/{folder.name}/{run.id}.json")):
         with suppress(Damaged):  # its own experiment says so
             if path.parent != folder and read(path):
-                make_folder(folder)
-                write(folder / path.name, path.read_bytes())
-                return folder / path.name
+                return copy(path, folder)
     return None
+
+
+def copy(path: Path, folder: Path) -> Path:
+    """Publishes a file that holds a result, as it is, in another folder; its path there."""
+    make_folder(folder)
+    write(folder / path.name, path.read_bytes())
+    (folder / path.name).with_suffix(".failed").unlink(missing_ok=True)
+    return folder / path.name
 
 
 class Failure(NamedTuple):
@@ -218,8 +249,13 @@ def save_failure(failure: Failure, folder: Path) -> None:
 
 def failures(runs: Iterable[AnyRun], folder: Path) -> list[Failure]:
     """Which of the runs failed when they were last tried, and have no result since."""
-    files = [(run, failure_file(folder, run)) for run in runs if not result_file(folder, run).exists()]
-    return [Failure(run, path.read_text(errors="replace").strip()) for run, path in files if path.is_file()]
+    found = {path.stem: path for path in folder.glob("*.failed") if path.is_file()}
+    files = [(run, found[run.id]) for run in runs if run.id in found] if found else []
+    return [
+        Failure(run, path.read_text(errors="replace").strip())
+        for run, path in files
+        if not result_file(folder, run).exists()
+    ]
 
 
 def frame(results: Iterable[Result]) -> pd.DataFrame:
@@ -228,31 +264,50 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
     `last` marks the final epoch of each run, `train_error`, `test_error` and `generalization_gap` are derived; true
     labels have `corruption_level` 0; `augmentations` are joined by "+"; where there is no model, `model` is the kind.
     """
+    import numpy as np
     import pandas as pd
 
-    tables = []
-    for result in results:
-        fields = {"kind": result.run.kind, "model": result.run.kind, **dataclasses.asdict(result.run)}
-        fields = {name: "+".join(value) if isinstance(value, tuple) else value for name, value in fields.items()}
-        if result.run.corruption == "true_labels":
-            fields["corruption_level"] = 0.0
-        keys = ("best_epoch", "best_test_accuracy", "best_test_top5_accuracy", "epochs_to_fit", "steps_to_fit")
-        summary = {key: value for key, value in result.summary.items() if key in keys}
-        about = {
-            key: result.provenance.get(key) for key in ("num_train", "num_test", "seconds_compile", "seconds_train")
-        }
-        device = result.provenance.get("device", "unknown")
-        table = pd.DataFrame(
-            {name: pd.array(values, dtype="float64") for name, values in _as_nan(result.curves).items()}
-        )
-        table = table.assign(
-            **fields, run=result.run.id, status=result.status, **_as_nan(summary), **about, device=device
-        )
-        tables.append(table.assign(last=table.index == len(table) - 1))
-    if not tables:
+    alike: dict[Any, list[tuple[int, dict[str, Any], dict[str, np.ndarray]]]] = {}  # same columns, of the same types
+    for i, result in enumerate(results):
+        facts, columns = about(result), result.columns
+        kind = (*columns, *facts, *map(type, facts.values()))
+        alike.setdefault(kind, []).append((i, facts, columns))
+    blocks = []
+    for group in alike.values():
+        places, facts, columns = zip(*group, strict=True)
+        curves = {name: np.concatenate([each[name] for each in columns]) for name in columns[0]}
+        runs = pd.DataFrame({name: [each[name] for each in facts] for name in facts[0]})
+        blocks.append(Block(np.array(places), np.array([len(each["epoch"]) for each in columns]), runs, curves))
+    return assemble(blocks)
+
+
+class Block(NamedTuple):
+    """Runs that have the same columns, with values of the same types."""
+
+    places: np.ndarray  # int[R], of each run among all
+    lengths: np.ndarray  # int[R], of its curves
+    runs: pd.DataFrame  # R rows, see `about`
+    curves: dict[str, np.ndarray]  # one run after the other
+
+
+def assemble(blocks: list[Block]) -> pd.DataFrame:
+    """The frame of all runs in some blocks."""
+    import numpy as np
+    import pandas as pd
+
+    if not blocks:
         nothing: Curves = {name: [0.0] for name in METRICS}
         return frame([Result(kind(), "finished", nothing, {}) for kind in KINDS.values()])[:0]
+    tables = []
+    for block in blocks:
+        runs = block.runs.take(np.repeat(np.arange(len(block.runs)), block.lengths)).reset_index(drop=True)
+        last = np.zeros(len(runs), bool)
+        last[np.cumsum(block.lengths) - 1] = True
+        tables.append(pd.concat([pd.DataFrame(block.curves), runs.assign(last=last)], axis=1))
     everything = pd.concat(tables, ignore_index=True)
+    places = np.concatenate([np.repeat(block.places, block.lengths) for block in blocks])
+    if (np.diff(places) < 0).any():
+        everything = everything.take(np.argsort(places, kind="stable")).reset_index(drop=True)
     for name in {"step", "train_accuracy", "test_accuracy", *TOP5} - {*everything}:
         everything[name] = math.nan
     whole = {name: everything[name].astype(int) for name in ("epoch", "step") if everything[name].notna().all()}
@@ -262,6 +317,21 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
         test_error=1 - everything["test_accuracy"],
         generalization_gap=everything["train_accuracy"] - everything["test_accuracy"],
     )
+
+
+def about(result: Result) -> dict[str, Any]:
+    """What a frame says of a whole run."""
+    fields = result.fields
+    fields = {"kind": fields["kind"], "model": fields["kind"], **fields}
+    fields = {name: "+".join(value) if isinstance(value, tuple | list) else value for name, value in fields.items()}
+    if fields["corruption"] == "true_labels":
+        fields["corruption_level"] = 0.0
+    keys = ("best_epoch", "best_test_accuracy", "best_test_top5_accuracy", "epochs_to_fit", "steps_to_fit")
+    summary = {key: math.nan if value is None else value for key, value in result.summary.items() if key in keys}
+    origin = result.provenance
+    costs = {key: origin.get(key) for key in ("num_train", "num_test", "seconds_compile", "seconds_train")}
+    device = origin.get("device", "unknown")
+    return {**fields, "run": result.id, "status": result.status, **summary, **costs, "device": device}
 
 
 def result_file(folder: Path, run: AnyRun) -> Path:
@@ -433,11 +503,6 @@ def _finite(values: Any) -> Any:
     if isinstance(values, list):
         return [_finite(value) for value in values]
     return None if isinstance(values, float) and not math.isfinite(values) else values
-
-
-def _as_nan(values: Mapping[str, Any]) -> dict[str, Any]:
-    none_to_nan = lambda value: math.nan if value is None else value
-    return {k: [none_to_nan(x) for x in v] if isinstance(v, list) else none_to_nan(v) for k, v in values.items()}
 
 
 def _one_line_lists(text: str) -> str:

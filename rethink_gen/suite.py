@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import figures, progress, tables, workers
+from rethink_gen import archive, figures, progress, tables, workers
 from rethink_gen import results as files
 from rethink_gen.errors import RethinkError, StorageError, UsageError, unknown
 from rethink_gen.experiment import AnyRun, Check, Experiment, Scale, coerce, fields, find, names
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from rethink_gen.progress import Progress
 
     Report = Callable[[Progress], None]
+    Execute = Callable[..., Iterable[Result | Failure]]
     Folder = str | Path
 
 PREFERENCE: tuple[Scale, ...] = ("paper", "laptop", "smoke")  # what `load` looks for: the paper's own numbers first
-MOST_RUNS = 10_000
+MOST_RUNS = 100_000
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,13 @@ class Study:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """One row per (run, epoch), see `results.frame`, and the scale."""
-        return files.frame(self.results).assign(scale=self.experiment.scale)
+        return archive.frame(self.results).assign(scale=self.experiment.scale)
 
     @property
     def missing(self) -> tuple[AnyRun, ...]:
         """The experiment's runs that have no result."""
-        done = {result.run for result in self.results}
-        return tuple(run for run in self.experiment.runs if run not in done)
+        done = {result.id for result in self.results}
+        return tuple(run for run in self.experiment.runs if run.id not in done)
 
     def table(self) -> pd.DataFrame:
         """Our numbers beside the paper's."""
@@ -106,6 +107,7 @@ def run(
     shard: tuple[int, int] = (1, 1),
     processes: int = 1,
     report: Report | None = None,
+    execute: Execute | None = None,
 ) -> Study:
     """The study of an experiment once every run asked for has a result; only runs that have none are trained.
 
@@ -121,23 +123,22 @@ def run(
       shard: (i, n): only the i-th of n parts of the runs, for machines that share no locks; no table is left.
       processes: more than one share the runs, each with its part of the cores; see workers.py.
       report: called with the progress of the run under way, a few times a minute or more; notebooks show it themselves.
+      execute: trains the runs in place of `cohorts.execute`: on a cluster, as `ray_engine.execute` does.
     """
     planned = plan(name, scale=scale, seeds=seeds, only=only, results=results, experiments=experiments)
     runs = to_do(planned, force=force, shard=shard)
     if not force:
         runs = [run for run in runs if not files.adopt(run, planned.folder)]
-    if processes > 1:
+    if processes > 1 and execute is None:
         origin = (planned.experiment.name, as_path(experiments))
         failures = workers.finish(runs, planned.folder, report, processes=processes, force=force, experiment=origin)
     else:
-        failures = finish(runs, planned.folder, report, force=force)
+        failures = finish(runs, planned.folder, report, force=force, execute=execute)
     files.tidy(planned.folder)
     whole = find(name, as_path(experiments)).at(planned.experiment.scale)
     study = gather(whole, results)
     if study.results and shard == (1, 1):
-        with files.claim(planned.folder, "table", wait=True), files.claim(planned.folder, "figure", wait=True):
-            study = gather(whole, results)  # other processes may have published meanwhile
-            publish(study)
+        study = renew(whole, results)
     return replace(study, failures=tuple(failures))
 
 
@@ -214,10 +215,10 @@ def plan(
 def gather(experiment: Experiment, results: Folder) -> Study:
     """An experiment with its results: those of its settings under any seed, in the order of its runs."""
     folder = open_folder(results) / experiment.name / experiment.scale
-    order = {setting: i for i, setting in reversed(list(enumerate(replace(run, seed=0) for run in experiment.runs)))}
-    sound, damaged = files.sift(folder)
-    found = [result for result in sound if replace(result.run, seed=0) in order]
-    found.sort(key=lambda result: (order[replace(result.run, seed=0)], result.run.seed))
+    order = {setting: i for i, setting in reversed(list(enumerate(run.setting for run in experiment.runs)))}
+    sound, damaged = archive.sift(folder)
+    found = [result for result in sound if result.setting in order]
+    found.sort(key=lambda result: (order[result.setting], result.seed))
     return Study(experiment, tuple(found), folder, tuple(damaged), tuple(files.failures(experiment.runs, folder)))
 
 
@@ -225,8 +226,11 @@ def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[st
     """The experiment with these seeds in place of its own, and of its runs those that have the values asked for."""
     runs = experiment.runs
     if seeds is not None:
-        seeds = tuple(seeds)
-        runs = tuple(dict.fromkeys(replace(run, seed=seed) for run in runs for seed in seeds))
+        seeds = tuple(dict.fromkeys(seeds))
+        settings = {run.setting: run for run in runs}
+        if len(settings) * len(seeds) > MOST_RUNS:  # said before they are made
+            raise UsageError(f"{experiment.name}: {len(settings) * len(seeds)} runs asked for; at most {MOST_RUNS}")
+        runs = tuple(replace(run, seed=seed) for run in settings.values() for seed in seeds)
     for name, values in (only or {}).items():
         if name not in fields():
             raise unknown("field", name, fields())
@@ -240,7 +244,14 @@ def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[st
     return replace(experiment, runs=runs)
 
 
-def finish(runs: Iterable[AnyRun], folder: Path, report: Report | None, *, force: bool = False) -> list[Failure]:
+def finish(
+    runs: Iterable[AnyRun],
+    folder: Path,
+    report: Report | None,
+    *,
+    force: bool = False,
+    execute: Execute | None = None,
+) -> list[Failure]:
     """Trains runs and publishes each result as it ends; the runs that failed."""
     runs = list(runs)
     if not runs:
@@ -248,10 +259,10 @@ def finish(runs: Iterable[AnyRun], folder: Path, report: Report | None, *, force
     check_data(runs)
     check_writable(folder)
     failures = []
-    execute = import_cohorts().execute
+    train_all: Execute = execute or import_cohorts().execute
     if report is None:
         report = progress.notebook() if progress.in_notebook() else lambda now: None
-    for outcome in execute(runs, work=folder, force=force, report=report):
+    for outcome in train_all(runs, work=folder, force=force, report=report):
         if not folder.is_dir():
             raise StorageError(f"{folder} has vanished; bring it back and run the same command again")
         if isinstance(outcome, Result):
@@ -262,6 +273,15 @@ def finish(runs: Iterable[AnyRun], folder: Path, report: Report | None, *, force
             files.save_failure(outcome, folder)
             failures.append(outcome)
     return failures
+
+
+def renew(experiment: Experiment, results: Folder) -> Study:
+    """The study of an experiment, whose table and figure are now those of its results."""
+    folder = open_folder(results) / experiment.name / experiment.scale
+    with files.claim(folder, "table", wait=True), files.claim(folder, "figure", wait=True):
+        study = gather(experiment, results)  # once no other process publishes
+        publish(study)
+    return study
 
 
 def publish(study: Study) -> list[Path]:

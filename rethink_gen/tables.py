@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 KEYS = ("model", "corruption", "corruption_level", "augmentations", "weight_decay", "dropout")
+MANY_SEEDS = 20  # of which the first and the last are named
 MORE_KEYS = ("dataset", "features")  # of an item of the paper in which they differ
 
 
@@ -103,11 +104,14 @@ def describe(frame: pd.DataFrame) -> str:
     data = ends.drop_duplicates(["dataset", "num_train", "num_test"])
     diverged = int((ends["status"] == "diverged").sum())
     seeds, epochs = sorted(ends["seed"].unique()), sorted({int(ends["epoch"].min()), int(ends["epoch"].max())})
+    listed = (
+        f"{seeds[0]} to {seeds[-1]}, {len(seeds)} of them" if len(seeds) > MANY_SEEDS else ", ".join(map(str, seeds))
+    )
     parts = [
         *(f"{scale} scale" for scale in ends["scale"].unique()),
         *(f"{paper.label(d.dataset)}, {d.num_train:,} train, {d.num_test:,} test images" for d in data.itertuples()),
         f"{len(ends)} run{'s' * (len(ends) > 1)}" + (f", {diverged} diverged" if diverged else ""),
-        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
+        f"seed{'s' * (len(seeds) > 1)} {listed}",
         f"{'–'.join(map(str, epochs))} epochs",
         *ends["device"].unique(),
     ]

@@ -7,15 +7,17 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rethink_gen import archive, figures, suite, tables, vocabulary, workers
 from rethink_gen import experiment as experiments
-from rethink_gen import figures, suite, tables, vocabulary, workers
 from rethink_gen import results as files
 from rethink_gen import verify as verification
 from rethink_gen.errors import RethinkError, UsageError, unknown
@@ -24,6 +26,13 @@ from rethink_gen.progress import duration, in_one_line, progress, say
 from rethink_gen.trackers import tracker
 
 SECONDS_BETWEEN_LOOKS = 2.0
+ENGINES = ("local", "ray")
+PER_TASK = {
+    "cpus_per_task": (int, 1),
+    "gpus_per_task": (float, 0),
+    "tpus_per_task": (int, 0),
+    "runs_per_task": (int, 1),
+}
 
 
 def list_names(arguments: argparse.Namespace) -> int:
@@ -53,7 +62,9 @@ def show(arguments: argparse.Namespace) -> int:
     rethink-gen show fig1b
     """
     found = experiments.find(arguments.name, arguments.experiments)
-    timed = [result for folder in suite.open_folder(arguments.results).glob("*/*") for result in files.sift(folder)[0]]
+    timed = [
+        result for folder in suite.open_folder(arguments.results).glob("*/*") for result in archive.sift(folder)[0]
+    ]
     rows = []
     for scale in SCALES:
         study = suite.gather(found.at(scale), arguments.results)
@@ -95,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         show_rows([{"id": run.id, **dataclasses.asdict(run)} for run in todo], arguments.json, columns=["id"])
         return 0
+    execute = engine(arguments)
     title = f"{planned.experiment.name}, {planned.experiment.scale} scale"
     say(f"{title}: {len(todo)} of {len(planned.experiment.runs)} runs to do")
     with contextlib.ExitStack() as stack:
@@ -108,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
                 report(now)
 
         processes = workers.count(planned.experiment.runs)
-        study = suite.run(arguments.name, **request, **work, processes=processes, report=tell)
+        study = suite.run(arguments.name, **request, **work, processes=processes, report=tell, execute=execute)
     if study.results:
         print(study.text())
         print(f"table:  {study.folder / 'table.md'}")
@@ -122,6 +134,31 @@ def run(arguments: argparse.Namespace) -> int:
     if diverged and arguments.strict:
         raise RethinkError(f"{len(diverged)} of {len(asked)} runs diverged, the first is {diverged[0]}")
     return refuse_damaged(study)
+
+
+def engine(arguments: argparse.Namespace) -> suite.Execute | None:
+    """What trains the runs of `run`: None is this machine."""
+    if arguments.engine not in ENGINES:
+        raise unknown("engine", arguments.engine, ENGINES)
+    chosen = {name: getattr(arguments, name) for name in ("address", *PER_TASK)}
+    if arguments.engine == "local":
+        for name in (name for name, value in chosen.items() if value is not None):
+            raise UsageError(f"--{name.replace('_', '-')} goes with --engine ray")
+        return None
+    from rethink_gen import ray_engine
+
+    given = {}
+    for name, (kind, least) in PER_TASK.items():
+        if chosen[name] is not None:
+            option = f"--{name.replace('_', '-')}"
+            given[name] = experiments.coerce(option, chosen[name], kind)
+            if given[name] < least:
+                raise UsageError(f"{option} must be at least {least}, got {chosen[name]}")
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = int(os.environ.get("NPROC", here))
+    each = (given.get("cpus_per_task", cores), given.get("gpus_per_task", 0.0), given.get("tpus_per_task", 0))
+    needs, together = ray_engine.Needs(*each), given.get("runs_per_task", 1)
+    return partial(ray_engine.execute, needs=needs, address=arguments.address, runs_per_task=together)
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -235,6 +272,21 @@ def refuse_damaged(study: suite.Study) -> int:
     """Success, unless files were left out: what is right was shown, and what is not is an error."""
     for error in study.damaged:
         raise RethinkError(f"{len(study.damaged)} damaged, the first is {error}")
+    return 0
+
+
+def merge(arguments: argparse.Namespace) -> int:
+    """joins folders of results that machines without a common disk have made, and renews tables and figures
+
+    rethink-gen merge part1 part2 --results results
+    """
+    from rethink_gen.merge import merge
+
+    if not arguments.dir:
+        raise UsageError("name the folders to merge, such as part1 part2; they are joined in --results")
+    for done in merge(arguments.dir, results=arguments.results, experiments=arguments.experiments):
+        renewed = "table renewed" if done.renewed else "no experiment of that name, so no table"
+        print(f"{done.folder}: {done.copied} copied, {done.there} there before, {renewed}", flush=True)
     return 0
 
 

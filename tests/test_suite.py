@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -251,3 +252,13 @@ def test_name_added_at_run_time_is_known(monkeypatch):
 def test_import_loads_neither_jax_nor_pandas():
     code = "import rethink_gen, sys; sys.exit(any(name in sys.modules for name in ('jax', 'pandas', 'matplotlib')))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_plan_of_a_hundred_thousand_runs_is_made_and_parted_in_seconds(places):
+    started = time.process_time()
+    planned = suite.plan("labels", seeds=range(50_000), **places)
+    parts = [suite.to_do(planned, shard=(i, 3)) for i in (1, 2, 3)]
+    assert sum(map(len, parts)) == len(planned.missing) == 100_000
+    assert time.process_time() - started < 60  # seconds; 10 where nothing else is going on
+    with pytest.raises(UsageError, match="100002 runs asked for"):
+        suite.plan("labels", seeds=range(50_001), **places)
