@@ -76,6 +76,7 @@ def execute(
     *,
     work: Path | None = None,
     force: bool = False,
+    keep_weights: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Iterator[Result | Failure]:
     """Trains or solves runs and yields each as it ends, those that share a program one after the other.
@@ -86,6 +87,7 @@ def execute(
     Args:
       work: the folder of results, whose .work/ holds checkpoints and locks; None: no checkpoints, no other processes.
       force: also runs that have a result by now.
+      keep_weights: results of trained runs have their weights; those that were published without are trained again.
 
     Raises:
       Interrupted, KeyboardInterrupt: after a stop signal, once the run under way has been checkpointed.
@@ -105,12 +107,12 @@ def execute(
                 if not ours:
                     todo.append(run)
                     passed_over += 1
-                elif work and not force and results.result_file(work, run).exists():
+                elif work and not force and results.done(work, run, weights=keep_weights):
                     continue  # another process has finished it: a lock without this second look would do it again
                 else:
                     passed_over = 0
                     try:
-                        outcome = attempt(run, work, report_run, stopped)
+                        outcome = attempt(run, work, report_run, stopped, keep_weights)
                     except StorageError:
                         if not work or force or not results.result_file(work, run).exists():
                             raise
@@ -129,12 +131,17 @@ def report_progress(report: Callable[[Progress], None], done: int, total: int, p
 
 
 def attempt(
-    run: AnyRun, work: Path | None, report: Callable[[Progress], None], stopped: Callable[[], None]
+    run: AnyRun,
+    work: Path | None,
+    report: Callable[[Progress], None],
+    stopped: Callable[[], None],
+    keep_weights: bool,
 ) -> Result | Failure:
     """The result of a run, or why it has none where that is the run's own trouble."""
     try:
         if isinstance(run, Run):
-            return train(run, work=work and results.work_folder(work, run), report=report, stopped=stopped)
+            folder = work and results.work_folder(work, run)
+            return train(run, work=folder, report=report, stopped=stopped, keep_weights=keep_weights)
         return solve(run, report=report, stopped=stopped)
     except (RethinkError, OSError):
         raise
@@ -145,7 +152,14 @@ def attempt(
         return Failure(run, f"{type(error).__name__}: {lines[0]}")
 
 
-def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], stopped: Callable[[], None]) -> Result:
+def train(
+    run: Run,
+    *,
+    work: Path | None,
+    report: Callable[[Progress], None],
+    stopped: Callable[[], None],
+    keep_weights: bool = False,
+) -> Result:
     """One run from its start, or from its newest checkpoint, to its end."""
     started = time.monotonic()
     origin = provenance()
@@ -226,6 +240,7 @@ def train(run: Run, *, work: Path | None, report: Callable[[Progress], None], st
             "seconds_compile": round(compile_seconds, 1),
             "seconds_train": round(seconds - compile_seconds, 1),
         },
+        weights=learned(state) if keep_weights else None,
     )
 
 
@@ -467,6 +482,12 @@ def flatten(state: State) -> dict[str, np.ndarray]:
     """A state as named arrays on the host."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def learned(state: State) -> dict[str, np.ndarray]:
+    """What a network has learned, as named arrays on the host: params/Conv_0/kernel, batch_stats/BatchNorm_0/mean."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path({"params": state.params, "batch_stats": state.batch_stats})
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
 
 
 def restore(like: State, arrays: dict[str, np.ndarray]) -> State:
