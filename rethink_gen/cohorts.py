@@ -68,6 +68,7 @@ class Progress(NamedTuple):
     done_runs: int
     total_runs: int
     seconds_left: float | None  # of this run
+    failed_runs: int = 0  # of those that are done
     waiting: bool = False  # for another process, which is at this run
 
 

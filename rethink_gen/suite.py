@@ -271,11 +271,14 @@ def finish(
         return []
     check_data(runs)
     check_writable(folder)
-    failures = []
+    failures: list[Failure] = []
     execute = import_cohorts().execute
-    if report is None:
-        report = progress.notebook() if progress.in_notebook() else lambda now: None
-    for outcome in execute(runs, work=folder, force=force, keep_weights=keep_weights, report=report):
+    show = report or (progress.notebook() if progress.in_notebook() else lambda now: None)
+
+    def tell(now: Progress) -> None:
+        show(now._replace(failed_runs=len(failures)))
+
+    for outcome in execute(runs, work=folder, force=force, keep_weights=keep_weights, report=tell):
         if not folder.is_dir():
             raise StorageError(f"{folder} has vanished; bring it back and run the same command again")
         if isinstance(outcome, Result):

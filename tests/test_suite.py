@@ -150,6 +150,22 @@ def test_runs_that_kept_their_weights_are_found_by_the_beginning_of_their_id(tmp
         suite.kept(["mlp_1x512-true"], results=tmp_path)
 
 
+def test_reports_count_the_runs_that_failed(places, monkeypatch):
+    from rethink_gen import cohorts
+
+    train = cohorts.train
+
+    def fail_on_true_labels(run, **options):
+        if run.corruption == "true_labels":
+            raise RuntimeError("no")
+        return train(run, **options)
+
+    monkeypatch.setattr(cohorts, "train", fail_on_true_labels)
+    reports = []
+    assert len(rg.run("labels", report=reports.append, **places).failures) == 1
+    assert {(now.run.corruption, now.done_runs, now.failed_runs) for now in reports} == {("random_labels", 1, 1)}
+
+
 def test_run_of_another_experiment_at_the_same_scale_is_copied(places):
     laptop, paper = fill(places, "laptop", accuracy=0.5), fill(places, "paper", accuracy=0.6)
     study = rg.run("same", **places)
