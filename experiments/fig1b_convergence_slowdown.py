@@ -7,8 +7,8 @@ The figure of the paper states neither the threshold nor the unit; here it is st
 relative to the same network on true labels. Expected: smooth growth, to a small multiple of the time for true labels.
 
 Found at the paper's scale for MLP 1x512: 1.4, 1.8, 2.2, 2.6 and 2.8 times the 25 epochs of true labels, as smooth as
-in the paper. Random labels alone take the small AlexNet 2.3 times its 12 epochs, and the small Inception 3.1 times. At laptop scale, with few images, the slowdown all but vanishes: no network takes more than 1.4 times as
-long.
+in the paper. Random labels alone take the small AlexNet 2.3 times its 12 epochs, and the small Inception 3.1 times.
+At laptop scale, with few images, the slowdown all but vanishes: no network takes more than 1.4 times as long.
 """
 
 from rethink_gen import figures, paper, tables

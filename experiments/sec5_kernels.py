@@ -1,10 +1,10 @@
 """Table 3: kernel machines of least norm, and whether their norm orders their test errors.
 
 9 runs. Raw MNIST has the first author's kernel; the other kernels, wavelets and filters are ours, chosen on held-out
-training images: see features.py. At the paper's size the rows of pixels and of wavelets take 12 minutes each on two CPU
-cores, and 10 GB of memory. Random convolutions of all 32,000 filters, 840 TFLOP with and without regularization, took
-four minutes on an H200 that had other runs to do; on two cores they are a little over two hours at the speed of the
-others, and 16 GB. Half the filters, which an hour is enough for there, stand beside them, without a verdict:
+training images: see features.py. At the paper's size the rows of pixels and of wavelets take 12 minutes each on two
+CPU cores, and 10 GB of memory. Random convolutions of all 32,000 filters, 840 TFLOP with and without regularization,
+took four minutes on an H200 that had other runs to do; on two cores they are a little over two hours at the speed of
+the others, and 16 GB. Half the filters, which an hour is enough for there, stand beside them, without a verdict:
 
     rethink-gen run sec5_kernels --scale paper --only features=random_convolutions --only num_filters=32000
     rethink-gen run sec5_kernels --scale paper --only features=random_convolutions --only num_filters=16000
@@ -12,15 +12,15 @@ others, and 16 GB. Half the filters, which an hour is enough for there, stand be
 Laptop scale has a fifth of the images and a sixteenth of the filters.
 
 Expected: 1.2 % on MNIST, half of it with wavelets, although the norm is then larger (about 220 and 390 in the paper,
-which does not say of what); 46 % on CIFAR-10, 17 % with random convolutions and 15 % with ℓ2 regularization, which does
-nothing for MNIST.
+which does not say of what); 46 % on CIFAR-10, 17 % with random convolutions and 15 % with ℓ2 regularization, which
+does nothing for MNIST.
 
-Found: the errors of MNIST, and of random convolutions: 17.65 %. ℓ2 regularization takes 0.3 points off that, not the two
-of the paper: our λ was chosen on 10,000 images with 2,000 filters, where it takes off 1.9. Half the filters make 18.25 %,
-and 17.53 % with regularization. Not the norms: ours, √(tr αᵀKα) with one-hot labels, are 145 and 82. With labels ±1 they
-are 2.02 times as large, ‖α‖ is 2.5 times as large (10,000 images). Neither gives 220, and a norm depends on the
-bandwidth as much as on the features. The paper's point stands without its numbers: of five bandwidths on the same
-wavelets, that with the largest norm makes the fewest errors (laptop scale).
+Found: the errors of MNIST, and of random convolutions: 17.65 %. ℓ2 regularization takes 0.3 points off that, not the
+two of the paper: our λ was chosen on 10,000 images with 2,000 filters, where it takes off 1.9. Half the filters make
+18.25 %, and 17.53 % with regularization. Not the norms: ours, √(tr αᵀKα) with one-hot labels, are 145 and 82. With
+labels ±1 they are 2.02 times as large, ‖α‖ is 2.5 times as large (10,000 images). Neither gives 220, and a norm
+depends on the bandwidth as much as on the features. The paper's point stands without its numbers: of five bandwidths
+on the same wavelets, that with the largest norm makes the fewest errors (laptop scale).
 """
 
 from dataclasses import replace

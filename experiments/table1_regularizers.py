@@ -1,18 +1,18 @@
 """Table 1: with and without explicit regularizers, on true and on random labels.
 
-At the paper's scale 57 runs, three seeds each: an MLP takes 3 to 5 minutes on two CPU cores, the networks that convolve
-one to three minutes on one H200 with three runs at a time, and hours on a CPU. At laptop scale 19 runs on part of
-CIFAR-10.
+At the paper's scale 57 runs, three seeds each: an MLP takes 3 to 5 minutes on two CPU cores, the networks that
+convolve one to three minutes on one H200 with three runs at a time, and hours on a CPU. At laptop scale 19 runs on
+part of CIFAR-10.
 
-Expected: training accuracy 100 % in every row; random labels at chance on the test set; regularizers worth a few points
-and no more.
+Expected: training accuracy 100 % in every row; random labels at chance on the test set; regularizers worth a few
+points and no more.
 
-Found at the paper's scale, with one seed of the networks that convolve: all as in the paper, but for the small Inception
-without batch norm on random labels. It fits true labels at a learning rate of 0.01, the largest that a replication used,
-and does not leave the plateau on random ones before the rate has decayed: 15 % after 64 epochs, loss 2.25. The paper has
-100 %, and states for "Inception" a rate of 0.1, which has not been tried without batch norm. The small AlexNet, with the
-rate of 0.01 that the paper states, needs 27 epochs. Its test accuracy on true labels, 74.9 %, is 1.2 points below the
-paper's; with weight decay of 0.004 it is the paper's, 77.1 and 77.4 %.
+Found at the paper's scale, with one seed of the networks that convolve: all as in the paper, but for the small
+Inception without batch norm on random labels. It fits true labels at a learning rate of 0.01, the largest that a
+replication used, and does not leave the plateau on random ones before the rate has decayed: 15 % after 64 epochs,
+loss 2.25. The paper has 100 %, and states for "Inception" a rate of 0.1, which has not been tried without batch norm.
+The small AlexNet, with the rate of 0.01 that the paper states, needs 27 epochs. Its test accuracy on true labels,
+74.9 %, is 1.2 points below the paper's; with weight decay of 0.004 it is the paper's, 77.1 and 77.4 %.
 """
 
 from rethink_gen import figures, tables

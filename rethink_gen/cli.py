@@ -135,6 +135,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--log": {"metavar": "TRACKER", "help": "send curves to tensorboard or wandb while they grow; files in DIR/.log"},
     "--watch": {"action": "store_true", "help": "show it again whenever it changes, until Ctrl-C"},
     "--force": {"action": "store_true", "help": "train again what has a result"},
+    "--keep-weights": {
+        "action": "store_true",
+        "help": "leave RUN.weights.npz beside results, for `plot filters` and `plot confusion`",
+    },
     "--strict": {"action": "store_true", "help": "exit 1 if a run diverged"},
     "--dry-run": {"action": "store_true", "help": "list the runs that would be trained"},
     "--format": {"default": "markdown", "metavar": "FORMAT", "help": "markdown (default), latex, csv, html or json"},
@@ -154,18 +158,22 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tupl
         (
             *("--scale", "--seeds", "--only", "--shard", "--log", "--results", "--experiments"),
             *("--engine", "--address", "--cpus-per-task", "--gpus-per-task", "--tpus-per-task", "--runs-per-task"),
-            *("--force", "--strict", "--dry-run", "--json"),
+            *("--force", "--keep-weights", "--strict", "--dry-run", "--json"),
         ),
     ),
     "status": (verbs.status, {"name": ""}, ("--watch", "--results", "--experiments", "--json")),
     "table": (verbs.table, {"name": None}, ("--scale", "--format", "--output", "--results", "--experiments", "--json")),
-    "plot": (verbs.plot, {"name": None}, ("--scale", "--dataset", "--output", "--results", "--experiments")),
+    "plot": (
+        verbs.plot,
+        {"name": None, "runs": ()},
+        ("--scale", "--dataset", "--output", "--results", "--experiments"),
+    ),
     "report": (verbs.report, {"names": ()}, ("--scale", "--output", "--results", "--experiments")),
     "merge": (verbs.merge, {"dir": ()}, ("--results", "--experiments")),
     "verify": (verbs.verify, {"name": ""}, ("--retrain", "--results", "--experiments")),
     "doctor": (verbs.doctor, {}, ("--results", "--experiments")),
     "data": (verbs.data, {"action": "list", "name": ""}, ("--json",)),
-    "train": (verbs.train, {}, (*FIELD_OPTIONS, "--results", "--force", "--json")),
+    "train": (verbs.train, {}, (*FIELD_OPTIONS, "--results", "--force", "--keep-weights", "--json")),
 }
 
 

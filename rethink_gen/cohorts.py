@@ -72,6 +72,7 @@ def execute(
     *,
     work: Path | None = None,
     force: bool = False,
+    keep_weights: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Iterator[Result | Failure]:
     """Trains or solves runs and yields each as it ends; those that share a program go side by side, or in turn.
@@ -82,6 +83,7 @@ def execute(
     Args:
       work: the folder of results, whose .work/ holds checkpoints and locks; None: no checkpoints, no other processes.
       force: also runs that have a result by now.
+      keep_weights: results of trained runs have their weights; those that were published without are trained again.
 
     Raises:
       Interrupted, KeyboardInterrupt: after a stop signal, once the runs under way have been checkpointed.
@@ -92,7 +94,7 @@ def execute(
     first = {key: i for i, key in reversed(list(enumerate(map(program_key, runs))))}
     hard = {run for run in runs if work and results.deaths(work, run) >= DEATHS}
     todo = deque(sorted(runs, key=lambda run: (run in hard, first[program_key(run)])))
-    published = lambda run: work is not None and not force and results.result_file(work, run).exists()
+    published = lambda run: work is not None and not force and results.done(work, run, weights=keep_weights)
     passed_over = 0  # runs in a row that other processes are at
     with stop_signals() as stopped:
         while todo:
@@ -105,7 +107,7 @@ def execute(
                 cohort = [run for run in chosen if run not in busy and not published(run)]
                 passed_over = 0 if cohort else passed_over + len(busy)
                 try:
-                    for outcome in attempt(cohort, work, report_runs, stopped):
+                    for outcome in attempt(cohort, work, report_runs, stopped, keep_weights):
                         cohort.remove(outcome.run)
                         yield outcome
                 except StorageError:
@@ -147,16 +149,18 @@ def report_progress(report: Callable[[Progress], None], done: int, total: int, p
 
 
 def attempt(
-    cohort: Iterable[AnyRun], work: Path | None, report: Callable[[Progress], None], stopped: Callable[[], None]
+    cohort: Iterable[AnyRun],
+    work: Path | None,
+    report: Callable[[Progress], None],
+    stopped: Callable[[], None],
+    keep_weights: bool,
 ) -> Iterator[Result | Failure]:
     """The results of runs that go side by side, or why they have none where that is their own trouble."""
     left = list(cohort)
     try:
         folders = {run: work and results.work_folder(work, run) for run in left if isinstance(run, Run)}
-        ending = (
-            train(folders, report=report, stopped=stopped) if folders else map(partial(solve, report, stopped), left)
-        )
-        for result in ending:
+        trained = train(folders, report=report, stopped=stopped, keep_weights=keep_weights) if folders else None
+        for result in trained or map(partial(solve, report, stopped), left):
             left.remove(result.run)
             yield result
     except (RethinkError, OSError):
@@ -170,7 +174,11 @@ def attempt(
 
 
 def train(
-    folders: Mapping[Run, Path | None], *, report: Callable[[Progress], None], stopped: Callable[[], None]
+    folders: Mapping[Run, Path | None],
+    *,
+    report: Callable[[Progress], None],
+    stopped: Callable[[], None],
+    keep_weights: bool = False,
 ) -> Iterator[Result]:
     """Trains runs of one program side by side, from their start or their checkpoints on, and yields each as it ends.
 
@@ -251,6 +259,7 @@ def train(
                     "seconds_compile": round((clock() - compiled) / len(cohort), 1),
                     "seconds_train": round(seconds() - (clock() - compiled) / len(cohort), 1),
                 },
+                weights=learned(lanes.unstack(state)[cohort.index(run)]) if keep_weights else None,
             )
             left.remove(run)
         if not left:
@@ -347,10 +356,12 @@ def streamed(run: Run) -> datasets.Source | None:
     return source if source and source.streamed else None
 
 
-def prepare(cohort: Sequence[Run]) -> tuple[Program, Data | Stream, Data | Stream, str, Lanes]:
+def prepare(
+    cohort: Sequence[Run], number: int | None = None
+) -> tuple[Program, Data | Stream, Data | Stream, str, Lanes]:
     """The program of training runs that share one, their data, on the devices or streamed, and the lanes they go in.
 
-    Fourth comes the checksum of the data before corruption.
+    Fourth comes the checksum of the data before corruption. There are as many lanes as `width` says, if not `number`.
     """
     run = cohort[0]
     if source := streamed(run):
@@ -360,7 +371,8 @@ def prepare(cohort: Sequence[Run]) -> tuple[Program, Data | Stream, Data | Strea
         clean = cut(run)
         corrupted = {each: corrupt(each, clean) for each in cohort}
         shared = all(dataset.train.images is clean.train.images for dataset in corrupted.values())
-        lanes = Lanes(width(run), jax.local_device_count() if width(run) > 1 else 1, shared)
+        number = number or width(run)
+        lanes = Lanes(number, jax.local_device_count() if number > 1 else 1, shared)
         data = lambda split, true: Data(split.images, split.labels, split.labels != true.labels)
         every = lanes.fill([*corrupted.values()])
         train = lanes.data([data(dataset.train, clean.train) for dataset in every])
@@ -571,6 +583,12 @@ def flatten(state: State) -> dict[str, np.ndarray]:
     """A state as named arrays on the host."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def learned(state: State) -> dict[str, np.ndarray]:
+    """What a network has learned, as named arrays on the host: params/Conv_0/kernel, batch_stats/BatchNorm_0/mean."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path({"params": state.params, "batch_stats": state.batch_stats})
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
 
 
 def restore(like: State, arrays: dict[str, np.ndarray]) -> State:

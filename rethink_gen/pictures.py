@@ -1,20 +1,30 @@
-"""What the corruptions do, as everyone who explains the paper draws it: the same images under each of them."""
+"""What results do not hold, as everyone who explains the paper draws it: images under each corruption; what networks
+have learned, in the filters of the first layer and in the answers.
+"""
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rethink_gen import paper
+from rethink_gen.errors import UsageError
 from rethink_gen.style import GREY, LOOKS, dark, styled
 
 if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from rethink_gen.datasets import Split
+    from rethink_gen.results import Result
 
+BATCH = 1000  # images whose answers are computed at once
+SIDE = 8  # filters in a row, and rows of them
+MOST_NAMED = 20  # classes; with more, a confusion has neither names nor numbers
 SIGNS = ("−1", "+1")  # of the classes 0 and 1, as `random_signs` has them
 
 
@@ -43,7 +53,7 @@ def class_names(name: str, count: int) -> list[str]:
     source = None if name in datasets.BUNDLED else datasets.find(name)
     file = source and source.folder and source.folder / f"{source.features[1]}.labels.txt"
     known = file.read_text(encoding="utf-8").split("\n") if file and file.is_file() else []
-    return known if len(known) >= count else [str(label) for label in range(count)]
+    return known[:count] if len(known) >= count else [str(label) for label in range(count)]
 
 
 @styled
@@ -85,3 +95,148 @@ def grid(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
     axes.set(xlim=(-1.95, width - 1.95), ylim=(height + 0.07, -0.07), aspect="equal")
     axes.set_axis_off()
     return figure
+
+
+@styled
+def filters(results: Sequence[Result]) -> Figure:
+    """The first layer of each network as images: its 64 filters of the largest norm, each in shades of its own."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(0.4 + 3.3 * len(results), 3.9))
+    for column, result in enumerate(results):
+        every = first_filters(result)
+        norms = np.linalg.norm(every.reshape(len(every), -1), axis=1)
+        chosen = every[np.argsort(-norms, kind="stable")[: SIDE**2]]
+        axes = figure.add_axes(((0.2 + 3.3 * column) / figure.get_figwidth(), 0.06, 3.1 / figure.get_figwidth(), 0.8))
+        for i, weights in enumerate(chosen):
+            left, top = 1.08 * (i % SIDE), 1.08 * (i // SIDE)
+            shown = 0.5 + weights / (2 * np.abs(weights).max() or 1)
+            gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if shown.shape[-1] == 1 else {}
+            style: Any = {"extent": (left, left + 1, top + 1, top), "interpolation": "nearest"}
+            axes.imshow(shown.squeeze(-1) if gray else shown, **style, **gray)
+        axes.set(xlim=(-0.04, 1.08 * SIDE), ylim=(1.08 * SIDE, -0.04), aspect="equal")
+        axes.set_axis_off()
+        size = "×".join(map(str, every.shape[1:3]))
+        axes.set_title(told(result), fontsize=9, parse_math=False)
+        axes.text(
+            0, 1.08 * SIDE, f"{len(chosen)} of {len(every)} filters of {size} pixels", va="top", fontsize=7, color=GREY
+        )
+    return figure
+
+
+def first_filters(result: Result) -> np.ndarray:
+    """float32[filters, H, W, C]: the first kernel of a run that acts on pixels, on 1 or 3 channels of them."""
+    import numpy as np
+
+    for name, weights in (result.weights or {}).items():
+        if not name.startswith("params/") or weights.ndim not in (2, 4):
+            continue
+        *window, inputs, _ = weights.shape
+        squares = [] if window else [(math.isqrt(inputs // c), c) for c in (3, 1) if inputs % c == 0]
+        whole = [(side, side, c) for side, c in squares if side * side * c == inputs]  # a dense layer on square images
+        if (window and inputs in (1, 3)) or whole:
+            if not np.isfinite(weights).all():
+                raise UsageError(f"{result.run.id} diverged: its weights are no numbers")
+            return np.moveaxis(weights, -1, 0).reshape(-1, *(whole[0] if whole else (*window, inputs)))
+    raise UsageError(f"{result.run.id} has no layer that acts on pixels, on 1 or 3 channels of square images")
+
+
+@styled
+def confusion(results: Sequence[Result]) -> Figure:
+    """Of each run a row: the true classes against the labels it was given, and against its answers on both splits."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    rows = [answers(result) for result in results]
+    figure = Figure(figsize=(9, 3.4 * len(rows)), layout="constrained")
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for part, result, (true, given, train, test_true, test) in zip(parts, results, rows, strict=True):
+        names = class_names(result.run.dataset, max(map(np.max, (true, given, train, test_true, test))) + 1)
+        same = lambda a, b: f"{100 * np.mean(a == b):.1f} %"
+        panels = part.subplots(1, 3, sharey=True)
+        part.suptitle(told(result), fontsize=9, parse_math=False)
+        draw_confusion(panels[0], true, given, names, f"labels it was given: {same(true, given)} true")
+        draw_confusion(panels[1], true, train, names, f"answers, training images: {same(given, train)} as given")
+        draw_confusion(panels[2], test_true, test, names, f"answers, test images: {same(test_true, test)} true")
+        panels[0].set_ylabel("true class")
+    return figure
+
+
+def draw_confusion(axes: Axes, true: np.ndarray, other: np.ndarray, names: Sequence[str], title: str) -> None:
+    """For each true class, a row, the share of each other: in shades, and in per cent where there is room."""
+    import numpy as np
+
+    counts = np.zeros((len(names), len(names)))
+    np.add.at(counts, (true, other), 1)
+    shares = counts / counts.sum(1, keepdims=True).clip(min=1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.set_title(title, fontsize=8)
+    if len(names) > MOST_NAMED:
+        axes.set(xticks=[], yticks=[])
+        return
+    ticks = range(len(names))
+    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", fontsize=7, parse_math=False)
+    axes.set_yticks(ticks, names, fontsize=7, parse_math=False)
+    for (row, column), share in np.ndenumerate(shares):
+        color = "#ffffff" if share > 0.5 else "#222222"
+        if share >= 0.005:
+            axes.text(column, row, f"{100 * share:.0f}", color=color, fontsize=6, ha="center", va="center_baseline")
+
+
+def answers(result: Result) -> tuple[np.ndarray, ...]:
+    """int[N] each: of the training images the true labels, those given and those predicted; of the test images the
+    true and the predicted ones.
+    """
+    import jax
+    import numpy as np
+
+    from rethink_gen import cohorts, datasets, training
+
+    cohorts.use_compile_cache()
+    run: Any = result.run
+    program, train, test, checksum, _ = cohorts.prepare([run], number=1)
+    if isinstance(train, cohorts.Stream):
+        raise UsageError(f"{run.dataset} is streamed: a confusion needs images in memory")
+    if checksum != result.provenance["data_sha256"]:
+        raise UsageError(f"{run.id} was trained on other data than the {run.dataset} that is here")
+    variables = nested(result.weights or {})
+    params, batch_stats = jax.device_put((variables["params"], variables.get("batch_stats", {})))
+
+    @jax.jit
+    def predict(params: Any, batch_stats: Any, images: jax.Array) -> jax.Array:
+        logits: Any = training.apply(program, params, batch_stats, training.inputs(program, images))
+        return logits.argmax(-1)
+
+    def predicted(data: Any) -> np.ndarray:
+        parts = [data.images[i : i + BATCH] for i in range(0, len(data.labels), BATCH)]
+        return np.concatenate([predict(params, batch_stats, images) for images in parts])
+
+    true = datasets.load(run.dataset).train.labels[: run.train_size]
+    return true, np.asarray(train.labels), predicted(train), np.asarray(test.labels), predicted(test)
+
+
+def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"a/b": c}` as `{"a": {"b": c}}`."""
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *path, last = name.split("/")
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = array
+    return tree
+
+
+def told(result: Result) -> str:
+    """A run for a reader: its network, its data and how well it did."""
+    level = f" at {result.run.corruption_level:g}" if result.run.corruption_level not in (0, 1) else ""
+    words = [result.run.subject, result.run.dataset, result.run.corruption]
+    accuracies = ", ".join(
+        f"{name} {100 * value:.1f} %"
+        for name in ("train", "test")
+        if (value := result.summary[f"{name}_accuracy"]) is not None
+    )
+    return ", ".join(map(paper.label, words)) + level + (f"\naccuracy: {accuracies}" if accuracies else "")

@@ -1,4 +1,4 @@
-"""What a person sees while runs train: a bar on a terminal, lines in a log, a line that changes in a notebook."""
+"""What a person sees while runs train: three lines on a terminal, lines in a log, one that changes in a notebook."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from rethink_gen.experiment import AnyRun
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -25,6 +27,7 @@ class Progress(NamedTuple):
     done_runs: int
     total_runs: int
     seconds_left: float | None  # of this run
+    failed_runs: int = 0  # of those that are done
     waiting: bool = False  # for another process, which is at this run
     beside: int = 0  # how many more runs are trained side by side with it
 
@@ -36,23 +39,44 @@ def progress() -> Iterator[Callable[[Progress], None]]:
         yield lines()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
+    from rich.live import Live
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(20),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("starting", total=None, note="")
+    began: tuple[float, float] | None = None  # when the first report came, and the runs that were done
+
+    with Live("starting", console=Console(stderr=True), transient=True) as live:
 
         def report(now: Progress) -> None:
-            done = now.done_runs + now.step / now.steps
-            bars.update(task, description=title(now), completed=done, total=now.total_runs, note=note(now))
+            nonlocal began
+            done, moment = now.done_runs + now.step / now.steps, time.monotonic()
+            began = began or (moment, done)
+            rate = (done - began[1]) / max(moment - began[0], 1e-9)
+            live.update(screen(now, (now.total_runs - done) / rate if rate else None))
 
         yield report
+
+
+def screen(now: Progress, seconds_left: float | None) -> Group:
+    """Three lines for a terminal, cut where it is narrow: all runs, the run under way, and its newest numbers."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    ended = now.step == now.steps
+    done = now.done_runs - now.failed_runs + ended
+    counts = [
+        f"{done} of {now.total_runs} runs done",
+        "" if now.waiting or ended else f"{1 + now.beside} running",
+        f"{now.failed_runs} failed" if now.failed_runs else "",
+        f"{duration(seconds_left)} left" if seconds_left else "",
+    ]
+    line = lambda text: Text(text, no_wrap=True, overflow="ellipsis")
+    head = Table.grid(padding=(0, 1))
+    bar = ProgressBar(now.total_runs, now.done_runs + now.step / now.steps, width=20)
+    head.add_row(bar, line(", ".join(filter(None, counts))))
+    return Group(
+        head, line(now.run.id), line(note(now) if now.waiting else f"{reached(now)}, {note(now)}".rstrip(", "))
+    )
 
 
 def lines() -> Callable[[Progress], None]:
@@ -67,9 +91,8 @@ def lines() -> Callable[[Progress], None]:
         due = now.waiting or now.step == now.steps or time.monotonic() - last > SECONDS_BETWEEN_LINES
         if due and (now.run, place) != shown:
             shown, last = (now.run, place), time.monotonic()
-            reached = f"epoch {now.epoch}/{epochs}" if epochs else f"{now.step / now.steps:.0%} solved"
             left = f"{duration(now.seconds_left)} left for this run" if now.seconds_left else ""
-            parts = [note(now)] if now.waiting else [reached, note(now), left]
+            parts = [note(now)] if now.waiting else [reached(now), note(now), left]
             say(f"{title(now)}: {', '.join(filter(None, parts))}")
 
     return report
@@ -97,16 +120,25 @@ def notebook() -> Callable[[Progress], None]:
 
 
 def title(now: Progress) -> str:
-    """Which run it is, of how many."""
-    return f"({now.done_runs + 1}/{now.total_runs}) {now.run.id}"
+    """Which run it is, of how many, and how many of those before it failed."""
+    failed = f", {now.failed_runs} failed" if now.failed_runs else ""
+    return f"({now.done_runs + 1}/{now.total_runs}{failed}) {now.run.id}"
+
+
+def reached(now: Progress) -> str:
+    """How far the run is."""
+    epochs = getattr(now.run, "epochs", None)
+    return f"epoch {now.epoch}/{epochs}" if epochs else f"{now.step / now.steps:.0%} solved"
 
 
 def note(now: Progress) -> str:
     """How well the run does, or who does it."""
     if now.waiting:
         return "another process is at it; waiting"
+    loss = now.metrics.get("train_loss")
     accuracies = {name: now.metrics.get(f"{name}_accuracy") for name in ("train", "test")}
-    return ", ".join(f"{name} {100 * value:.1f} %" for name, value in accuracies.items() if value is not None)
+    numbers = [f"{name} {100 * value:.1f} %" for name, value in accuracies.items() if value is not None]
+    return ", ".join(numbers if loss is None else [f"loss {loss:.3g}", *numbers])
 
 
 def duration(seconds: float) -> str:

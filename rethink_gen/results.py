@@ -5,9 +5,10 @@ appears by one atomic rename, carries a checksum of its own content, and says al
 fields, curves, summary and provenance. So results can be moved, copied, committed and compared. Work in progress is one
 checkpoint file (two while a new one is written) under .work/<run id>/, gone once the run's file is published.
 
-Beside it may stand <run id>.failed, why the last attempt ended without a result, and <run id>.<digest>.conflict,
-another result of the same run. Locks keep processes from doing the same work twice; that no file is ever torn, and
-none overwritten by a different one, does not depend on them.
+Beside it may stand <run id>.weights.npz, what the run has learned, where one asked to keep it; <run id>.failed, why the
+last attempt ended without a result; and <run id>.<digest>.conflict, another result of the same run. Locks keep
+processes from doing the same work twice; that no file is ever torn, and none overwritten by a different one, does not
+depend on them.
 """
 
 from __future__ import annotations
@@ -24,18 +25,19 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen.errors import StorageError, UsageError
-from rethink_gen.experiment import KINDS, AnyRun
+from rethink_gen.experiment import KINDS, AnyRun, Run
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
 SCHEMA = 1
+WEIGHTS = ".weights.npz"
 # Training accuracy at fixed weights that counts as fitted. Not stated in the paper; 0.99 is what its own MLP reaches on
 # random labels (99.34 %, Table 1), so a higher threshold would call that network unable to fit.
 FIT_THRESHOLD = 0.99
@@ -76,12 +78,14 @@ class Result:
     """A run that ended: `finished`, or `diverged` at the last epoch of its curves.
 
     curves: metric → one value per epoch; of a training the first is at initialization, a closed form has one, epoch 0.
+    weights: name → array, such as params/Conv_0/kernel, where they were to be kept; in a file of their own.
     """
 
     run: AnyRun
     status: str
     curves: Curves
     provenance: dict[str, Any]
+    weights: Mapping[str, np.ndarray] | None = field(default=None, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -142,6 +146,8 @@ def summarize(curves: Curves) -> dict[str, float | None]:
 def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     """Publishes a result as folder/<run id>.json, complete or not at all, and removes its work in progress.
 
+    Weights that were kept are there before it; those of a result that it replaces are gone.
+
     What is published stays, unless `replace`: another result of the same run is kept beside it, as a .conflict. Returns
     the path of what now holds the result.
     """
@@ -166,6 +172,7 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     else:
         make_folder(folder)
         try:
+            save_weights(result, folder)
             write(path, text.encode())
         except StorageError:
             if not path.exists():  # else another process has just published it, and swept away our half
@@ -216,6 +223,34 @@ def sift(folder: Path) -> tuple[list[Result], list[Damaged]]:
         except Damaged as error:
             damaged.append(error)
     return sound, damaged
+
+
+def save_weights(result: Result, folder: Path) -> None:
+    """Leaves a result's weights where its file will be; where it has none, none."""
+    import numpy as np
+
+    path = weights_file(folder, result.run)
+    if result.weights is None:
+        path.unlink(missing_ok=True)
+        return
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **result.weights)  # type: ignore[arg-type]
+    write(path, buffer.getvalue())
+
+
+def with_weights(path: Path) -> Result:
+    """The result in a file, with the weights that were kept of it, if they were."""
+    import numpy as np
+
+    result = read(path)
+    kept = weights_file(path.parent, result.run)
+    if not kept.exists():
+        return result
+    try:
+        with np.load(io.BytesIO(kept.read_bytes()), allow_pickle=False) as file:
+            return dataclasses.replace(result, weights={name: file[name] for name in file.files})
+    except Exception as error:  # NumPy and zipfile raise whatever they like on damaged bytes
+        raise StorageError(f"{kept}: damaged; the command that made it makes it anew once it is removed") from error
 
 
 def adopt(run: AnyRun, folder: Path) -> Path | None:
@@ -337,6 +372,17 @@ def about(result: Result) -> dict[str, Any]:
 def result_file(folder: Path, run: AnyRun) -> Path:
     """The file that says that a run is done."""
     return folder / f"{run.id}.json"
+
+
+def weights_file(folder: Path, run: AnyRun) -> Path:
+    """The file that holds what a run has learned, if that was to be kept."""
+    return folder / f"{run.id}{WEIGHTS}"
+
+
+def done(folder: Path, run: AnyRun, *, weights: bool = False) -> bool:
+    """Whether a run has its result, and beside it its weights, if those are asked for and there can be any."""
+    kept = not weights or not isinstance(run, Run) or weights_file(folder, run).exists()
+    return kept and result_file(folder, run).exists()
 
 
 def failure_file(folder: Path, run: AnyRun) -> Path:

@@ -104,6 +104,7 @@ def run(
     results: Folder = "results",
     experiments: Folder | None = None,
     force: bool = False,
+    keep_weights: bool = False,
     shard: tuple[int, int] = (1, 1),
     processes: int = 1,
     report: Report | None = None,
@@ -120,20 +121,22 @@ def run(
       seeds: stand in for the seeds of the experiment.
       only: field → value, or list of values; the other runs are left alone.
       force: trains again what has a result.
+      keep_weights: leaves beside each result what the run has learned; what was trained without is trained again.
       shard: (i, n): only the i-th of n parts of the runs, for machines that share no locks; no table is left.
       processes: more than one share the runs, each with its part of the cores; see workers.py.
       report: called with the progress of the run under way, a few times a minute or more; notebooks show it themselves.
       execute: trains the runs in place of `cohorts.execute`: on a cluster, as `ray_engine.execute` does.
     """
     planned = plan(name, scale=scale, seeds=seeds, only=only, results=results, experiments=experiments)
-    runs = to_do(planned, force=force, shard=shard)
-    if not force:
+    runs = to_do(planned, force=force, keep_weights=keep_weights, shard=shard)
+    if not force and not keep_weights:
         runs = [run for run in runs if not files.adopt(run, planned.folder)]
+    work = {"force": force, "keep_weights": keep_weights}
     if processes > 1 and execute is None:
         origin = (planned.experiment.name, as_path(experiments))
-        failures = workers.finish(runs, planned.folder, report, processes=processes, force=force, experiment=origin)
+        failures = workers.finish(runs, planned.folder, report, processes=processes, experiment=origin, **work)
     else:
-        failures = finish(runs, planned.folder, report, force=force, execute=execute)
+        failures = finish(runs, planned.folder, report, execute=execute, **work)
     files.tidy(planned.folder)
     whole = find(name, as_path(experiments)).at(planned.experiment.scale)
     study = gather(whole, results)
@@ -142,10 +145,15 @@ def run(
     return replace(study, failures=tuple(failures))
 
 
-def to_do(planned: Study, *, force: bool = False, shard: tuple[int, int] = (1, 1)) -> list[AnyRun]:
+def to_do(
+    planned: Study, *, force: bool = False, keep_weights: bool = False, shard: tuple[int, int] = (1, 1)
+) -> list[AnyRun]:
     """The runs of a plan that `run` would do: those without a result, even a damaged one, or all of them by force."""
-    kept = {error.path.stem for error in planned.damaged}
-    runs = planned.experiment.runs if force else [run for run in planned.missing if run.id not in kept]
+    damaged = {error.path.stem for error in planned.damaged}
+    runs = planned.experiment.runs
+    if not force:
+        done = lambda run: run.id in damaged or files.done(planned.folder, run, weights=keep_weights)
+        runs = [run for run in runs if not done(run)]
     part = lambda run: int(hashlib.sha256(run.id.encode()).hexdigest(), 16) % shard[1] + 1
     return [run for run in runs if part(run) == shard[0]]
 
@@ -186,15 +194,36 @@ def survey(
     return studies
 
 
-def train(run: AnyRun, *, results: Folder = "results", force: bool = False, report: Report | None = None) -> Result:
-    """The result of a run that belongs to no experiment, kept as results/train/<run id>.json."""
+def train(
+    run: AnyRun,
+    *,
+    results: Folder = "results",
+    force: bool = False,
+    keep_weights: bool = False,
+    report: Report | None = None,
+) -> Result:
+    """The result of a run that belongs to no experiment, kept as results/train/<run id>.json; options as in `run`."""
     check_names([run])
     folder = open_folder(results) / "train"
-    path = files.result_file(folder, run)
-    if force or not path.exists():
-        for failure in finish([run], folder, report, force=force):
+    if force or not files.done(folder, run, weights=keep_weights):
+        for failure in finish([run], folder, report, force=force, keep_weights=keep_weights):
             raise RethinkError(f"{failure.run.id}: {failure.reason}")
-    return files.read(path)
+    return files.with_weights(files.result_file(folder, run))
+
+
+def kept(chosen: Iterable[str] = (), *, results: Folder = "results") -> list[Result]:
+    """The runs that kept their weights, with them: those whose ids begin so; if none is named, the only one."""
+    found = {path.name.removesuffix(files.WEIGHTS): path for path in open_folder(results).rglob(f"*{files.WEIGHTS}")}
+    names = tuple(chosen) or ("",)
+    if not found:
+        raise UsageError(f"no run in {results} kept its weights; a run or train with --keep-weights does")
+    matches = {name: [name] if name in found else sorted(k for k in found if k.startswith(name)) for name in names}
+    for name, ids in matches.items():
+        if not ids:
+            raise unknown("run that kept its weights", name, found)
+        if len(ids) > 1:
+            raise UsageError(f"{len(ids)} runs kept their weights, name some: {', '.join(ids)}")
+    return [files.with_weights(found[run].with_name(f"{run}.json")) for [run] in matches.values()]
 
 
 def plan(
@@ -250,6 +279,7 @@ def finish(
     report: Report | None,
     *,
     force: bool = False,
+    keep_weights: bool = False,
     execute: Execute | None = None,
 ) -> list[Failure]:
     """Trains runs and publishes each result as it ends; the runs that failed."""
@@ -258,15 +288,19 @@ def finish(
         return []
     check_data(runs)
     check_writable(folder)
-    failures = []
+    failures: list[Failure] = []
     train_all: Execute = execute or import_cohorts().execute
-    if report is None:
-        report = progress.notebook() if progress.in_notebook() else lambda now: None
-    for outcome in train_all(runs, work=folder, force=force, report=report):
+    options = {"keep_weights": True} if keep_weights else {}
+    show = report or (progress.notebook() if progress.in_notebook() else lambda now: None)
+
+    def tell(now: Progress) -> None:
+        show(now._replace(failed_runs=len(failures)))
+
+    for outcome in train_all(runs, work=folder, force=force, report=tell, **options):
         if not folder.is_dir():
             raise StorageError(f"{folder} has vanished; bring it back and run the same command again")
         if isinstance(outcome, Result):
-            path = files.save(outcome, folder, replace=force)
+            path = files.save(outcome, folder, replace=force or keep_weights)
             if path != files.result_file(folder, outcome.run):
                 failures.append(Failure(outcome.run, f"not the result that another process published; see {path}"))
         else:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rethink_gen import archive, figures, suite, tables, vocabulary, workers
 from rethink_gen import experiment as experiments
@@ -24,6 +24,9 @@ from rethink_gen.errors import RethinkError, UsageError, unknown
 from rethink_gen.experiment import SCALES, Run
 from rethink_gen.progress import duration, in_one_line, progress, say
 from rethink_gen.trackers import tracker
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SECONDS_BETWEEN_LOOKS = 2.0
 ENGINES = ("local", "ray")
@@ -101,7 +104,11 @@ def run(arguments: argparse.Namespace) -> int:
         "experiments": arguments.experiments,
     }
     planned = suite.plan(arguments.name, **request)
-    work = {"force": arguments.force, "shard": parse_shard(arguments.shard)}
+    work = {
+        "force": arguments.force,
+        "keep_weights": arguments.keep_weights,
+        "shard": parse_shard(arguments.shard),
+    }
     todo = suite.to_do(planned, **work)
     if arguments.dry_run:
         show_rows([{"id": run.id, **dataclasses.asdict(run)} for run in todo], arguments.json, columns=["id"])
@@ -145,6 +152,8 @@ def engine(arguments: argparse.Namespace) -> suite.Execute | None:
         for name in (name for name, value in chosen.items() if value is not None):
             raise UsageError(f"--{name.replace('_', '-')} goes with --engine ray")
         return None
+    if arguments.keep_weights:
+        raise UsageError("--keep-weights goes with --engine local: weights stay where they are trained")
     from rethink_gen import ray_engine
 
     given = {}
@@ -223,22 +232,22 @@ def table(arguments: argparse.Namespace) -> int:
 
 
 def plot(arguments: argparse.Namespace) -> int:
-    """the paper's figure from the results that exist; `plot corruptions` shows images of a data set under each of them
+    """the paper's figure from the results that exist; or a picture: corruptions, filters RUN, confusion RUN
 
     rethink-gen plot fig1c --output fig1c.pdf
     """
     output = arguments.output and output_file(arguments.output)
     if output and output.suffix.removeprefix(".") not in figures.KINDS:
         raise unknown("kind of figure", output.suffix, [f".{kind}" for kind in figures.KINDS])
-    if arguments.name == "corruptions":
-        path = output or arguments.results / "corruptions.png"
-        from rethink_gen.pictures import corrupted_images
-
-        figures.save(corrupted_images(arguments.dataset or Run.dataset), path)
+    if arguments.dataset and arguments.name != "corruptions":
+        raise UsageError("--dataset goes with `plot corruptions`; an experiment or a run names its own data")
+    if arguments.runs and arguments.name not in ("filters", "confusion"):
+        raise UsageError(f"runs go with `plot filters` and `plot confusion`, not where {arguments.runs[0]!r} stands")
+    if arguments.name in ("corruptions", "filters", "confusion"):
+        path = output or arguments.results / f"{arguments.name}.png"
+        figures.save(picture(arguments), path)
         print(path)
         return 0
-    if arguments.dataset:
-        raise UsageError("--dataset goes with `plot corruptions`; an experiment names its own data")
     study = load(arguments)
     path = output or study.folder / "figure.png"
     figure = study.figure()
@@ -247,6 +256,16 @@ def plot(arguments: argparse.Namespace) -> int:
     figures.save(figure, path)
     print(path)
     return refuse_damaged(study)
+
+
+def picture(arguments: argparse.Namespace) -> Figure:
+    """What `plot` draws besides the figures of experiments."""
+    from rethink_gen import pictures
+
+    if arguments.name == "corruptions":
+        return pictures.corrupted_images(arguments.dataset or Run.dataset)
+    kept = suite.kept(arguments.runs, results=arguments.results)
+    return pictures.filters(kept) if arguments.name == "filters" else pictures.confusion(kept)
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -379,7 +398,8 @@ def train(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in experiments.hints(Run)}
     run = Run(**{name: value for name, value in given.items() if value is not None})
     with progress() as report:
-        result = suite.train(run, results=arguments.results, force=arguments.force, report=report)
+        work = {"force": arguments.force, "keep_weights": arguments.keep_weights}
+        result = suite.train(run, results=arguments.results, **work, report=report)
     if arguments.json:
         print(json.dumps({"id": run.id, "status": result.status, **result.summary}))
     else:

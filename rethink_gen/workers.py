@@ -65,6 +65,7 @@ def finish(
     *,
     processes: int,
     force: bool = False,
+    keep_weights: bool = False,
     experiment: tuple[str, Path | None] | None = None,
 ) -> list[Failure]:
     """Trains runs in several processes, which publish each result as it ends; the runs that failed.
@@ -80,7 +81,7 @@ def finish(
     suite.check_writable(folder)
     todo = [(run, run.recipe) for run in runs]
     each = len(cores()) // processes
-    order = {"folder": str(folder.absolute()), "force": force, "argv": sys.argv}
+    order = {"folder": str(folder.absolute()), "force": force, "keep_weights": keep_weights, "argv": sys.argv}
     order["experiment"] = experiment and [experiment[0], experiment[1] and str(experiment[1].absolute())]
     said: queue.Queue[tuple[Worker, dict[str, Any] | None]] = queue.Queue()
     workers: list[Worker] = []
@@ -110,7 +111,9 @@ def finish(
                     failures.append(Failure(from_dict(message["run"]), message["ended"]))
                 worker.take(todo, workers)
             elif report:
-                report(Progress(**{**message, "run": worker.run, "done_runs": ended, "total_runs": len(runs)}))
+                numbers = {"done_runs": ended, "total_runs": len(runs), "failed_runs": len(failures)}
+                numbers["beside"] = sum(other.run is not None for other in workers) - 1
+                report(Progress(**{**message, **numbers, "run": worker.run}))
     finally:
         stop(workers)
     if todo:
@@ -215,7 +218,8 @@ def main() -> int:
             find(name, folder and Path(folder))
         while fields := orders.get():
             run = from_dict(fields)
-            failures = suite.finish([run], Path(order["folder"]), report, force=order["force"])
+            options = {name: order[name] for name in ("force", "keep_weights")}
+            failures = suite.finish([run], Path(order["folder"]), report, **options)
             say(run=fields, ended=failures[0].reason if failures else "")
     except RethinkError as error:
         known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))

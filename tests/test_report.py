@@ -19,7 +19,6 @@ from frames import MLP, RANDOM, result, tidy
 
 from rethink_gen import cli, experiment, figures, report, suite, tables
 from rethink_gen.experiment import Check, Experiment
-from rethink_gen.pictures import corrupted_images
 from rethink_gen.suite import Study
 
 ROOT = Path(__file__).parent.parent
@@ -218,25 +217,6 @@ def test_the_report_of_all_committed_results_is_small_and_built_in_seconds():
     page = report.render(suite.survey(results=ROOT / "results"))
     assert time.process_time() - begin < 20  # on an idle core; a quarter of it is matplotlib's layout
     assert len(page.encode()) < 3_000_000
-
-
-def test_images_under_every_corruption(tmp_path, monkeypatch, capsys):
-    from matplotlib.text import Text
-
-    from rethink_gen.corruptions import CORRUPTIONS
-
-    drawn = corrupted_images("digits")
-    [axes] = drawn.axes
-    texts = [text.get_text() for text in drawn.findobj(Text) if text.get_text()]
-    assert len(axes.get_images()) == 8 * len(CORRUPTIONS)
-    assert {"true labels", "random labels", "shuffled pixels", "random pixels", "Gaussian"} <= set(texts)
-    assert texts[texts.index("true labels") + 1 :][:8] == list("01234567")
-    first, noise = (np.asarray(axes.get_images()[i].get_array()) for i in (0, 8 * list(CORRUPTIONS).index("gaussian")))
-    assert first.shape == (8, 8)
-    assert not np.array_equal(first, noise)
-    monkeypatch.chdir(tmp_path)
-    assert cli.main(["plot", "fig1a", "--dataset", "digits"]) == 2
-    assert "--dataset goes with `plot corruptions`" in capsys.readouterr().err
 
 
 # In a browser.

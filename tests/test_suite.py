@@ -3,6 +3,7 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import rethink_gen as rg
@@ -102,6 +103,68 @@ def test_finished_runs_are_trained_again_only_by_force(places):
     assert {r.summary["test_accuracy"] for r in rg.run("labels", **places).results} == {0.5}
     forced = rg.run("labels", only={"corruption": "random_labels"}, force=True, **places)
     assert [r.summary["test_accuracy"] == 0.5 for r in forced.results] == [True, False]
+
+
+def test_weights_are_kept_where_asked_for_and_gone_with_the_result_they_belong_to(places):
+    before = rg.run("labels", **places)
+    weights = lambda: sorted(path.name for path in before.folder.glob("*.npz"))
+    assert weights() == [], "nobody asked"
+    written = lambda: {path.name: path.stat().st_mtime_ns for path in before.folder.glob("*.json")}
+    without = written()
+    after = rg.run("labels", keep_weights=True, **places)
+    assert weights() == sorted(f"{run.id}.weights.npz" for run in after.experiment.runs)
+    assert [result.curves for result in after.results] == [result.curves for result in before.results]
+    assert not set(without.items()) & set(written().items()), "both were trained again"
+
+    there = written()
+    rg.run("labels", keep_weights=True, **places)
+    assert written() == there, "both have all that was asked for"
+    rg.run("labels", force=True, only={"corruption": "true_labels"}, **places)
+    assert weights() == [f"{after.experiment.runs[1].id}.weights.npz"]
+
+
+def test_a_file_of_a_result_is_the_same_with_and_without_weights(tmp_path):
+    made = result(Run())
+    bare = results.save(made, tmp_path / "bare").read_bytes()
+    assert results.save(replace(made, weights={"params/kernel": np.ones(3)}), tmp_path / "kept").read_bytes() == bare
+    assert results.with_weights(tmp_path / "kept" / f"{made.run.id}.json").weights["params/kernel"].tolist() == [
+        1,
+        1,
+        1,
+    ]
+    assert results.with_weights(tmp_path / "bare" / f"{made.run.id}.json").weights is None
+
+
+def test_runs_that_kept_their_weights_are_found_by_the_beginning_of_their_id(tmp_path):
+    with pytest.raises(UsageError, match=r"no run in .* kept its weights"):
+        suite.kept(results=tmp_path)
+    runs = [Run(), Run(corruption="random_labels")]
+    for run in runs:
+        results.save(replace(result(run), weights={"params/kernel": np.ones(3)}), tmp_path / "train")
+    assert [found.run for found in suite.kept(["mlp_1x512-ran", runs[0].id], results=tmp_path)] == runs[::-1]
+    with pytest.raises(UsageError, match="2 runs kept their weights, name some: mlp_1x512-random_labels-"):
+        suite.kept(results=tmp_path)
+    with pytest.raises(UsageError, match="no run that kept its weights named 'mlp_3x512'; known: mlp_1x512-random"):
+        suite.kept(["mlp_3x512"], results=tmp_path)
+    results.weights_file(tmp_path / "train", runs[0]).write_bytes(b"PK")
+    with pytest.raises(StorageError, match=r"mlp_1x512-true_labels-\w+\.weights\.npz: damaged"):
+        suite.kept(["mlp_1x512-true"], results=tmp_path)
+
+
+def test_reports_count_the_runs_that_failed(places, monkeypatch):
+    from rethink_gen import cohorts
+
+    train = cohorts.train
+
+    def fail_on_true_labels(folders, **options):
+        if any(run.corruption == "true_labels" for run in folders):
+            raise RuntimeError("no")
+        return train(folders, **options)
+
+    monkeypatch.setattr(cohorts, "train", fail_on_true_labels)
+    reports = []
+    assert len(rg.run("labels", report=reports.append, **places).failures) == 1
+    assert {(now.run.corruption, now.done_runs, now.failed_runs) for now in reports} == {("random_labels", 1, 1)}
 
 
 def test_run_of_another_experiment_at_the_same_scale_is_copied(places):
