@@ -11,6 +11,7 @@ after the other, so that a busy machine slows both. What is said is the median o
 
 import argparse
 import json
+import multiprocessing
 import platform
 import statistics
 import time
@@ -185,25 +186,39 @@ def flop(name: str) -> float:
     return cost["flops"] / BATCH
 
 
+def work(orders: Any, side: str, name: str) -> None:
+    """A side's own process: says how soon it was ready, then for each question its rate over so many seconds."""
+    start = time.perf_counter()
+    step, images, parameters = {"ours": ours, "pytorch": pytorch}[side](name)
+    step()
+    orders.send((time.perf_counter() - start, parameters))
+    for what, seconds in iter(orders.recv, None):
+        orders.send(gemm(seconds) if what == "gemm" else rate(step, images, seconds))
+
+
 def measure(name: str, seconds: float) -> dict[str, Any]:
-    """One row: both rates, turn by turn."""
-    row: dict[str, Any] = {"model": name, "gflop_per_image": flop(name) / 1e9}
-    loops = {}
-    for side, make in (("ours", ours), ("pytorch", pytorch)):
-        start = time.perf_counter()
-        step, images, parameters = make(name)
-        step()
-        loops[side] = (step, images)
-        row[f"{side}_seconds_to_first_step"] = time.perf_counter() - start
-        row[f"{side}_parameters"] = parameters
-        rate(step, images, seconds / 2)  # warm
+    """One row: both rates, turn by turn, each side in a process of its own, for what it asks of malloc is its own."""
+    row: dict[str, Any] = {"model": name, "gflop_per_image": flop(name) / 1e9, "gemm": []}
+    context, sides = multiprocessing.get_context("spawn"), {}
+    for side in ("ours", "pytorch"):
+        sides[side], far = context.Pipe()
+        context.Process(target=work, args=(far, side, name), daemon=True).start()
+        row[f"{side}_seconds_to_first_step"], row[f"{side}_parameters"] = sides[side].recv()
         row[side] = []
+
+    def ask(side: str, what: str, seconds: float) -> float:
+        sides[side].send((what, seconds))
+        return sides[side].recv()
+
     assert row["ours_parameters"] == row["pytorch_parameters"], row
-    row["gemm"] = []
+    for side in sides:
+        ask(side, "rate", seconds / 2)  # warm
     for _ in range(TURNS):
-        for side, (step, images) in loops.items():
-            row[side].append(rate(step, images, seconds))
-        row["gemm"].append(gemm(seconds / 4))
+        for side in sides:
+            row[side].append(ask(side, "rate", seconds))
+        row["gemm"].append(ask("pytorch", "gemm", seconds / 4))
+    for side in sides.values():
+        side.send(None)
     ratios = [a / b for a, b in zip(row["ours"], row["pytorch"], strict=True)]
     share = [a * row["gflop_per_image"] / b for a, b in zip(row["ours"], row["gemm"], strict=True)]
     return row | {"ratio": statistics.median(ratios), "ratios": ratios, "share": statistics.median(share)}
