@@ -15,6 +15,8 @@ busy machine slows both. What is said is the median of the ratios of turns, and 
 import argparse
 import itertools
 import json
+import multiprocessing
+import os
 import platform
 import statistics
 import time
@@ -223,33 +225,52 @@ def flop(name: str) -> float:
     return cost["flops"] / size
 
 
+def work(orders: Any, name: str, precision: str, number: int) -> None:
+    """A side's own process: says how soon it was ready, then for each question its rate over so many seconds."""
+    start = time.perf_counter()
+    cohorts.use_compile_cache()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    step, images, parameters = ours(name, precision, number) if number else pytorch(name, precision)
+    step()
+    orders.send((time.perf_counter() - start, parameters))
+    for what, seconds in iter(orders.recv, None):
+        orders.send(gemm(precision, seconds) if what == "gemm" else rate(step, images, seconds))
+
+
 def measure(name: str, precision: str, lanes: Sequence[int], seconds: float) -> list[dict[str, Any]]:
-    """A row for each number of lanes, all beside the same loop of PyTorch, turn by turn."""
-    loops, rows = {}, []
-    sides = {0: partial(pytorch, name, precision)}  # by number of lanes; PyTorch has none
-    sides |= {number: partial(ours, name, precision, number) for number in lanes}
-    for number, make in sides.items():
-        start = time.perf_counter()
-        step, images, parameters = make()
-        step()
-        loops[number] = (step, images, parameters, time.perf_counter() - start)
-        rate(step, images, seconds / 2)  # warm
-    rates: dict[int, list[float]] = {number: [] for number in loops}
-    limits = []
+    """A row for each number of lanes, all beside the same loop of PyTorch, turn by turn.
+
+    Each side has a process of its own, for what it asks of malloc is its own.
+    """
+    context, sides = multiprocessing.get_context("spawn"), {}
+    ready, rates, limits = {}, {}, []
+    for number in (0, *lanes):  # PyTorch has none
+        sides[number], far = context.Pipe()
+        context.Process(target=work, args=(far, name, precision, number), daemon=True).start()
+        ready[number], rates[number] = sides[number].recv(), []
+
+    def ask(number: int, what: str, seconds: float) -> float:
+        sides[number].send((what, seconds))
+        return sides[number].recv()
+
+    for number in sides:
+        ask(number, "rate", seconds / 2)  # warm
     for _ in range(TURNS):
-        for number, (step, images, *_) in loops.items():
-            rates[number].append(rate(step, images, seconds))
-        limits.append(gemm(precision, seconds / 4))
-    cost = flop(name) / 1e9
+        for number in sides:
+            rates[number].append(ask(number, "rate", seconds))
+        limits.append(ask(0, "gemm", seconds / 4))
+    for side in sides.values():
+        side.send(None)
+    cost, rows = flop(name) / 1e9, []
     for number in lanes:
-        assert loops[number][2] == loops[0][2], "other numbers of parameters"
+        assert ready[number][1] == ready[0][1], "other numbers of parameters"
         ratios = [a / b for a, b in zip(rates[number], rates[0], strict=True)]
         row = {"model": name, "precision": precision, "lanes": number, "gflop_per_image": cost, "gemm": limits}
-        row |= {"ours_parameters": loops[number][2], "pytorch_parameters": loops[0][2]}
-        row |= {"ours_seconds_to_first_step": loops[number][3], "pytorch_seconds_to_first_step": loops[0][3]}
-        row |= {"ours": rates[number], "pytorch": rates[0], "ratio": statistics.median(ratios), "ratios": ratios}
+        row |= {"parameters": ready[0][1], "ours": rates[number], "pytorch": rates[0]}
+        row |= {"ours_seconds_to_first_step": ready[number][0], "pytorch_seconds_to_first_step": ready[0][0]}
         share = [a * cost / b for a, b in zip(rates[number], limits, strict=True)]
-        rows.append(row | {"share": statistics.median(share)})
+        median = statistics.median
+        rows.append(row | {"ratio": median(ratios), "ratios": ratios, "share": median(share)})
     return rows
 
 
@@ -274,8 +295,7 @@ def main() -> None:
     parser.add_argument("--lanes", nargs="+", type=int, default=[1])
     parser.add_argument("--output", default="throughput", help="name of the two files in benchmarks/results")
     arguments = parser.parse_args()
-    cohorts.use_compile_cache()
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share an accelerator
     rows = []
     for name, precision in itertools.product(arguments.models, arguments.precisions):
         new = measure(name, precision, arguments.lanes, arguments.seconds)

@@ -58,8 +58,7 @@ class InceptionV3(nn.Module):
             window = (size, size) if isinstance(size, int) else size
             init = truncated_normal(stddev)
             x = nn.Conv(channels, window, stride, padding, use_bias=False, kernel_init=init)(x)
-            norm = nn.BatchNorm(not train, momentum=momentum, epsilon=self.batch_norm_epsilon, use_scale=False)  # pyright: ignore[reportArgumentType]
-            return nn.relu(norm(x))
+            return layers.BatchNorm(momentum, self.batch_norm_epsilon)(x, train=train)
 
         x = stem(conv, 2 * x - 1)
         for pooled in (32, 64, 64):

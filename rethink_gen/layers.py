@@ -4,7 +4,9 @@ Times are milliseconds of one CPU core, forward and back, on the first activatio
 """
 
 from functools import partial
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -102,3 +104,66 @@ def sum_channels(x: jax.Array) -> jax.Array:
     channels = x.shape[-1]
     x = pad(x, x.ndim - 1, RADIUS, RADIUS)
     return sum((x[..., i : i + channels] for i in range(1, 2 * RADIUS + 1)), start=x[..., :channels])
+
+
+class BatchNorm(nn.Module):
+    """Batch norm with an offset and no scale, then ReLU: flax's parameters and statistics under flax's names."""
+
+    momentum: Any  # of the statistics that evaluation uses; may be traced
+    epsilon: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        channels = x.shape[-1:]
+        mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
+        variance = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
+        offset = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
+        if not train:
+            return normalized(x, mean.value, lax.rsqrt(variance.value + self.epsilon), offset)
+        normalizing: Any = batch_norm_relu
+        y, *of_batch = normalizing(x, offset, self.epsilon)
+        if not self.is_initializing():
+            for old, new in zip((mean, variance), of_batch, strict=True):
+                old.value = self.momentum * old.value + (1 - self.momentum) * new
+        return y
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def batch_norm_relu(x: jax.Array, offset: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """y = max(0, z + offset), z = (x - mean) s, s = (variance + ε)^(-1/2), channel by channel; mean; variance.
+
+    Where y > 0, g = dy, elsewhere 0; then d offset = Σ g and dx = s (g - mean of g - z · mean of g z). Of the mean and
+    the variance as results there is no gradient. On two cores it takes 27 ms where what jax derives takes 59.
+    """
+    return batch_norm_forward(x, offset, epsilon)[0]
+
+
+def batch_norm_forward(x: jax.Array, offset: jax.Array, epsilon: float) -> tuple[Any, tuple[jax.Array, ...]]:
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    count = x.size // x.shape[-1]
+    mean = sum_pixels(wide) / count
+    variance = jnp.maximum(sum_pixels(jnp.square(wide)) / count - jnp.square(mean), 0)
+    scale = lax.rsqrt(variance + epsilon)
+    return (normalized(x, mean, scale, offset), mean, variance), (x, mean, scale, offset)
+
+
+def batch_norm_backward(epsilon: float, saved: tuple[jax.Array, ...], d: Any) -> tuple[jax.Array, jax.Array]:
+    x, mean, scale, offset = saved
+    count = x.size // x.shape[-1]
+    z = (x - mean) * scale
+    g = jnp.where(z + offset > 0, d[0], 0).astype(z.dtype)
+    sum_g, sum_gz = sum_pixels(g), sum_pixels(g * z)
+    dx = scale * (g - sum_g / count - z * (sum_gz / count))
+    return dx.astype(x.dtype), sum_g.astype(offset.dtype)
+
+
+batch_norm_relu.defvjp(batch_norm_forward, batch_norm_backward)
+
+
+def normalized(x: jax.Array, mean: jax.Array, scale: jax.Array, offset: jax.Array) -> jax.Array:
+    return jnp.maximum((x - mean) * scale + offset, 0).astype(x.dtype)
+
+
+def sum_pixels(x: jax.Array) -> jax.Array:
+    """[B, H, W, C] → [C], image by image and then over images: so each core sums its own images."""
+    return x.reshape(len(x), -1, x.shape[-1]).sum(1).sum(0)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from rethink_gen.errors import unknown
 from rethink_gen.inception_v3 import InceptionV3
-from rethink_gen.layers import local_response_normalization, max_pool
+from rethink_gen.layers import BatchNorm, local_response_normalization, max_pool
 
 
 def he_normal(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
@@ -107,12 +107,7 @@ class ConvModule(nn.Module):
             kernel_init=KERNEL_INIT,
         )(x)
         if self.batch_norm:
-            x = nn.BatchNorm(
-                use_running_average=not train,
-                momentum=BATCH_NORM_MOMENTUM,
-                epsilon=BATCH_NORM_EPSILON,
-                use_scale=False,
-            )(x)
+            return BatchNorm(BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON)(x, train=train)
         return nn.relu(x)
 
 

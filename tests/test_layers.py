@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rethink_gen.layers import local_response_normalization, max_pool
+from rethink_gen.layers import BatchNorm, batch_norm_relu, local_response_normalization, max_pool
 
 SHAPES = [(2, 28, 28, 3), (3, 5, 4, 2), (1, 3, 7, 2)]
 
@@ -68,7 +68,87 @@ def test_local_response_normalization_is_its_formula_and_so_is_its_gradient(chan
     assert np.abs(expected[0]).max() < 0.9 * np.abs(x).max(), "the inputs are large enough to be normalized at all"
 
 
-LAYERS = {"max_pool": max_pool, "local_response_normalization": local_response_normalization}
+OFFSET, EPSILON = normal(12), 1e-3
+
+
+def normalized(x: jax.Array, offset: Any = OFFSET) -> jax.Array:
+    return batch_norm_relu(x, jnp.asarray(offset, x.dtype), EPSILON)[0]
+
+
+def normalized_by_formula(x: jax.Array, offset: jax.Array) -> jax.Array:
+    pixels = (0, 1, 2)
+    return nn.relu((x - x.mean(pixels)) / jnp.sqrt(x.var(pixels) + EPSILON) + offset)
+
+
+@pytest.mark.usefixtures("float64")
+def test_batch_norm_is_its_formula_and_so_is_its_gradient():
+    x = 2 + normal(5, 6, 7, 12, scale=3)
+    expected = slopes(normalized_by_formula, x, OFFSET)
+    for found, wanted in zip(slopes(normalized, x, OFFSET), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_batch_norm_has_the_variables_and_the_values_of_flaxs(dtype):
+    """Parameters and statistics by name, shape and value: what was trained with one goes on with the other."""
+    x = jnp.asarray(2 + normal(5, 6, 7, 12, scale=3), dtype)
+
+    class Flax(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+            return nn.relu(nn.BatchNorm(not train, momentum=0.9, epsilon=EPSILON, use_scale=False)(x))
+
+    class Ours(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+            return BatchNorm(0.9, EPSILON)(x, train=train)
+
+    @jax.jit
+    def all_of(x: jax.Array) -> Any:
+        results = []
+        for module in (Flax(), Ours()):
+            variables: Any = module.init(jax.random.key(0), x, train=True)
+            params = {"BatchNorm_0": {"bias": jnp.asarray(OFFSET, dtype)}}
+            y, updates = module.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
+            results.append((variables, y, updates, module.apply({**updates, "params": params}, x, train=False)))
+        return results
+
+    flaxs, ours = all_of(x)
+    tolerance = 2**-7 if dtype == jnp.bfloat16 else 1e-5
+    same = lambda a, b: np.testing.assert_allclose(*(np.asarray(v, np.float32) for v in (a, b)), tolerance, tolerance)
+    jax.tree.map(same, ours, flaxs)
+    assert [leaf.dtype for leaf in jax.tree.leaves(ours)] == [leaf.dtype for leaf in jax.tree.leaves(flaxs)]
+
+
+@pytest.mark.usefixtures("float64")
+def test_layers_and_their_gradients_are_pytorchs():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[benchmark]'")
+    x = normal(4, 9, 9, 12, scale=20)
+    functional = torch.nn.functional
+    pairs = (
+        (lambda x: max_pool(x, "VALID"), lambda x: functional.max_pool2d(x, 3, 2)),
+        (local_response_normalization, lambda x: functional.local_response_norm(x, 9, 0.001, 0.75, 1.0)),
+        (
+            normalized,
+            lambda x: functional.batch_norm(
+                x, None, None, bias=torch.tensor(OFFSET), weight=torch.ones(12).double(), training=True, eps=EPSILON
+            ).relu(),
+        ),
+    )
+    for ours, theirs in pairs:
+        image = torch.tensor(x).permute(0, 3, 1, 2).requires_grad_()
+        y = theirs(image)
+        found = slopes(ours, x)
+        y.backward(torch.tensor(np.random.default_rng(1).normal(size=found[0].shape)).permute(0, 3, 1, 2))
+        for ours_is, theirs_is in zip(found, (y, image.grad), strict=True):
+            np.testing.assert_allclose(ours_is, theirs_is.detach().permute(0, 2, 3, 1).numpy(), rtol=1e-9, atol=1e-11)
+
+
+LAYERS = {
+    "max_pool": max_pool,
+    "local_response_normalization": local_response_normalization,
+    "batch_norm_relu": normalized,
+}
 every_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 
 
