@@ -1,4 +1,4 @@
-"""On a real Ray cluster of three nodes on this machine: what is lost is done again, and every bit is that of a local run."""
+"""On a real Ray cluster of three nodes here: what is lost is done again, and every bit is that of a local run."""
 
 import os
 import shlex
