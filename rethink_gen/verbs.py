@@ -144,6 +144,8 @@ def engine(arguments: argparse.Namespace) -> suite.Execute | None:
         for name in (name for name, value in chosen.items() if value is not None):
             raise UsageError(f"--{name.replace('_', '-')} goes with --engine ray")
         return None
+    if arguments.log:
+        raise UsageError("--log goes with --engine local: of tasks on Ray not every epoch is heard")
     from rethink_gen import ray_engine
 
     given = {}
