@@ -94,7 +94,8 @@ def test_driver_that_is_stopped_keeps_what_is_done_and_the_same_command_finishes
     assert len(curves(tmp_path / "results")) == 10
     assert {path: path.stat().st_mtime_ns for path in done} == done, "nothing is done twice"
     assert f"{10 - len(done)} of 10 runs to do" in again.stderr
-    subprocess.run([*line[:6], "--results", "local"], cwd=tmp_path, check=True, capture_output=True)
+    local = command("run", "labels", "--experiments", "mine", "--results", "local")
+    subprocess.run(local, cwd=tmp_path, check=True, capture_output=True)
     assert curves(tmp_path / "results") == curves(tmp_path / "local")
 
 
