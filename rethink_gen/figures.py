@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DASHES = (0, (3, 1.5))
 NAME_HEIGHT = 0.065  # between the names beside a panel, as a fraction of its height
+MOST_LINES = 200  # of runs in one picture; more are neither drawn in a minute nor told apart
 
 
 class Line(NamedTuple):
@@ -130,19 +131,23 @@ def against(
 def runs(frame: pd.DataFrame) -> Figure:
     """The accuracies of every run over its epochs, on training and on test images: a line a run, a color a setting.
 
-    Nothing names the lines in the picture: their labels are their settings, and their gids the ids of their runs.
+    Nothing names the lines in the picture: their labels are their settings, and their gids the ids of their runs. Of
+    more runs than MOST_LINES the first of each setting are drawn, as the small print then says.
     """
     keys = _telling(frame) or ["model"]  # where nothing but the seed tells runs apart
     figure, panels = _panels(2, height=3)
+    few = frame["run"].nunique() <= MOST_LINES
+    most = None if few else max(1, MOST_LINES // len(frame[keys].drop_duplicates()))
     for axes, metric in zip(panels, ("train_accuracy", "test_accuracy"), strict=True):
         for i, (values, of_setting) in enumerate(frame.groupby(keys, dropna=False, sort=False)):
             words = [_called(*pair) for pair in zip(keys, values, strict=True)]
             color = look(values[0], frame[keys[0]]).color if len(keys) == 1 else PALETTE[i % len(PALETTE)]
-            for run, curve in of_setting.groupby("run"):
+            first = sorted(of_setting["run"].unique())[:most]
+            for run, curve in of_setting[of_setting["run"].isin(first)].groupby("run"):
                 told = ", ".join(filter(None, words))
                 axes.plot(curve["epoch"], curve[metric], color=color, linewidth=1.3, label=told, gid=run)
         axes.set(xlabel=axis("epoch"), ylabel=axis(metric), ylim=(0, 1.03))
-    return figure
+    return figure if few else _small_print(figure, [f"the first {most} runs of each setting"])
 
 
 @styled

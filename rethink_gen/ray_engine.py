@@ -308,5 +308,7 @@ def cluster(address: str | None, needs: Needs) -> Iterator[Any]:
             asked = " and ".join(f"{amount:g} {name}" for name, amount in needs.resources.items() if amount)
             raise UsageError(f"no node of the cluster has {asked}; ask for less with --cpus-per-task, --gpus-per-task")
         yield ray
+    except SystemError as error:  # what becomes of a stop signal that comes while ray waits
+        raise error.__cause__ or error from None
     finally:
         ray.shutdown()

@@ -154,6 +154,8 @@ def engine(arguments: argparse.Namespace) -> suite.Execute | None:
         return None
     if arguments.keep_weights:
         raise UsageError("--keep-weights goes with --engine local: weights stay where they are trained")
+    if arguments.log:
+        raise UsageError("--log goes with --engine local: of tasks on Ray not every epoch is heard")
     from rethink_gen import ray_engine
 
     given = {}

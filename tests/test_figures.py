@@ -303,3 +303,12 @@ def test_no_runs_give_an_empty_figure():
     assert figures.draw(figures.curves(empty, "step", ["train_accuracy", "test_accuracy"], hue="corruption"), "png")
     assert figures.draw(figures.against(empty, "corruption_level", "steps_to_fit", hue="model", relative_to=0.0), "png")
     assert figures.draw(figures.dots(tables.beside_paper(empty, "table1")), "png")
+
+
+def test_of_very_many_runs_the_first_of_each_setting_are_drawn(monkeypatch):
+    monkeypatch.setattr(figures, "MOST_LINES", 4)
+    many = tidy([*seeds(MLP, "test", [0.5] * 3), *seeds(RANDOM, "test", [0.1] * 3)])
+    figure = figures.runs(many)
+    assert [len(axes.lines) for axes in figure.axes] == [4, 4]
+    assert figure.get_supxlabel() == "The first 2 runs of each setting."
+    assert [len(axes.lines) for axes in figures.runs(many[many["corruption"] == "true_labels"]).axes] == [3, 3]
