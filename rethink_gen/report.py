@@ -323,10 +323,13 @@ def _settings(study: Study) -> dict[str, str]:
     """The fields that all runs share, in words."""
     runs = [dataclasses.asdict(run) for run in study.experiment.runs]
     shared = {name: value for name, value in runs[0].items() if all(run.get(name) == value for run in runs)}
-    show = lambda value: (
-        "all" if value is None else ", ".join(value) or "none" if isinstance(value, tuple) else str(value)
-    )
-    return {paper.label(name): paper.label(show(value)) for name, value in shared.items()}
+
+    def show(name: str, value: Any) -> str:
+        if value is None:
+            return "all" if name.endswith("_size") else "none"
+        return ", ".join(value) or "none" if isinstance(value, tuple) else str(value)
+
+    return {paper.label(name): paper.label(show(name, value)) for name, value in shared.items()}
 
 
 def _commands(study: Study) -> list[str]:

@@ -125,6 +125,7 @@ def test_a_section_says_how_it_was_run_what_was_found_and_what_fills_the_gap():
     assert shown.about["device"] == "a device"
     assert (shown.notes, shown.found) == ([], ["Found: both are `fitted`."])
     assert shown.commands == ["rethink-gen run mine --scale paper"]
+    assert (shown.settings["train size"], shown.settings["stop at train accuracy"]) == ("all", "none")
 
 
 def test_text_of_others_stays_text(plain):
@@ -351,6 +352,18 @@ def test_the_page_fits_a_narrow_screen_in_the_colors_of_the_reader(visit, commit
     true_labels = "#0072b2" if scheme == "light" else report.dark_page("#0072b2")
     stroke = re.findall(r"\d+", line.evaluate("line => getComputedStyle(line).stroke"))
     assert [int(part) for part in stroke] == [round(255 * part) for part in to_rgb(true_labels)]
+
+
+def test_paper_shows_all_of_a_wide_table_on_a_page_that_is_turned_in_the_colors_of_a_light_one(visit):
+    page = visit(report.render(suite.survey(["table2"], results=ROOT / "results")), color_scheme="dark")
+    page.emulate_media(media="print")
+    assert page.locator("table th[scope=col]").count() > 20
+    page.set_viewport_size({"width": 941, "height": 700})  # 249 mm, a letter without its margins, turned for this table
+    assert page.evaluate("document.documentElement.scrollWidth") == 941
+    assert {b"0 0 612 792", b"0 0 792 612"} == set(re.findall(rb"/MediaBox \[([\d ]+)\]", page.pdf(format="letter")))
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.get_by_text("label smoothing").first.is_visible(), "what is folded on a screen is open on paper"
+    assert not page.get_by_text("Back to the map").is_visible()
 
 
 def test_the_script_of_the_documentation_draws_its_pictures(pictures, chromium, committed, tmp_path):
