@@ -8,6 +8,7 @@ template escapes them, and matplotlib those that stand in a figure.
 from __future__ import annotations
 
 import base64
+import colorsys
 import dataclasses
 import hashlib
 import html
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SVG = "{http://www.w3.org/2000/svg}"
+COLOR = re.compile(r"#[0-9a-f]{6}\b")  # as matplotlib writes them in an svg
 VERDICTS = ("reproduced", "close", "off", "not run")
 FEWEST_EPOCHS = 3  # of which a curve says something
 
@@ -98,6 +100,7 @@ def render(studies: Iterable[Study]) -> str:
     environment.filters["prose"] = prose
     sections = [section(study) for study in sorted(studies, key=_order)]
     script = (HERE / "report.js").read_text(encoding="utf-8")
+    drawn = [picture.svg for section in sections for picture in (section.figure, section.runs) if picture]
     page = environment.get_template("report.html.jinja").render(
         sections=sections,
         verdicts=VERDICTS,
@@ -105,6 +108,7 @@ def render(studies: Iterable[Study]) -> str:
         in_part=Counter(section.verdict for section in sections if section.in_part),
         protocol=_paragraphs(protocol.__doc__ or ""),
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        dark={color: dark_page(color) for color in sorted({found for svg in drawn for found in COLOR.findall(svg)})},
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
@@ -185,6 +189,15 @@ def picture(figure: Figure, prefix: str) -> Picture:
     return Picture(Markup(ElementTree.tostring(root, encoding="unicode")), list(colors.items()), lines)
 
 
+def dark_page(color: str) -> str:
+    """What a color of a figure becomes on a dark page: of the same hue, light and full; a gray is turned over."""
+    red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    shown = (hue, 0.5 + 0.4 * lightness, max(saturation, 0.6)) if saturation else (0, 0.93 - 0.86 * lightness, 0)
+    parts = colorsys.hls_to_rgb(*shown)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
+
+
 def prose(text: str) -> Markup:
     """A paragraph of a docstring: `code`, lists of lines that begin with a star, and indented blocks as they are."""
     if text.startswith("    "):
@@ -195,6 +208,11 @@ def prose(text: str) -> Markup:
     return (Markup("<p>{}</p>").format(code(first)) if first else Markup("")) + (
         Markup("<ul>{}</ul>").format(listed) if items else Markup("")
     )
+
+
+def named(found: re.Match[str]) -> str:
+    """A color as one that the style of a dark page can change; elsewhere it stays what it is."""
+    return f"var(--{found[0][1:]}, {found[0]})"
 
 
 def _for_a_page(root: ElementTree.Element, prefix: str, places: Mapping[str, int]) -> None:
@@ -217,6 +235,8 @@ def _for_a_page(root: ElementTree.Element, prefix: str, places: Mapping[str, int
             elif name.endswith("}href"):
                 del parent.attrib[name]
                 parent.set("href", f"#{prefix}-{value.removeprefix('#')}")
+            elif name == "style":
+                parent.set(name, COLOR.sub(named, value))
             elif value.startswith("url(#"):
                 parent.set(name, f"url(#{prefix}-{value.removeprefix('url(#')}")
 
@@ -303,10 +323,13 @@ def _settings(study: Study) -> dict[str, str]:
     """The fields that all runs share, in words."""
     runs = [dataclasses.asdict(run) for run in study.experiment.runs]
     shared = {name: value for name, value in runs[0].items() if all(run.get(name) == value for run in runs)}
-    show = lambda value: (
-        "all" if value is None else ", ".join(value) or "none" if isinstance(value, tuple) else str(value)
-    )
-    return {paper.label(name): paper.label(show(value)) for name, value in shared.items()}
+
+    def show(name: str, value: Any) -> str:
+        if value is None:
+            return "all" if name.endswith("_size") else "none"
+        return ", ".join(value) or "none" if isinstance(value, tuple) else str(value)
+
+    return {paper.label(name): paper.label(show(name, value)) for name, value in shared.items()}
 
 
 def _commands(study: Study) -> list[str]:

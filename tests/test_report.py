@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import importlib.util
+import itertools
 import json
 import re
 import shutil
@@ -16,14 +17,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from frames import MLP, RANDOM, result, tidy
+from matplotlib.colors import to_rgb
 
-from rethink_gen import cli, experiment, figures, report, suite, tables
+from rethink_gen import cli, experiment, figures, report, style, suite, tables
 from rethink_gen.experiment import Check, Experiment
 from rethink_gen.suite import Study
 
 ROOT = Path(__file__).parent.parent
 SHOWN = ("fig1a_learning_curves", "table4_random_labels_regularized")
-HOSTILE = """<script>alert("1")</script><img src=x onerror=alert(2)></title>{{ 7 * 7 }}' onload='alert(3)"""
+HOSTILE = """<script>alert("1")</script><img src=x onerror=alert(2)></title>{{ 777 * 777 }}' onload='alert(3)"""
 
 
 class Reader(HTMLParser):
@@ -123,6 +125,7 @@ def test_a_section_says_how_it_was_run_what_was_found_and_what_fills_the_gap():
     assert shown.about["device"] == "a device"
     assert (shown.notes, shown.found) == ([], ["Found: both are `fitted`."])
     assert shown.commands == ["rethink-gen run mine --scale paper"]
+    assert (shown.settings["train size"], shown.settings["stop at train accuracy"]) == ("all", "none")
 
 
 def test_text_of_others_stays_text(plain):
@@ -141,7 +144,7 @@ def test_text_of_others_stays_text(plain):
     page = Reader(report.render([hostile]))
     assert [tag for tag, _ in page.tags if tag in ("script", "img")] == ["script"] * 3, "two figures, one script"
     assert [name for _, attributes in page.tags for name in attributes if name.startswith("on")] == []
-    assert "49" not in "".join(page.texts)
+    assert "603729" not in "".join(page.texts)
     assert sum(HOSTILE in text for text in page.texts) >= 10
     assert page.scripts[-1] == Reader(plain).scripts[-1]
     assert [json.loads(text) for text in page.scripts[:-1]], "what stands in a script is JSON, whole"
@@ -194,6 +197,32 @@ def test_runs_that_differ_in_their_seeds_alone_are_drawn():
     shown = report.picture(figures.runs(tidy([result(run, (0.1, 0.5, 1.0)) for run in runs])), "here")
     assert [name for name, _ in shown.switches] == ["MLP 1×512"]
     assert [line["run"] for line in shown.lines] == [run.id for run in runs] * 2
+
+
+def contrast(color, page):
+    """Of WCAG 2: from 1, which cannot be seen, to 21; a line needs 3."""
+    light = lambda x: x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4
+    ours, theirs = (np.dot((0.2126, 0.7152, 0.0722), [*map(light, to_rgb(each))]) + 0.05 for each in (color, page))
+    return max(ours, theirs) / min(ours, theirs)
+
+
+def test_colors_can_be_seen_and_told_apart_on_a_dark_page():
+    """Turned over, as they once were, very dark colors became the same pale one."""
+    names, levels = list(style.LOOKS), [i / 5 for i in range(6)]
+    colors = [style.LOOKS[name].color for name in names]
+    kinds = (
+        colors[:5],
+        colors[5:10],
+        colors[10:],
+        style.PALETTE,
+        [style.look(level, levels).color for level in levels],
+    )
+    for kind in kinds:
+        shown = [report.dark_page(color) for color in kind]
+        assert min(contrast(color, "#161a20") for color in shown) > 4
+        assert min(np.hypot.reduce(np.subtract(*map(to_rgb, pair))) for pair in itertools.combinations(shown, 2)) > 0.1
+    assert report.dark_page("#000000") == "#ededed"
+    assert report.dark_page("#ffffff") == "#121212"
 
 
 def test_prose_of_a_docstring():
@@ -319,6 +348,22 @@ def test_the_page_fits_a_narrow_screen_in_the_colors_of_the_reader(visit, commit
     assert page.evaluate("document.documentElement.scrollWidth") == 400
     color = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", color))) > 3 * 128) == (scheme == "light")
+    line = page.locator("#fig1a_learning_curves svg [style*='--0072b2'][style*='stroke-linecap']").first
+    true_labels = "#0072b2" if scheme == "light" else report.dark_page("#0072b2")
+    stroke = re.findall(r"\d+", line.evaluate("line => getComputedStyle(line).stroke"))
+    assert [int(part) for part in stroke] == [round(255 * part) for part in to_rgb(true_labels)]
+
+
+def test_paper_shows_all_of_a_wide_table_on_a_page_that_is_turned_in_the_colors_of_a_light_one(visit):
+    page = visit(report.render(suite.survey(["table2"], results=ROOT / "results")), color_scheme="dark")
+    page.emulate_media(media="print")
+    assert page.locator("table th[scope=col]").count() > 20
+    page.set_viewport_size({"width": 941, "height": 700})  # 249 mm, a letter without its margins, turned for this table
+    assert page.evaluate("document.documentElement.scrollWidth") == 941
+    assert {b"0 0 612 792", b"0 0 792 612"} == set(re.findall(rb"/MediaBox \[([\d ]+)\]", page.pdf(format="letter")))
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.get_by_text("label smoothing").first.is_visible(), "what is folded on a screen is open on paper"
+    assert not page.get_by_text("Back to the map").is_visible()
 
 
 def test_the_script_of_the_documentation_draws_its_pictures(pictures, chromium, committed, tmp_path):
