@@ -177,7 +177,7 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tupl
     "verify": (verbs.verify, {"name": ""}, ("--retrain", "--results", "--experiments")),
     "doctor": (verbs.doctor, {}, ("--results", "--experiments")),
     "data": (verbs.data, {"action": "list", "name": ""}, ("--json",)),
-    "train": (verbs.train, {}, (*FIELD_OPTIONS, "--results", "--force", "--keep-weights", "--json")),
+    "train": (verbs.train, {}, (*FIELD_OPTIONS, "--hosts", "--results", "--force", "--keep-weights", "--json")),
 }
 
 

@@ -1,7 +1,7 @@
 """Many runs: order them so that equal programs follow each other, prepare their data, train or solve, report.
 
-The only module that mentions devices, compiler options and stop signals. Runs go one after the other on the default
-device; each call of a compiled function takes about two seconds at most, so that a stop signal is answered in time.
+Devices, compiler options and stop signals are mentioned here alone, and in `lanes` and `hosts`. Each call of a compiled
+function takes about two seconds at most, so that a stop signal is answered in time.
 """
 
 import ctypes

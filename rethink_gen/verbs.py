@@ -401,7 +401,11 @@ def train(arguments: argparse.Namespace) -> int:
     """
     given = {name: getattr(arguments, name) for name in experiments.hints(Run)}
     run = Run(**{name: value for name, value in given.items() if value is not None})
-    with progress() as report:
+    if arguments.hosts:
+        check_hosts(arguments, [run])
+    with launch.joined(arguments.hosts, arguments.results / "train") as first, progress() as report:
+        if not first:
+            return 0
         work = {"force": arguments.force, "keep_weights": arguments.keep_weights}
         result = suite.train(run, results=arguments.results, **work, report=report)
     if arguments.json:
@@ -446,10 +450,11 @@ def parse_shard(text: str) -> tuple[int, int]:
 def check_hosts(arguments: argparse.Namespace, runs: Sequence[AnyRun]) -> None:
     """Refuses what several hosts cannot do, before they look for each other."""
     launch.parse(arguments.hosts)
-    if arguments.engine != "local":
+    if getattr(arguments, "engine", "local") != "local":
         raise UsageError("--hosts goes with --engine local: Ray places runs on hosts of its own")
     for kind in sorted({run.kind for run in runs} - {Run().kind}):
         raise UsageError(f"runs of kind {kind} are solved on one host; leave --hosts out, or choose others with --only")
+    vocabulary.check_names(runs)
     vocabulary.check_data(runs)  # on each host, for each reads them
 
 

@@ -19,7 +19,7 @@ from rethink_gen.errors import UsageError
 EXPERIMENT = '''"""Digits and generated pictures."""
 import os, time
 from dataclasses import replace
-import flax.linen as nn
+import flax.linen as nn, jax
 from rethink_gen import Check, Experiment, Run, cohorts, models, streaming, tables
 
 
@@ -34,6 +34,7 @@ class Tiny(nn.Module):
 
 
 def slow_batch(self, order, row, batch=streaming.Stream.batch):
+    assert order.shape[1] * jax.process_count() == 8, "each host decodes its part"
     time.sleep(float(os.environ.get("SECONDS_PER_BATCH", 0)))
     return batch(self, order, row)
 
@@ -141,6 +142,7 @@ def apart(experiments, tmp_path_factory):
 
 
 def test_two_processes_have_the_numbers_of_one(apart, together):
+    """Each host decodes its part of a batch of 8; batch norm over two or four images would differ in the first digit."""
     assert_close(found(apart[1]), together)
     for each, result in found(apart[1]).items():
         assert result.provenance["processes"] == 2
@@ -181,10 +183,9 @@ def test_a_killed_process_ends_the_job_and_the_same_command_resumes_it(experimen
     assert line.startswith("rethink-gen: error: ")
     assert line == told[0][-1]
     assert line.endswith(launch.WAY_OUT)
-    run(*of(tmp_path, experiments))
-    assert {each: result.curves for each, result in found(tmp_path).items()} == {
-        each: result.curves for each, result in found(apart[1]).items()
-    }
+    run(*of(tmp_path, experiments), "--only", "model=tiny")
+    [[each, result]] = found(tmp_path).items()
+    assert result.curves == found(apart[1])[each].curves
 
 
 @pytest.mark.slow
