@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rethink_gen import __version__, tables, verbs, vocabulary
+from rethink_gen import __version__, launch, tables, verbs, vocabulary
 from rethink_gen import experiment as experiments
 from rethink_gen.errors import Interrupted, RethinkError, StorageError, UsageError, unknown
 from rethink_gen.experiment import SCALES, AnyRun, Run
@@ -131,6 +131,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--gpus-per-task": {"metavar": "X", "help": "GPUs of a task on Ray, or a fraction of one (0)"},
     "--tpus-per-task": {"metavar": "N", "help": "TPU chips of a task on Ray (0)"},
     "--runs-per-task": {"metavar": "N", "help": "runs of one recipe that share a task on Ray (1)"},
+    "--hosts": {
+        "metavar": "HOSTS",
+        "help": "one job on several hosts: auto under SLURM, MPI, Kubernetes or on a TPU, else 1/2@HOST:PORT and so on",
+    },
     "--retrain": {"default": "0", "metavar": "K", "help": "train K random runs anew and compare"},
     "--log": {"metavar": "TRACKER", "help": "send curves to tensorboard or wandb while they grow; files in DIR/.log"},
     "--watch": {"action": "store_true", "help": "show it again whenever it changes, until Ctrl-C"},
@@ -156,7 +160,7 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tupl
         verbs.run,
         {"name": None},
         (
-            *("--scale", "--seeds", "--only", "--shard", "--log", "--results", "--experiments"),
+            *("--scale", "--seeds", "--only", "--shard", "--hosts", "--log", "--results", "--experiments"),
             *("--engine", "--address", "--cpus-per-task", "--gpus-per-task", "--tpus-per-task", "--runs-per-task"),
             *("--force", "--keep-weights", "--strict", "--dry-run", "--json"),
         ),
@@ -173,13 +177,15 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tupl
     "verify": (verbs.verify, {"name": ""}, ("--retrain", "--results", "--experiments")),
     "doctor": (verbs.doctor, {}, ("--results", "--experiments")),
     "data": (verbs.data, {"action": "list", "name": ""}, ("--json",)),
-    "train": (verbs.train, {}, (*FIELD_OPTIONS, "--results", "--force", "--keep-weights", "--json")),
+    "train": (verbs.train, {}, (*FIELD_OPTIONS, "--hosts", "--results", "--force", "--keep-weights", "--json")),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carries out one command; its exit code (see `errors`)."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if launch.wanted(argv):
+        return launch.watch(argv)
     try:
         with stop_signals(argv):
             arguments = parse(argv)

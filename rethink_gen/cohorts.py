@@ -1,7 +1,7 @@
 """Many runs: order them so that equal programs follow each other, prepare their data, train or solve, report.
 
-The only module that mentions devices, compiler options and stop signals. Runs go one after the other on the default
-device; each call of a compiled function takes about two seconds at most, so that a stop signal is answered in time.
+Devices, compiler options and stop signals are mentioned here alone, and in `lanes` and `hosts`. Each call of a compiled
+function takes about two seconds at most, so that a stop signal is answered in time.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +30,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import rethink_gen
-from rethink_gen import corruptions, datasets, models, results, streaming, training
+from rethink_gen import corruptions, datasets, hosts, models, results, training
 from rethink_gen.datasets import Dataset
 from rethink_gen.errors import Interrupted, RethinkError, StorageError, UsageError, unknown
 from rethink_gen.experiment import AnyRun, Run
@@ -107,6 +107,8 @@ def execute(
                 cohort = [run for run in chosen if run not in busy and not published(run)]
                 passed_over = 0 if cohort else passed_over + len(busy)
                 try:
+                    if cohort:
+                        announce(cohort, keep_weights)
                     for outcome in attempt(cohort, work, report_runs, stopped, keep_weights):
                         cohort.remove(outcome.run)
                         yield outcome
@@ -119,6 +121,26 @@ def execute(
                 report_runs(Progress(todo[0], 0, 1, 0, {}, 0, 1, None, waiting=True))
                 stopped()
                 time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def announce(cohort: Sequence[AnyRun], keep_weights: bool = False) -> tuple[list[Run], bool]:
+    """What the first of several processes is about to train, and how, for all of them; no runs: it has no more."""
+    if jax.process_count() == 1:
+        return [], False
+    told = hosts.from_first(lambda: ({}, {"runs": [asdict(run) for run in cohort], "keep_weights": keep_weights}))
+    assert told is not None
+    return [Run(**fields) for fields in told[1]["runs"]], told[1]["keep_weights"]
+
+
+def follow(work: Path) -> None:
+    """Takes part in what the first of several processes trains, until it has no more."""
+    use_compile_cache()
+    with stop_signals() as stopped:
+        cohort, keep_weights = announce([])
+        while cohort:
+            for _ in attempt(cohort, work, lambda progress: None, stopped, keep_weights):
+                pass
+            cohort, keep_weights = announce([])
 
 
 def program_key(run: AnyRun) -> AnyRun:
@@ -140,7 +162,7 @@ def width(run: Run) -> int:
     """How many runs of this program go side by side: see SIDE_BY_SIDE."""
     if streamed(run):
         return 1
-    return SIDE_BY_SIDE.get(jax.default_backend(), {}).get(run.model, 1) * jax.local_device_count()
+    return SIDE_BY_SIDE.get(jax.default_backend(), {}).get(run.model, 1) * jax.device_count()
 
 
 def report_progress(report: Callable[[Progress], None], done: int, total: int, progress: Progress) -> None:
@@ -159,13 +181,16 @@ def attempt(
     left = list(cohort)
     try:
         folders = {run: work and results.work_folder(work, run) for run in left if isinstance(run, Run)}
-        trained = train(folders, report=report, stopped=stopped, keep_weights=keep_weights) if folders else None
+        together = hosts.together(stopped)
+        trained = train(folders, report=report, stopped=together, keep_weights=keep_weights) if folders else None
         for result in trained or map(partial(solve, report, stopped), left):
             left.remove(result.run)
             yield result
     except (RethinkError, OSError):
         raise
     except Exception as error:
+        if jax.process_count() > 1:
+            raise  # the others do not know of it, and cannot go on
         lines = str(error).splitlines() or [""]
         reason = f"{type(error).__name__}: {lines[0]}"
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in lines[0]:
@@ -191,7 +216,8 @@ def train(
     origin = provenance()
     clock = compile_clock()
     compiled = clock()
-    checkpoints = {run: folder and results.load_checkpoint(folder) for run, folder in folders.items()}
+    load_checkpoint = lambda folder: hosts.from_first(lambda: folder and results.load_checkpoint(folder))
+    checkpoints = {run: load_checkpoint(folder) for run, folder in folders.items()}
     reached = {run: int(found[0][".step"]) if found else 0 for run, found in checkpoints.items()}
     step = next(iter(reached.values()))
     cohort = [run for run in folders if reached[run] == step]
@@ -200,7 +226,8 @@ def train(
     steps_per_epoch = train_data.labels.shape[-1] // program.batch_size
     end = cohort[0].epochs * steps_per_epoch
     made_by = {"data": checksum, "jax": origin["versions"]["jax"], "device": jax.devices()[0].device_kind}
-    made_by |= {"lanes": str(lanes.number)} if lanes.number > 1 else {}
+    side_by_side = lanes.number // lanes.devices
+    made_by |= {"lanes": str(side_by_side)} if side_by_side > 1 else {}
     own_images = lanes.number > 1 and not lanes.shared
     curves: dict[Run, results.Curves] = {run: {} for run in cohort}
     hparams, states, spent = [], [], 0.0
@@ -215,7 +242,7 @@ def train(
         states.append(state)
     hparams, state = lanes.stack(hparams), lanes.stack(states)
     if isinstance(train_data, Stream):
-        state = jax.device_put(state, NamedSharding(mesh(program.batch_size), PartitionSpec()))  # all of it on each
+        state = hosts.place(state, NamedSharding(mesh(program.batch_size), PartitionSpec()))  # all of it on each
     left = list(cohort)
     saved, cost = time.monotonic(), 0.0  # when the last checkpoint was done, and the seconds it took
     first_call: tuple[float, int] | None = None  # when it was over, and the step it reached: it had to compile
@@ -223,9 +250,10 @@ def train(
 
     def checkpoint() -> None:
         for run, of_run in zip(cohort, lanes.unstack(state), strict=False):
-            if run in left and (folder := folders[run]):
+            if run in left and (folder := folders[run]) and hosts.first():
                 notes = {"curves": curves[run], "seconds": seconds(), "made_by": {"run": run.id, **made_by}}
                 results.save_checkpoint(folder, flatten(of_run), notes)
+        hosts.anywhere(False)  # the others wait: none leaves before it is on disk
 
     def tell(seconds_left: float | None) -> None:
         metrics = {name: values[-1] for name, values in curves[left[0]].items()}
@@ -256,6 +284,7 @@ def train(
                     "steps_per_epoch": steps_per_epoch,
                     "steps_per_call": steps_per_call,
                     **({"lanes": lanes.number} if lanes.number > 1 else {}),
+                    **({"processes": jax.process_count()} if jax.process_count() > 1 else {}),
                     "seconds_compile": round((clock() - compiled) / len(cohort), 1),
                     "seconds_train": round(seconds() - (clock() - compiled) / len(cohort), 1),
                 },
@@ -281,7 +310,8 @@ def train(
             except (Interrupted, KeyboardInterrupt):
                 checkpoint()
                 raise
-            if (now := time.monotonic()) - saved > CHECKPOINT_SECONDS * max(1.0, cost / CHEAP_SECONDS):
+            due = (now := time.monotonic()) - saved > CHECKPOINT_SECONDS * max(1.0, cost / CHEAP_SECONDS)
+            if hosts.anywhere(due):
                 checkpoint()
                 saved, cost = time.monotonic(), time.monotonic() - now
 
@@ -372,7 +402,7 @@ def prepare(
         corrupted = {each: corrupt(each, clean) for each in cohort}
         shared = all(dataset.train.images is clean.train.images for dataset in corrupted.values())
         number = number or width(run)
-        lanes = Lanes(number, jax.local_device_count() if number > 1 else 1, shared)
+        lanes = Lanes(number, jax.device_count() if number > 1 else 1, shared)
         data = lambda split, true: Data(split.images, split.labels, split.labels != true.labels)
         every = lanes.fill([*corrupted.values()])
         train = lanes.data([data(dataset.train, clean.train) for dataset in every])
@@ -411,14 +441,22 @@ def streams(run: Run, source: datasets.Source) -> tuple[Stream, Stream]:
 
 @cache
 def mesh(batch_size: int) -> Mesh:
-    """The devices of this process in a row, as many as share a batch equally; each sees its part of the batch."""
-    count = math.gcd(batch_size, jax.local_device_count())
-    return jax.make_mesh((count,), ("data",), (AxisType.Auto,), devices=jax.local_devices()[:count])
+    """The devices in a row, as many as share a batch equally; each sees its part of the batch."""
+    count = math.gcd(batch_size, jax.device_count())
+    if count < jax.device_count() and jax.process_count() > 1:  # some host might have no part at all
+        raise UsageError(
+            f"batch_size {batch_size} cannot be shared equally by the {jax.device_count()} devices of all hosts"
+        )
+    return jax.make_mesh((count,), ("data",), (AxisType.Auto,), devices=jax.devices()[:count])
 
 
-def shard(batch: streaming.Batch) -> Data:
-    """A batch of a stream on its devices."""
-    return jax.device_put(Data(*batch), NamedSharding(mesh(len(batch.labels)), PartitionSpec("data")))
+def read(data: Stream, rows: np.ndarray, row: int) -> Data:
+    """A batch of a stream on its devices, of which each host decodes what its own devices see."""
+    batch_size = rows.shape[1]
+    sharding = NamedSharding(mesh(batch_size), PartitionSpec("data"))
+    parts = sharding.addressable_devices_indices_map((batch_size,)).values()
+    here = np.sort(np.concatenate([np.arange(batch_size)[part] for part in parts]))
+    return jax.make_array_from_process_local_data(sharding, Data(*data.batch(rows[:, here], row)))
 
 
 def stepper(program: Program, data: Data | Stream, lanes: Lanes = ONE) -> tuple[Callable[..., State], int]:
@@ -432,7 +470,7 @@ def stepper(program: Program, data: Data | Stream, lanes: Lanes = ONE) -> tuple[
         def steps(hparams: Hparams, data: Stream, order: jax.Array, state: State, count: int) -> State:
             rows, first = np.asarray(order), int(state.step) % len(order)
             for row in range(first, first + count):
-                state = step(program, hparams, shard(data.batch(rows, row)), len(rows), state)
+                state = step(program, hparams, read(data, rows, row), len(rows), state)
             return state
 
         return steps, 1 if jax.default_backend() == "cpu" else STREAMED_STEPS_PER_CALL
@@ -520,7 +558,7 @@ def measure(
     whole = [total(program, state, data, lanes) for data in (train, test)]
     norms = [jit(norm, lanes)(state) for norm in (training.weight_norm, training.layer_norms)]
     rows = []
-    everything: tuple[Any, ...] = (*whole, jax.device_get(state.running), *norms)
+    everything: tuple[Any, ...] = (*whole, *hosts.fetch((state.running, *norms)))
     for train_sums, test_sums, running, weight_norm, layer_norms in lanes.unstack(everything):
         untouched = train_sums.count - train_sums.changed
         row = {
@@ -551,14 +589,14 @@ def total(program: Program, state: State, data: Data | Stream, lanes: Lanes) -> 
         order = np.arange(-(-size // program.batch_size) * program.batch_size).reshape(-1, program.batch_size)
         rows = order.clip(max=size - 1)  # the last batch is filled up with examples of weight 0
         weights = (order < size).astype(np.float32)
-        parts = [evaluate(program, state, shard(data.batch(rows, i)), weights[i]) for i in range(len(rows))]
+        parts = [evaluate(program, state, read(data, rows, i), weights[i]) for i in range(len(rows))]
     else:
         evaluate = jit(training.evaluate, lanes, convolves=convolves(program.model, data.images.shape[-3:]))
         count = data.labels.shape[-1]
         size = min(EVALUATION_BATCH, count)
         parts = [evaluate(program, state, data, start, size) for start in range(0, count, size)]
     exact: Any = lambda *column: sum(np.asarray(part, np.float64) for part in column)
-    return jax.tree.map(exact, *jax.device_get(parts))
+    return jax.tree.map(exact, *hosts.fetch(parts))
 
 
 def ratio(total: float, count: float) -> float | None:

@@ -1,6 +1,7 @@
 """Errors a user can act on. Each carries the exit code of the command line that meets it.
 
-0 done · 1 some runs failed · 2 usage · 3 data · 4 storage · 75 interrupted, run the same command again · 130 Ctrl-C.
+0 done · 1 some runs failed · 2 usage · 3 data · 4 storage · 75 interrupted, or a host was lost: run the same command
+again · 130 Ctrl-C.
 """
 
 import difflib
@@ -32,6 +33,12 @@ class StorageError(RethinkError):
     """A results or work folder cannot be read or written, or what is in it is damaged."""
 
     exit_code = 4
+
+
+class HostLost(RethinkError):
+    """A process of a job on several hosts is gone, and with it the job; the same command continues it."""
+
+    exit_code = 75
 
 
 class Interrupted(BaseException):

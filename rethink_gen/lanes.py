@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from rethink_gen import hosts
 from rethink_gen.training import Data
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class Lanes(NamedTuple):
         """A tree for each lane, of arrays on the host."""
         if self.number == 1:
             return [tree]
-        tree = jax.device_get(tree)
+        tree = hosts.fetch(tree)
         return [jax.tree.map(lambda leaf: leaf[lane], tree) for lane in range(self.number)]  # noqa: B023
 
     def data(self, splits: Sequence[Data]) -> Data:
@@ -58,7 +59,7 @@ class Lanes(NamedTuple):
         if self.devices == 1:
             return jax.tree.map(jnp.asarray, tree)
         place = lambda spec: NamedSharding(mesh(self.devices), spec)
-        return jax.device_put(tree, jax.tree.map(place, self.specs(kind)))
+        return hosts.place(tree, jax.tree.map(place, self.specs(kind)))
 
     def axes(self, kind: str) -> Any:
         """Which axis of an argument is that of the lanes, as `jax.vmap` asks for it."""
@@ -96,5 +97,5 @@ ONE = Lanes()
 
 @cache
 def mesh(count: int) -> Mesh:
-    """The first devices of this process, each with lanes of its own."""
-    return jax.make_mesh((count,), ("run",), (AxisType.Auto,), devices=jax.local_devices()[:count])
+    """The first devices, each with lanes of its own."""
+    return jax.make_mesh((count,), ("run",), (AxisType.Auto,), devices=jax.devices()[:count])

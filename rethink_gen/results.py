@@ -476,41 +476,49 @@ def lock_file(folder: Path, name: str) -> Path:
 
 
 def save_checkpoint(folder: Path, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> None:
-    """Keeps a state and what goes with it as one file; the one before stays until this one is safe on disk.
-
-    A zip of .npy members: its CRCs make a flipped bit an error when it is read.
-    """
-    import numpy as np
-
-    buffer = io.BytesIO()
-    text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
+    """Keeps a state and what goes with it as one file; the one before stays until this one is safe on disk."""
+    content = pack(arrays, notes)
     with suppress(OSError):  # `write` says it better
         folder.mkdir(exist_ok=True)
-    np.savez(buffer, allow_pickle=False, **{**arrays, "notes": text})  # type: ignore[arg-type]
     older = sorted(folder.glob("checkpoint-*.npz"))
     number = int(older[-1].stem.split("-")[1]) + 1 if older else 0
-    write(folder / f"checkpoint-{number:08d}.npz", buffer.getvalue())
+    write(folder / f"checkpoint-{number:08d}.npz", content)
     for path in older[:-1]:
         path.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """The newest checkpoint that is whole, or None. A damaged one is set aside as `.corrupt`, the one before used."""
-    import numpy as np
-
     for path in sorted(filter(Path.is_file, folder.glob("checkpoint-*.npz")), reverse=True):
         try:
             content = path.read_bytes()
         except OSError as error:
             raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            return arrays, json.loads(arrays.pop("notes").tobytes())
+            return unpack(content)
         except Exception:  # NumPy and zipfile raise whatever they like on damaged bytes
             logger.warning("%s is damaged: set aside as .corrupt, the one before it is used", path)
             path.rename(path.with_suffix(".corrupt"))
     return None
+
+
+def pack(arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> bytes:
+    """A checkpoint as bytes: a zip of .npy members, whose CRCs make a flipped bit an error when it is read."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
+    np.savez(buffer, allow_pickle=False, **{**arrays, "notes": text})  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def unpack(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and notes of a checkpoint; an error of NumPy's or zipfile's if it is damaged."""
+    import numpy as np
+
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    return arrays, json.loads(arrays.pop("notes").tobytes())
 
 
 def write(path: Path, content: bytes) -> None:

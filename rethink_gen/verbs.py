@@ -16,12 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import archive, figures, suite, tables, vocabulary, workers
+from rethink_gen import archive, figures, launch, suite, tables, vocabulary, workers
 from rethink_gen import experiment as experiments
 from rethink_gen import results as files
 from rethink_gen import verify as verification
 from rethink_gen.errors import RethinkError, UsageError, unknown
-from rethink_gen.experiment import SCALES, Run
+from rethink_gen.experiment import SCALES, AnyRun, Run
 from rethink_gen.progress import duration, in_one_line, progress, say
 from rethink_gen.trackers import tracker
 
@@ -114,9 +114,13 @@ def run(arguments: argparse.Namespace) -> int:
         show_rows([{"id": run.id, **dataclasses.asdict(run)} for run in todo], arguments.json, columns=["id"])
         return 0
     execute = engine(arguments)
+    if arguments.hosts:
+        check_hosts(arguments, todo)
     title = f"{planned.experiment.name}, {planned.experiment.scale} scale"
-    say(f"{title}: {len(todo)} of {len(planned.experiment.runs)} runs to do")
     with contextlib.ExitStack() as stack:
+        if not stack.enter_context(launch.joined(arguments.hosts, planned.folder)):
+            return 0
+        say(f"{title}: {len(todo)} of {len(planned.experiment.runs)} runs to do")
         reports = [stack.enter_context(progress())]
         if arguments.log:
             folder = arguments.results / ".log" / planned.experiment.name / planned.experiment.scale
@@ -126,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
             for report in reports:
                 report(now)
 
-        processes = workers.count(planned.experiment.runs)
+        processes = 1 if arguments.hosts else workers.count(planned.experiment.runs)
         study = suite.run(arguments.name, **request, **work, processes=processes, report=tell, execute=execute)
     if study.results:
         print(study.text())
@@ -399,7 +403,11 @@ def train(arguments: argparse.Namespace) -> int:
     """
     given = {name: getattr(arguments, name) for name in experiments.hints(Run)}
     run = Run(**{name: value for name, value in given.items() if value is not None})
-    with progress() as report:
+    if arguments.hosts:
+        check_hosts(arguments, [run])
+    with launch.joined(arguments.hosts, arguments.results / "train") as first, progress() as report:
+        if not first:
+            return 0
         work = {"force": arguments.force, "keep_weights": arguments.keep_weights}
         result = suite.train(run, results=arguments.results, **work, report=report)
     if arguments.json:
@@ -439,6 +447,17 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not 1 <= part <= parts:
         raise UsageError(f"--shard takes a part and how many there are, such as 1/4 … 4/4, got {text!r}")
     return part, parts
+
+
+def check_hosts(arguments: argparse.Namespace, runs: Sequence[AnyRun]) -> None:
+    """Refuses what several hosts cannot do, before they look for each other."""
+    launch.parse(arguments.hosts)
+    if getattr(arguments, "engine", "local") != "local":
+        raise UsageError("--hosts goes with --engine local: Ray places runs on hosts of its own")
+    for kind in sorted({run.kind for run in runs} - {Run().kind}):
+        raise UsageError(f"runs of kind {kind} are solved on one host; leave --hosts out, or choose others with --only")
+    vocabulary.check_names(runs)
+    vocabulary.check_data(runs)  # on each host, for each reads them
 
 
 def parse_only(pairs: Sequence[str]) -> dict[str, list[str]]:

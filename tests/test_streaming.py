@@ -197,7 +197,7 @@ ON_FOUR_DEVICES = """if True:
     import json, test_streaming as ours
     ours.models.MODELS["tiny"] = ours.Tiny
     _, train, _, _, _ = ours.cohorts.prepare([ours.RUN])
-    images = ours.cohorts.shard(train.batch(ours.np.arange(8)[None], 0)).images
+    images = ours.cohorts.read(train, ours.np.arange(8)[None], 0).images
     [result] = ours.cohorts.execute([ours.RUN])
     step = ours.cohorts.jit(ours.cohorts.training.train_batch, convolves=True)
     print(json.dumps([result.curves, len(images.devices()), *images.sharding.spec, step._cache_size()]))
