@@ -26,6 +26,21 @@ def test_every_picture_and_file_that_readme_names_is_there():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+PICTURES = re.findall(r"\]\(results/(\w+)/(\w+)/figure\.png\)", README)
+
+
+@pytest.mark.parametrize(("name", "scale"), PICTURES)
+def test_a_picture_of_readme_is_what_its_command_draws(name, scale, tmp_path):
+    """To the byte, with the tested versions; draw it anew by the same command where a figure was to change."""
+    drawn = tmp_path / "figure.png"
+    assert cli.main(["plot", name, "--scale", scale, "--results", str(ROOT / "results"), "--output", str(drawn)]) == 0
+    assert drawn.read_bytes() == (ROOT / "results" / name / scale / "figure.png").read_bytes()
+
+
+def test_two_pictures_stand_in_readme():
+    assert len(PICTURES) == 2
+
+
 def test_every_experiment_is_in_readme():
     assert [name for name in experiment.names() if f"`{name}`" not in README] == []
 
