@@ -144,6 +144,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "leave RUN.weights.npz beside results, for `plot filters` and `plot confusion`",
     },
     "--strict": {"action": "store_true", "help": "exit 1 if a run diverged"},
+    "--calibrate": {"action": "store_true", "help": "time a few steps of each program on this machine"},
     "--dry-run": {"action": "store_true", "help": "list the runs that would be trained"},
     "--format": {"default": "markdown", "metavar": "FORMAT", "help": "markdown (default), latex, csv, html or json"},
     "--output": {"type": Path, "metavar": "FILE", "help": "where to, instead of the usual place"},
@@ -155,7 +156,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 # Verb → its function, its positional arguments (name → default; None: required, (): any number), and its options.
 VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tuple[str, ...]]] = {
     "list": (verbs.list_names, {"kind": "experiments"}, ("--experiments", "--json")),
-    "show": (verbs.show, {"name": None}, ("--results", "--experiments", "--json")),
+    "show": (verbs.show, {"name": None}, ("--calibrate", "--results", "--experiments", "--json")),
     "run": (
         verbs.run,
         {"name": None},

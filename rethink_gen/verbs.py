@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import archive, figures, launch, suite, tables, vocabulary, workers
+from rethink_gen import archive, estimates, figures, launch, suite, tables, vocabulary, workers
 from rethink_gen import experiment as experiments
 from rethink_gen import results as files
 from rethink_gen import verify as verification
@@ -60,25 +60,27 @@ def list_names(arguments: argparse.Namespace) -> int:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """an experiment's claim, its runs, and what they cost on this machine
+    """an experiment's claim, its runs, and what they cost on this machine; --calibrate measures a few steps of each
 
-    rethink-gen show fig1b
+    rethink-gen show fig1b --calibrate
     """
     found = experiments.find(arguments.name, arguments.experiments)
-    timed = [
-        result for folder in suite.open_folder(arguments.results).glob("*/*") for result in archive.sift(folder)[0]
-    ]
+    known = timed(arguments)
     rows = []
     for scale in SCALES:
         study = suite.gather(found.at(scale), arguments.results)
-        costs = suite.estimate(study.missing, timed)
-        cost = " or ".join(f"{duration(seconds)} on {device}" for device, seconds in costs.items())
+        costs = {} if not study.missing else {"this machine": here(study.missing, study, known, arguments.calibrate)}
+        costs |= {
+            device: duration(seconds) for device, seconds in suite.estimate(study.missing, known).items() if seconds
+        }
+        cost = "; ".join(f"{cost} on {device}" for device, cost in costs.items() if cost)
+        way_out = f"not known: rethink-gen show {found.name} --calibrate measures it"
         rows.append(
             {
                 "scale": scale,
                 "runs": len(study.experiment.runs),
                 "missing": len(study.missing),
-                "time for the missing ones": "none" if not study.missing else cost or "not known: none was timed yet",
+                "the missing ones take": "nothing" if not study.missing else cost or way_out,
             }
         )
     if arguments.json:
@@ -89,6 +91,28 @@ def show(arguments: argparse.Namespace) -> int:
         show_rows(rows)
         print(f"\n{found.doc}")
     return 0
+
+
+def timed(arguments: argparse.Namespace) -> list[Any]:
+    """All results there are: in the folder of results, and in the checkout's own."""
+    folders = {folder.resolve() for folder in (arguments.results, experiments.HERE.parent / "results")}
+    found = [place for folder in sorted(folders) for place in suite.open_folder(folder).glob("*/*")]
+    return [result for place in found for result in archive.sift(place)[0]]
+
+
+def here(runs: Sequence[AnyRun], study: suite.Study, known: list[Any], calibrate: bool = False) -> str:
+    """What runs of a study cost on this machine, in words; nothing where that is not known."""
+    processes = workers.count(study.experiment.runs)
+    try:
+        if calibrate:
+            estimates.calibrate(runs, processes)
+        cost = estimates.cost(runs, known, processes)
+    except RethinkError as error:  # no data, say: nothing can be trained then
+        return f"not to be had ({error})"
+    if cost is None:
+        return ""
+    size = lambda count: f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    return f"{duration(cost.seconds)}, {size(cost.memory)} of memory and {size(cost.disk)} of disk"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -112,6 +136,10 @@ def run(arguments: argparse.Namespace) -> int:
     todo = suite.to_do(planned, **work)
     if arguments.dry_run:
         show_rows([{"id": run.id, **dataclasses.asdict(run)} for run in todo], arguments.json, columns=["id"])
+        if todo:
+            calibrate = f"rethink-gen show {planned.experiment.name} --calibrate measures what they cost"
+            cost = here(todo, planned, timed(arguments))
+            say(f"{len(todo)} runs: {cost} on this machine" if cost else f"{len(todo)} runs; {calibrate}")
         return 0
     execute = engine(arguments)
     if arguments.hosts:

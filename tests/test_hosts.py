@@ -142,7 +142,7 @@ def apart(experiments, tmp_path_factory):
 
 
 def test_two_processes_have_the_numbers_of_one(apart, together):
-    """Each host decodes its part of a batch of 8; batch norm over two or four images would differ in the first digit."""
+    """Each host decodes its part of a batch of 8; batch norm over two or four images would differ at once."""
     assert_close(found(apart[1]), together)
     for each, result in found(apart[1]).items():
         assert result.provenance["processes"] == 2

@@ -1,0 +1,203 @@
+"""What runs will cost on this machine: minutes, memory and disk, from a few steps of each program measured before.
+
+`calibrate` measures, in a process of its own with the cores that a run will have, and keeps what it found in the user's
+cache; `cost` multiplies, and loads no jax. How many epochs a run takes that stops early is what runs of its kind took
+whose results are there, and at most what it may.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rethink_gen import results as files
+from rethink_gen import workers
+from rethink_gen.errors import RethinkError
+from rethink_gen.experiment import AnyRun, Run
+from rethink_gen.sources import cache_folder
+from rethink_gen.vocabulary import check_data
+
+if TYPE_CHECKING:
+    from rethink_gen.results import Result
+
+SECONDS = 2.0  # of steps that are timed, or one call of them where it takes longer
+START = 5.0  # seconds until a process has loaded jax
+RESULT_BYTES = 20_000  # of a result's file, about
+# What a program does not depend on, or its speed does not.
+ANY: dict[str, Any] = {"epochs": 1, "stop_at_train_accuracy": None, "corruption": "true_labels", "train_size": None}
+ANY["test_size"] = None
+
+
+class Speed(NamedTuple):
+    """What was measured of a program: seconds of a step, of an evaluated image, and of compiling; bytes."""
+
+    step: float
+    image: float
+    compile: float
+    memory: int  # of the process, at its peak
+    state: int  # of a checkpoint
+
+
+class Cost(NamedTuple):
+    """What runs take: seconds on the clock, bytes of memory at a time, and of disk, with two checkpoints each."""
+
+    seconds: float
+    memory: int
+    disk: int
+
+
+def program(run: Run) -> Run:
+    """A run without what its speed does not depend on."""
+    return replace(run.recipe, **ANY)
+
+
+def cost(runs: Sequence[AnyRun], known: Iterable[Result], processes: int) -> Cost | None:
+    """What runs cost in so many processes; None where a program has not been measured here, or none is trained."""
+    speeds, known = load(), list(known)
+    trained = [run for run in runs if isinstance(run, Run)]
+    keys = {run: key(run, processes) for run in trained}
+    if len(trained) < len(runs) or not all(each in speeds for each in keys.values()):
+        return None
+    seconds, compiled = [], 0.0
+    for run in trained:
+        speed, (train, test) = speeds[keys[run]], sizes(run)
+        epochs = expected_epochs(run, known)
+        steps = epochs * (train // min(run.batch_size, train))
+        seconds.append(steps * speed.step + (epochs + 1) * (train + test) * speed.image)
+    compiled = sum(speeds[each].compile for each in set(keys.values()))
+    longest, share = max(seconds, default=0.0), (sum(seconds) + compiled) / processes
+    memory = processes * max((speeds[each].memory for each in keys.values()), default=0)
+    disk = len(trained) * RESULT_BYTES + 2 * processes * max((speeds[each].state for each in keys.values()), default=0)
+    return Cost(START + max(longest, share), memory, disk)
+
+
+def expected_epochs(run: Run, known: Iterable[Result]) -> float:
+    """As many as runs took that differ from it in seed or level alone, the nearest levels first; else all it may."""
+    if run.stop_at_train_accuracy is None:
+        return run.epochs
+    same = lambda other: replace(other, seed=0, corruption_level=1.0)
+    alike = [result for result in known if same(result.run) == same(run)]
+    distance = lambda result: abs(result.run.corruption_level - run.corruption_level)
+    nearest = min(map(distance, alike), default=0.0)
+    taken = [result.curves["epoch"][-1] or 0.0 for result in alike if distance(result) == nearest]
+    return median(taken) if taken else run.epochs
+
+
+def sizes(run: Run) -> tuple[int, int]:
+    """How many images a run trains on, and is tested on."""
+    from rethink_gen import datasets
+
+    source = datasets.bundled_source(run.dataset) if run.dataset in datasets.BUNDLED else datasets.find(run.dataset)
+    return min(source.train, run.train_size or source.train), min(source.test, run.test_size or source.test)
+
+
+def calibrate(runs: Iterable[AnyRun], processes: int) -> None:
+    """Measures the programs of runs that have not been measured here, each with a core's share of this machine."""
+    speeds = load()
+    missing = {key(run, processes): run for run in runs if isinstance(run, Run)}
+    missing = {name: run for name, run in missing.items() if name not in speeds}
+    check_data(missing.values())
+    cores = workers.cores()[: len(workers.cores()) // processes]
+    for name, run in missing.items():
+        order = json.dumps({"run": workers.as_dict(run), "cores": cores})
+        environment = {**os.environ, "NPROC": str(len(cores))}
+        done = subprocess.run(
+            [sys.executable, "-m", "rethink_gen.estimates"],
+            input=order,
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        if done.returncode:
+            raise RethinkError(f"{run.model} on {run.dataset} cannot be measured ({done.stderr.splitlines()[-1:]})")
+        speeds[name] = Speed(*json.loads(done.stdout))
+        files.make_folder(cache_folder())
+        files.write(path(), json.dumps({**everything(), name: speeds[name]}, indent=1).encode())
+
+
+def key(run: Run, processes: int) -> str:
+    """A program, this machine, and the share of its cores that a run has, as the cache names them."""
+    changes = program(run).changes
+    machine = [platform.machine(), platform.processor(), len(workers.cores()) // processes, workers.accelerated()]
+    return json.dumps([changes, *machine, version("jax")], sort_keys=True)
+
+
+def load() -> dict[str, Speed]:
+    """What was measured here before."""
+    return {name: Speed(*values) for name, values in everything().items()}
+
+
+def everything() -> dict[str, Any]:
+    """What the cache holds; nothing, if it cannot be read: it is measured again."""
+    with suppress(OSError, ValueError):
+        content = json.loads(path().read_text())
+        return {name: values for name, values in content.items() if len(values) == len(Speed._fields)}
+    return {}
+
+
+def path() -> Path:
+    return cache_folder() / "speed.json"
+
+
+def measure(run: Run) -> Speed:
+    """The speed of a program on the cores of this process."""
+    import resource
+
+    import jax
+    import numpy as np
+
+    from rethink_gen import cohorts, training
+
+    cohorts.use_compile_cache()
+    clock = cohorts.compile_clock()
+    program, train, test, _, _ = cohorts.prepare([run], number=1)
+    step_function, most = cohorts.stepper(program, train)
+    numbers = (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay)
+    hparams = training.Hparams(training.root_key(0), *map(np.float32, numbers))
+    state = training.init(program, hparams, train.images)
+    size = train.labels.shape[-1]
+    order = cohorts.jit(training.epoch_order)(hparams, 0, size, program.batch_size)
+    count = min(most, size // program.batch_size)
+    state = jax.block_until_ready(step_function(hparams, train, order, state, count))
+    steps, calls = [], 0
+    while sum(steps) < SECONDS and calls < 20:
+        before = time.monotonic()
+        state = jax.block_until_ready(step_function(hparams, train, order, state, count))
+        steps.append(time.monotonic() - before)
+        calls += 1
+    evaluated = []
+    for _ in range(2):  # the first compiles
+        before = time.monotonic()
+        cohorts.total(program, state, test, cohorts.ONE)
+        evaluated.append(time.monotonic() - before)
+    return Speed(
+        step=median(steps) / count,
+        image=evaluated[-1] / test.labels.shape[-1],
+        compile=clock(),
+        memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        state=sum(leaf.nbytes for leaf in cohorts.flatten(state).values()),
+    )
+
+
+def main() -> None:
+    order = json.loads(sys.stdin.read())
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, order["cores"])
+    run = workers.from_dict(order["run"])
+    assert isinstance(run, Run)
+    print(json.dumps(measure(run)))
+
+
+if __name__ == "__main__":
+    main()
