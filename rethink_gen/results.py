@@ -231,7 +231,8 @@ def save_weights(result: Result, folder: Path) -> None:
 
     path = weights_file(folder, result.run)
     if result.weights is None:
-        path.unlink(missing_ok=True)
+        if path.exists():
+            path.unlink()
         return
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **result.weights)  # type: ignore[arg-type]
