@@ -53,7 +53,7 @@ def watch(argv: Sequence[str]) -> int:
     if returned >= 0:
         return returned
     if returned == -signal.SIGABRT:
-        reason = "another host ended or fell silent"
+        reason = "another host did not come, ended or fell silent"
     else:
         reason = f"the process on this host was ended by {signal.Signals(-returned).name}"
     say(f"rethink-gen: error: {reason}; {WAY_OUT}")
@@ -70,7 +70,7 @@ def carry_out() -> None:
     if "--debug" not in sys.argv:  # what XLA's own code writes, greetings and stack traces, is left out
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
-            setattr(sys, name, os.fdopen(os.dup(stream.fileno()), "w", buffering=1))
+            setattr(sys, name, os.fdopen(os.dup(stream.fileno()), "w", 1, stream.encoding, stream.errors))
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     from rethink_gen import cli
 
