@@ -156,8 +156,6 @@ def permutations(key: Key, start: int, positions: int) -> jax.Array:
     return jax.vmap(jax.random.permutation, (0, None))(keys, positions)
 
 
-OF_LABELS = ("true_labels", "random_labels", "random_signs")  # these leave the images as they are
-
 CORRUPTIONS: dict[str, Corruption] = {
     "true_labels": true_labels,
     "random_labels": random_labels,
@@ -171,3 +169,4 @@ CORRUPTIONS: dict[str, Corruption] = {
     "gaussian_per_pixel": partial(gaussian_pixels, statistics=(0,)),
     "gaussian_standard": gaussian_standard,
 }
+OF_LABELS = ("true_labels", "random_labels", "random_signs")  # these leave the images as they are
