@@ -185,14 +185,14 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tupl
 def main(argv: Sequence[str] | None = None) -> int:
     """Carries out one command; its exit code (see `errors`)."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if launch.wanted(argv):
-        return launch.watch(argv)
     try:
         with stop_signals(argv):
             arguments = parse(argv)
-            code = arguments.function(arguments)
-            sys.stdout.flush()
-            return code
+            if not launch.wanted(arguments):
+                code = arguments.function(arguments)
+                sys.stdout.flush()
+                return code
+        return launch.watch(argv)
     except SystemExit as end:  # --help and --version
         return 0 if end.code is None else int(end.code)
     except (KeyboardInterrupt, Interrupted) as stop:

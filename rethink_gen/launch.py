@@ -4,6 +4,7 @@ Where jax finds that another process of the job is gone, it ends this one from w
 So the command is carried out by a child of the process that was started, which has the last word and the exit code.
 """
 
+import argparse
 import os
 import re
 import signal
@@ -29,9 +30,13 @@ WAY_OUT = "what is done is kept; the same command on every host continues"
 in_child = False
 
 
-def wanted(argv: Sequence[str]) -> bool:
-    """Whether a command is for several hosts and not yet in the child that carries it out."""
-    return not in_child and any(argument == OPTION or argument.startswith(f"{OPTION}=") for argument in argv)
+def wanted(arguments: argparse.Namespace) -> bool:
+    """Whether a command is for several hosts, and this is not the child that carries it out."""
+    text = getattr(arguments, "hosts", None)
+    if text is None or in_child:
+        return False
+    parse(text)  # what makes no sense is said at once
+    return True
 
 
 def watch(argv: Sequence[str]) -> int:

@@ -479,7 +479,6 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 def check_hosts(arguments: argparse.Namespace, runs: Sequence[AnyRun]) -> None:
     """Refuses what several hosts cannot do, before they look for each other."""
-    launch.parse(arguments.hosts)
     if getattr(arguments, "engine", "local") != "local":
         raise UsageError("--hosts goes with --engine local: Ray places runs on hosts of its own")
     for kind in sorted({run.kind for run in runs} - {Run().kind}):
