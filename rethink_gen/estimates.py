@@ -25,7 +25,6 @@ from rethink_gen import results as files
 from rethink_gen import workers
 from rethink_gen.errors import RethinkError
 from rethink_gen.experiment import AnyRun, Run
-from rethink_gen.sources import cache_folder
 from rethink_gen.vocabulary import check_data
 
 if TYPE_CHECKING:
@@ -122,14 +121,14 @@ def calibrate(runs: Iterable[AnyRun], processes: int) -> None:
         if done.returncode:
             raise RethinkError(f"{run.model} on {run.dataset} cannot be measured ({done.stderr.splitlines()[-1:]})")
         speeds[name] = Speed(*json.loads(done.stdout))
-        files.make_folder(cache_folder())
+        files.make_folder(path().parent)
         files.write(path(), json.dumps({**everything(), name: speeds[name]}, indent=1).encode())
 
 
 def key(run: Run, processes: int) -> str:
     """A program, this machine, and the share of its cores that a run has, as the cache names them."""
     changes = program(run).changes
-    machine = [platform.machine(), platform.processor(), len(workers.cores()) // processes, workers.accelerated()]
+    machine = [platform.machine(), len(workers.cores()) // processes, workers.accelerated()]
     return json.dumps([changes, *machine, version("jax")], sort_keys=True)
 
 
@@ -147,6 +146,9 @@ def everything() -> dict[str, Any]:
 
 
 def path() -> Path:
+    """The file of the cache; what knows the cache loads NumPy, which no other verb shall wait for."""
+    from rethink_gen.sources import cache_folder
+
     return cache_folder() / "speed.json"
 
 

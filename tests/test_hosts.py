@@ -176,6 +176,7 @@ def lose(victim, number, experiments, folder):
         return [process.returncode for process in processes], told
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_job_and_the_same_command_resumes_it(experiments, apart, tmp_path):
     codes, told = lose(1, signal.SIGKILL, experiments, tmp_path)
     assert codes == [75, -signal.SIGKILL]

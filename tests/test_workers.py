@@ -142,6 +142,7 @@ def test_a_run_that_fails_in_a_worker_is_told_and_tried_again(own, tmp_path):
     assert len(curves(tmp_path)) == 4
 
 
+@pytest.mark.slow
 @needs_cores
 def test_an_error_of_a_worker_is_the_error_of_the_command(own, tmp_path):
     """A folder of results that a worker cannot write to, though the command could: it is a file by then."""
@@ -195,6 +196,7 @@ def test_workers_do_not_outlive_a_command_that_is_killed(own, tmp_path):
     until(lambda: not results.running(folder), seconds=5)
 
 
+@pytest.mark.slow
 @needs_cores
 def test_a_worker_that_is_killed_leaves_its_run_to_the_others(own, tmp_path):
     going = own(epochs=400)
@@ -206,6 +208,7 @@ def test_a_worker_that_is_killed_leaves_its_run_to_the_others(own, tmp_path):
     assert sorted(curves(tmp_path)) == [0, 1, 2, 3], "the others have done its run too"
 
 
+@pytest.mark.slow
 @needs_cores
 def test_when_all_workers_have_died_it_is_said(own):
     dying = own(trouble="import os; os._exit(9)")
