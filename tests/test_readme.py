@@ -38,7 +38,7 @@ def test_a_picture_of_readme_is_what_its_command_draws(name, scale, tmp_path):
 
 
 def test_two_pictures_stand_in_readme():
-    assert len(PICTURES) == 2
+    assert len(PICTURES) >= 2
 
 
 def test_every_experiment_is_in_readme():
