@@ -266,8 +266,9 @@ def train(runs: list[AnyRun], given: Checkpoints, data: dict[str, list[Any]], de
                 sent.add(place / name)
         for attempt in (1, 2):
             try:
-                for outcome in cohorts.execute(runs, work=work, force=True, report=tell):
-                    ray.get(desk.put.remote(("outcome", outcome.run.id, outcome)))
+                outcomes = cohorts.execute(runs, work=work, force=True, report=tell)
+                left = [desk.put.remote(("outcome", outcome.run.id, outcome)) for outcome in outcomes]
+                ray.get(left)  # at the end alone: while a task waits for anything, ray lends its cores to another
                 return
             except StorageError:
                 if attempt == 2 or not any(given.values()):
