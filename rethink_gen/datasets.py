@@ -91,7 +91,7 @@ def prepare(name: str, *, data_dir: Folder = None, fetch: preparation.Fetch = pr
     if name not in BUNDLED:
         check_name(name)
         preparation.build(name, root_of(name, data_dir), fetch)
-    source = bundled_source(name) if name in BUNDLED else find(name, data_dir)
+    source = find(name, data_dir)
     if not source.streamed:
         load(name, data_dir=data_dir)
     return source
@@ -133,7 +133,12 @@ def verify(name: str, *, data_dir: Folder = None) -> list[str]:
 
 
 def find(name: str, data_dir: Folder = None) -> Source:
-    """The newest version of a data set in `data_dir`; in the cache, where it is not there and none was asked for."""
+    """The newest version of a data set in `data_dir`; in the cache, where it is not there and none was asked for.
+
+    What is bundled is always there.
+    """
+    if name in BUNDLED:
+        return bundled_source(name)
     check_name(name)
     root = root_of(name, data_dir)
     if name == generated.NAME and not root.exists():

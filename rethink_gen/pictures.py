@@ -50,8 +50,8 @@ def class_names(name: str, count: int) -> list[str]:
     """What the classes of a data set are called, where tensorflow-datasets has written it down; else their numbers."""
     from rethink_gen import datasets
 
-    source = None if name in datasets.BUNDLED else datasets.find(name)
-    file = source and source.folder and source.folder / f"{source.features[1]}.labels.txt"
+    source = datasets.find(name)
+    file = source.folder and source.folder / f"{source.features[1]}.labels.txt"
     known = file.read_text(encoding="utf-8").split("\n") if file and file.is_file() else []
     return known[:count] if len(known) >= count else [str(label) for label in range(count)]
 
