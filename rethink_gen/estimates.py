@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rethink_gen import results as files
 from rethink_gen import workers
 from rethink_gen.errors import RethinkError
-from rethink_gen.experiment import AnyRun, Run
+from rethink_gen.experiment import AnyRun, KernelRun, Run
 from rethink_gen.vocabulary import check_data
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SECONDS = 2.0  # of steps that are timed, or one call of them where it takes longer
 START = 5.0  # seconds until a process has loaded jax
 RESULT_BYTES = 20_000  # of a result's file, about
+BYTES_OF_A_PAIR = 2.6  # of training images, in half a kernel matrix as it is allocated; see kernels.plan
 # What a program does not depend on, or its speed does not.
 ANY: dict[str, Any] = {"epochs": 1, "stop_at_train_accuracy": None, "corruption": "true_labels", "train_size": None}
 ANY["test_size"] = None
@@ -81,6 +82,17 @@ def cost(runs: Sequence[AnyRun], known: Iterable[Result], processes: int) -> Cos
     return Cost(START + max(longest, share), memory, disk)
 
 
+def memory(run: AnyRun) -> int:
+    """Bytes of memory that a process needs for a run: as measured here, of a kernel computed; 0 if it is not known."""
+    if isinstance(run, Run):
+        like = json.dumps(program(run).changes, sort_keys=True)
+        return max((each.memory for name, each in load().items() if name.startswith(f"[{like}, ")), default=0)
+    if isinstance(run, KernelRun):
+        kept = run.features != "pixels"  # then the inner products stay beside the factor
+        return round((1 + kept) * BYTES_OF_A_PAIR * sizes(run)[0] ** 2)
+    return 0
+
+
 def expected_epochs(run: Run, known: Iterable[Result]) -> float:
     """As many as runs took that differ from it in seed or level alone, the nearest levels first; else all it may."""
     if run.stop_at_train_accuracy is None:
@@ -93,12 +105,19 @@ def expected_epochs(run: Run, known: Iterable[Result]) -> float:
     return median(taken) if taken else run.epochs
 
 
-def sizes(run: Run) -> tuple[int, int]:
+def sizes(run: AnyRun) -> tuple[int, int]:
     """How many images a run trains on, and is tested on."""
     from rethink_gen import datasets
 
-    source = datasets.bundled_source(run.dataset) if run.dataset in datasets.BUNDLED else datasets.find(run.dataset)
+    source = datasets.find(run.dataset)
     return min(source.train, run.train_size or source.train), min(source.test, run.test_size or source.test)
+
+
+def shape(run: AnyRun) -> tuple[int, ...]:
+    """[N, H, W, C] of all images of a run, before any is cropped."""
+    from rethink_gen import datasets
+
+    return (sum(sizes(run)), *datasets.find(run.dataset).shape)
 
 
 def calibrate(runs: Iterable[AnyRun], processes: int) -> None:

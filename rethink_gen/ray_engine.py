@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rethink_gen import datasets, results
+from rethink_gen import datasets, estimates, results
 from rethink_gen.errors import RethinkError, StorageError, UsageError
 from rethink_gen.experiment import AnyRun
 from rethink_gen.progress import Progress
@@ -112,7 +112,8 @@ def execute(
                 if mine:
                     given = {run.id: checkpoints(work, run) for run in mine}
                     data = placed({run.dataset for run in mine})
-                    flying[train.remote(mine, given, data, desk, sys.argv)] = Task(mine, task.deaths)
+                    sized = train.options(memory=memory(mine, ray.nodes()))
+                    flying[sized.remote(mine, given, data, desk, sys.argv)] = Task(mine, task.deaths)
             ended = look(ray, list(flying))
             for what, name, content in ray.get(desk.take.remote()):
                 if name in left and what == "checkpoint":
@@ -149,6 +150,12 @@ def parts(runs: list[AnyRun], size: int) -> Iterator[list[AnyRun]]:
         cohorts.setdefault(run.recipe, []).append(run)
     for cohort in cohorts.values():
         yield from (cohort[i : i + size] for i in range(0, len(cohort), size))
+
+
+def memory(runs: Iterable[AnyRun], nodes: Iterable[dict[str, Any]]) -> int | None:
+    """Bytes that a task asks of a node: what `estimates` knows of its runs, at most all that the largest node has."""
+    most = max(int(node["Resources"].get("memory", 0)) for node in nodes)
+    return min(max(map(estimates.memory, runs)), most) or None
 
 
 def claim(

@@ -60,6 +60,15 @@ def test_what_was_not_measured_or_is_not_trained_is_not_known(cache):
     assert estimates.cost([RUN], [], 1) is None
 
 
+def test_memory_is_that_of_the_program_with_any_share_of_the_cores_or_of_a_kernel_matrix(cache):
+    cache(RUN, processes=2)
+    assert estimates.memory(replace(RUN, seed=8, epochs=99)) == 10**9
+    assert estimates.memory(replace(RUN, model="mlp_3x512")) == 0
+    kernel = KernelRun(dataset="digits", train_size=1000)
+    assert estimates.memory(kernel) * 60**2 == pytest.approx(9.4e9, rel=0.01), "of MNIST's 60,000 images it took 10 GB"
+    assert estimates.memory(replace(kernel, features="random_convolutions")) == 2 * estimates.memory(kernel)
+
+
 def test_runs_that_stop_early_take_the_epochs_that_their_like_took():
     run = replace(RUN, stop_at_train_accuracy=1.0, corruption="random_labels", corruption_level=0.4)
     known = [
