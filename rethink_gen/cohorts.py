@@ -30,7 +30,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import rethink_gen
-from rethink_gen import corruptions, datasets, hosts, models, results, training
+from rethink_gen import corruptions, datasets, estimates, hosts, models, results, training, workers
 from rethink_gen.datasets import Dataset
 from rethink_gen.errors import Interrupted, RethinkError, StorageError, UsageError, unknown
 from rethink_gen.experiment import AnyRun, Run
@@ -159,10 +159,22 @@ def next_cohort(todo: deque[AnyRun]) -> list[AnyRun]:
 
 
 def width(run: Run) -> int:
-    """How many runs of this program go side by side: see SIDE_BY_SIDE."""
+    """How many runs of this program go side by side: see SIDE_BY_SIDE; fewer, where their images would not fit."""
     if streamed(run):
         return 1
-    return SIDE_BY_SIDE.get(jax.default_backend(), {}).get(run.model, 1) * jax.device_count()
+    most = SIDE_BY_SIDE.get(jax.default_backend(), {}).get(run.model, 1)
+    return min(most, room(run) if most > 1 else 1) * jax.device_count()
+
+
+def room(run: Run) -> int:
+    """How many runs like this one may bring images of their own: together these take half of a device's memory at most.
+
+    Where only labels differ all see the same images, and the networks that go side by side are small.
+    """
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")  # of a CPU there is none
+    if limit is None or run.corruption in corruptions.OF_LABELS:
+        return sys.maxsize
+    return max(1, limit // 2 // (4 * math.prod(estimates.shape(run))))  # float32, as those of `gaussian` are
 
 
 def report_progress(report: Callable[[Progress], None], done: int, total: int, progress: Progress) -> None:
@@ -382,8 +394,8 @@ def cut(run: AnyRun) -> Dataset:
 
 def streamed(run: Run) -> datasets.Source | None:
     """The source of the images that a run streams; None if they are in memory."""
-    source = None if run.dataset in datasets.BUNDLED else datasets.find(run.dataset)
-    return source if source and source.streamed else None
+    source = datasets.find(run.dataset)
+    return source if source.streamed else None
 
 
 def prepare(

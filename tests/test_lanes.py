@@ -67,6 +67,18 @@ def test_images_of_their_own_go_side_by_side_too(monkeypatch):
     close(curves(runs), apart)
 
 
+def test_runs_whose_images_would_not_fit_go_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(cohorts, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 16}})
+    pixels = replace(SMALL, corruption="random_pixels")
+    images = 300 * 8 * 8 * 4  # bytes, as float32
+    device = type("Device", (), {})()
+    monkeypatch.setattr(cohorts.jax, "local_devices", lambda: [device])
+    for limit, expected in ((100 * images, 16), (11 * images, 5), (images, 1), (None, 16)):
+        device.memory_stats = lambda limit=limit: limit and {"bytes_limit": limit}
+        assert cohorts.width(pixels) == expected
+        assert cohorts.width(SMALL) == 16, "all see the same images"
+
+
 def test_a_cohort_of_labels_keeps_its_images_once(three_lanes):
     _, train, test, _, lanes = cohorts.prepare(COHORT)
     assert lanes == Lanes(number=3, devices=1, shared=True)
