@@ -118,13 +118,14 @@ class BatchNorm(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         variance = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
         offset = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
+        if self.is_initializing():  # shapes are all that counts: no need to start some programs for each of them
+            return x
         if not train:
             return normalized(x, mean.value, lax.rsqrt(variance.value + self.epsilon), offset)
         normalizing: Any = batch_norm_relu
         y, *of_batch = normalizing(x, offset, self.epsilon)
-        if not self.is_initializing():
-            for old, new in zip((mean, variance), of_batch, strict=True):
-                old.value = self.momentum * old.value + (1 - self.momentum) * new
+        for old, new in zip((mean, variance), of_batch, strict=True):
+            old.value = self.momentum * old.value + (1 - self.momentum) * new
         return y
 
 
