@@ -49,6 +49,7 @@ def beside_paper(frame: pd.DataFrame, item: str, *, metrics: Sequence[str] | Non
     if not len(values):
         raise UsageError(f"{item} of the paper has no rows to stand beside{f': metrics={metrics}' if metrics else ''}")
     keys = [*(key for key in MORE_KEYS if values[key].nunique() > 1), *KEYS]
+    frame = frame[frame["last"]] if len(frame) else frame
     records = []
     for row in values.itertuples():
         runs = frame[_matches(frame, row, set(values["dataset"]))] if len(frame) else frame
@@ -68,7 +69,7 @@ def mean_and_interval(frame: pd.DataFrame, by: Sequence[str], metric: str | Sequ
     for name in (*by, *metrics) if len(frame) else ():
         if name not in frame:
             raise unknown("column", name, frame.columns)
-    groups = frame.groupby(by, dropna=False, sort=False) if len(frame) else ()
+    groups = frame[frame["last"]].groupby(by, dropna=False, sort=False) if len(frame) else ()
     records = [
         dict(zip(by, values, strict=True)) | {"metric": name} | summarize(runs, name)._asdict()
         for values, runs in groups
