@@ -31,11 +31,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from rethink_gen import cohorts, models, training
+from rethink_gen import cohorts, models, training, workers
 from rethink_gen.lanes import Lanes
 
 MODELS = ("mlp_1x512", "mlp_3x512", "small_alexnet", "small_inception")
-ACCELERATOR = jax.default_backend() != "cpu"
+ACCELERATOR = workers.accelerated()  # asking jax would start it, and each side has its process to itself
 BATCH, IMAGES = 128, 50_000 if ACCELERATOR else 2560
 SECONDS, TURNS = 4.0, 5
 HPARAMS = (0.01, 0.95, 0.9, 0.0)
@@ -228,7 +228,9 @@ def flop(name: str) -> float:
 def work(orders: Any, name: str, precision: str, number: int) -> None:
     """A side's own process: says how soon it was ready, then for each question its rate over so many seconds."""
     start = time.perf_counter()
-    cohorts.use_compile_cache()
+    if number:
+        cohorts.keep_memory()
+        cohorts.use_compile_cache()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     step, images, parameters = ours(name, precision, number) if number else pytorch(name, precision)
     step()

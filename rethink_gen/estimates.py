@@ -180,6 +180,7 @@ def measure(run: Run) -> Speed:
 
     from rethink_gen import cohorts, training
 
+    cohorts.keep_memory()
     cohorts.use_compile_cache()
     clock = cohorts.compile_clock()
     program, train, test, _, _ = cohorts.prepare([run], number=1)

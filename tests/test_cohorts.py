@@ -184,7 +184,7 @@ FAULTS = """
 import resource, sys
 from rethink_gen import cohorts
 if sys.argv[1] == "keep":
-    cohorts.keep_freed_memory()
+    cohorts.keep_memory()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 size = 2**27
 b"." * size
@@ -197,7 +197,10 @@ print(faults() - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
 def test_memory_freed_by_a_step_is_there_for_the_next_unless_the_user_has_set_malloc():
-    """Ten times 128 MiB, of which only what is new to the process has page faults: one per 4 KiB, or one per 2 MiB."""
+    """Ten times 128 MiB, of which only what is new to the process has page faults: one per 4 KiB, or one per 2 MiB.
+
+    The first 128 MiB are had before, in huge pages where the system has any.
+    """
 
     def faults(mode, **environment):
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("GLIBC_", "MALLOC_"))}
