@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,22 +41,32 @@ EXPERIMENT = Experiment(
 """
 
 
+def start(folder, *options, epochs=2, trouble="pass", **environment):
+    """The command line on that experiment, as a user gives it: NPROC is not set."""
+    (folder / "experiments").mkdir(exist_ok=True)
+    (folder / "experiments" / "own.py").write_text(EXPERIMENT.format(epochs=epochs, trouble=trouble))
+    places = ["--results", str(folder / "results"), "--experiments", str(folder / "experiments")]
+    unset = {name: value for name, value in os.environ.items() if name != "NPROC"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "rethink_gen", "run", "own", *places, *options],
+        env={**unset, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
 @pytest.fixture
 def own(tmp_path):
-    """Starts the command line on that experiment, as a user does: NPROC is not set."""
-    (tmp_path / "experiments").mkdir()
+    """Starts it in a folder of the test."""
+    return partial(start, tmp_path)
 
-    def start(*options, epochs=2, trouble="pass", **environment):
-        text = EXPERIMENT.format(epochs=epochs, trouble=trouble)
-        (tmp_path / "experiments" / "own.py").write_text(text)
-        places = ["--results", str(tmp_path / "results"), "--experiments", str(tmp_path / "experiments")]
-        unset = {name: value for name, value in os.environ.items() if name != "NPROC"}
-        return subprocess.Popen(
-            [sys.executable, "-m", "rethink_gen", "run", "own", *places, *options],
-            env={**unset, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
 
-    return start
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The folder in which it has come to its end."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    whole = start(folder, epochs=300)
+    _, said = whole.communicate(timeout=100)
+    assert whole.returncode == 0, said
+    return folder
 
 
 def curves(folder: Path):
@@ -112,19 +123,16 @@ def test_a_run_survives_the_way_to_another_process():
 
 
 @needs_cores
-def test_a_grid_has_the_bits_of_one_core_in_one_process_or_several(own, tmp_path):
-    first = own()
-    _, said = first.communicate(timeout=100)
-    assert first.returncode == 0, said
-    several = curves(tmp_path)
+def test_a_grid_has_the_bits_of_one_core_in_one_process_or_several(undisturbed, own, tmp_path):
+    several = curves(undisturbed)
     assert sorted(several) == [0, 1, 2, 3]
-    found = results.load(tmp_path / "results" / "own" / "laptop")
+    found = results.load(undisturbed / "results" / "own" / "laptop")
     assert {result.provenance["device"] for result in found} == {f"cpu ({len(workers.cores()) // 2 or 1} cores)"} or (
         len(workers.cores()) > 3
     )
     assert all(result.provenance["command"].startswith("rethink-gen run own") for result in found)
     if len(workers.cores()) == 2:
-        again = own("--force", NPROC="1")
+        again = own(epochs=300, NPROC="1")
         again.communicate(timeout=100)
         assert curves(tmp_path) == several
 
@@ -162,25 +170,22 @@ def test_an_error_of_a_worker_is_the_error_of_the_command(own, tmp_path):
 
 
 @needs_cores
-def test_a_stopped_grid_is_continued_by_the_same_command_with_the_same_bits(own, tmp_path):
-    whole = own(epochs=300)
-    whole.communicate(timeout=100)
-    undisturbed = curves(tmp_path)
-    (tmp_path / "results").rename(tmp_path / "before")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 75), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
+def test_a_stopped_grid_is_continued_by_the_same_command_with_the_same_bits(number, code, undisturbed, own, tmp_path):
     folder = tmp_path / "results" / "own" / "laptop"
-    for number, code in ((signal.SIGTERM, 75), (signal.SIGINT, 130)):
-        going = own(epochs=300)
-        until(lambda: (folder.is_dir() and len(results.running(folder)) > 1) or going.poll() is not None)  # noqa: B023
-        before = time.monotonic()
-        going.send_signal(number)
-        _, said = going.communicate(timeout=20)
-        assert going.returncode == code, said
-        assert "To continue:" in said
-        assert time.monotonic() - before < 10
-        assert not results.running(folder)
-    last = own(epochs=300)
-    last.communicate(timeout=100)
-    assert curves(tmp_path) == undisturbed
+    going = own(epochs=300)
+    until(lambda: (folder.is_dir() and len(results.running(folder)) > 1) or going.poll() is not None)
+    before = time.monotonic()
+    going.send_signal(number)
+    _, said = going.communicate(timeout=20)
+    assert going.returncode == code, said
+    assert "To continue:" in said
+    assert time.monotonic() - before < 10
+    assert not results.running(folder)
+    own(epochs=300).communicate(timeout=100)
+    assert curves(tmp_path) == curves(undisturbed)
 
 
 @needs_cores
