@@ -317,11 +317,12 @@ def test_import_loads_neither_jax_nor_pandas():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_plan_of_a_hundred_thousand_runs_is_made_and_parted_in_seconds(places):
+def test_plan_of_very_many_runs_is_made_and_parted_in_seconds(places):
+    """A fifth of the most there may be; benchmarks/scale.py has them all."""
     started = time.process_time()
-    planned = suite.plan("labels", seeds=range(50_000), **places)
+    planned = suite.plan("labels", seeds=range(10_000), **places)
     parts = [suite.to_do(planned, shard=(i, 3)) for i in (1, 2, 3)]
-    assert sum(map(len, parts)) == len(planned.missing) == 100_000
-    assert time.process_time() - started < 60  # seconds; 10 where nothing else is going on
+    assert sum(map(len, parts)) == len(planned.missing) == 20_000
+    assert time.process_time() - started < 12  # seconds; 2 where nothing else is going on
     with pytest.raises(UsageError, match="100002 runs asked for"):
         suite.plan("labels", seeds=range(50_001), **places)
