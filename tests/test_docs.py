@@ -18,6 +18,7 @@ COMMANDS = sorted(
     | {text for page in PAGES for text in re.findall(r"`(rethink-gen \w[^`…]*)`", page.read_text())}
 )
 TUTORIAL = nbformat.read(DOCS / "tutorial.ipynb", as_version=4)
+BENCHMARK = (DOCS.parent / "benchmarks" / "results" / "throughput.md").read_text()
 MADE_BY_THE_BUILD = {"report.html"}
 
 
@@ -31,6 +32,13 @@ def test_every_command_in_the_documentation_is_one(line):
 def test_every_link_in_the_documentation_leads_somewhere(page):
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", page.read_text()) if "://" not in link]
     assert [link for link in links if not (DOCS / link).exists() and link not in MADE_BY_THE_BUILD] == []
+
+
+def test_the_speeds_in_the_documentation_are_those_of_the_benchmark():
+    rows = [re.findall(r"[\d,.]+", line.split("|", 4)[-1])[:3] for line in BENCHMARK.splitlines() if "float32" in line]
+    assert len(rows) == 4
+    shown = (DOCS / "setup.md").read_text()
+    assert [row for row in rows if f"| {' | '.join(row)} |" not in shown] == []
 
 
 def test_every_page_is_in_the_contents():
