@@ -131,7 +131,7 @@ def calibrate(runs: Iterable[AnyRun], processes: int) -> None:
         order = json.dumps({"run": workers.as_dict(run), "cores": cores})
         environment = {**os.environ, "NPROC": str(len(cores))}
         done = subprocess.run(
-            [sys.executable, "-m", "rethink_gen.estimates"],
+            [sys.executable, "-c", "from rethink_gen import estimates; estimates.main()"],
             input=order,
             capture_output=True,
             text=True,
@@ -219,7 +219,3 @@ def main() -> None:
     run = workers.from_dict(order["run"])
     assert isinstance(run, Run)
     print(json.dumps(measure(run)))
-
-
-if __name__ == "__main__":
-    main()

@@ -127,9 +127,9 @@ class Worker:
     def __init__(self, order: dict[str, Any], said: queue.Queue[tuple[Worker, dict[str, Any] | None]]) -> None:
         self.run: AnyRun | None = None
         self.recipe: AnyRun | None = None
-        # In a session of its own: Ctrl-C on a terminal reaches us alone, and we pass it on.
+        # In a session of its own: Ctrl-C on a terminal reaches us alone, and we pass it on. By -m it would warn.
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rethink_gen.workers"],
+            [sys.executable, "-c", "from rethink_gen import workers; workers.main()"],
             env={**os.environ, "NPROC": str(len(order["cores"]))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -193,7 +193,7 @@ def from_dict(fields: dict[str, Any]) -> AnyRun:
     return KINDS[fields["kind"]](**{name: value for name, value in fields.items() if name != "kind"})
 
 
-def main() -> int:
+def main() -> None:
     """What a worker does."""
     order = json.loads(sys.stdin.readline())
     orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
@@ -226,7 +226,6 @@ def main() -> int:
         say(error=known, text=str(error))
     except (Interrupted, KeyboardInterrupt):
         pass
-    return 0
 
 
 def receive(orders: queue.Queue[dict[str, Any] | None]) -> None:
@@ -236,7 +235,3 @@ def receive(orders: queue.Queue[dict[str, Any] | None]) -> None:
         if orders.queue[-1] is None:
             return
     os._exit(1)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

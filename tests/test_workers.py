@@ -66,6 +66,7 @@ def undisturbed(tmp_path_factory):
     whole = start(folder, epochs=300)
     _, said = whole.communicate(timeout=100)
     assert whole.returncode == 0, said
+    (folder / "said.txt").write_text(said)
     return folder
 
 
@@ -135,6 +136,13 @@ def test_a_grid_has_the_bits_of_one_core_in_one_process_or_several(undisturbed, 
         again = own(epochs=300, NPROC="1")
         again.communicate(timeout=100)
         assert curves(tmp_path) == several
+
+
+@needs_cores
+def test_workers_start_without_a_warning(undisturbed):
+    said = (undisturbed / "said.txt").read_text().splitlines()
+    assert said[0].startswith("own, laptop scale: 4 of 4 runs to do")
+    assert [line for line in said[1:] if not line.startswith("(")] == []
 
 
 @needs_cores
