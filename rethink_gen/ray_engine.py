@@ -153,8 +153,8 @@ def parts(runs: list[AnyRun], size: int) -> Iterator[list[AnyRun]]:
 
 
 def memory(runs: Iterable[AnyRun], nodes: Iterable[dict[str, Any]]) -> int | None:
-    """Bytes that a task asks of a node: what `estimates` knows of its runs, at most all that the largest node has."""
-    most = max(int(node["Resources"].get("memory", 0)) for node in nodes)
+    """Bytes that a task asks of a node: what `estimates` knows of its runs, at most all that the largest one has."""
+    most = max((int(node["Resources"].get("memory", 0)) for node in nodes if node["Alive"]), default=0)
     return min(max(map(estimates.memory, runs)), most) or None
 
 

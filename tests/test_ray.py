@@ -169,12 +169,14 @@ def test_room_is_what_nodes_that_live_have_of_everything_asked_for():
 
 
 def test_a_task_asks_for_the_memory_of_its_largest_run_and_never_for_more_than_there_is(monkeypatch):
-    nodes = [{"Resources": {"memory": 6e9}}, {"Resources": {"memory": 8e9}}, {"Resources": {}}]
+    node = lambda alive, **resources: {"Alive": alive, "Resources": resources}
+    nodes = [node(True, memory=6e9), node(True, memory=8e9), node(True), node(False, memory=9e10)]
     needed = {RUN: 10**9, Run(): 3 * 10**9, Run(model="mlp_3x512"): 0, Run(model="small_inception"): 10**10}
     monkeypatch.setattr(ray_engine.estimates, "memory", needed.get)
     assert ray_engine.memory([RUN, Run()], nodes) == 3 * 10**9
     assert ray_engine.memory([Run(model="mlp_3x512")], nodes) is None, "it was not measured"
     assert ray_engine.memory([Run(model="small_inception")], nodes) == 8 * 10**9, "else it would wait for ever"
+    assert ray_engine.memory([RUN], []) is None, "all have died, and others may come"
 
 
 def test_checkpoint_that_arrives_leaves_the_one_before_it(tmp_path):
