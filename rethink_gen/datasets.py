@@ -15,6 +15,7 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -256,12 +257,13 @@ def as_tuple(value: Any) -> Any:
 
 
 def bundled_source(name: str) -> Source:
-    """What a bundled data set is, from the data set itself: reading it takes hundredths of a second."""
+    """What a bundled data set is, from the data set itself."""
     dataset = BUNDLED[name]()
     shape, sizes = dataset.train.images.shape[1:], (len(dataset.train.labels), len(dataset.test.labels))
     return Source(name, "", shape, dataset.num_classes, *sizes)
 
 
+@cache
 def digits() -> Dataset:
     """scikit-learn's 1,797 handwritten digits, 8×8: 1,500 to train on and 297 to test on.
 
