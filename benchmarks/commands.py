@@ -76,12 +76,12 @@ for level in (0.2, 0.6, 1.0):
 # Until the network sees its first images, to be evaluated as it was initialized, or until it has taken its first step.
 FIRST = """
 import os, sys
-from rethink_gen import cohorts, suite
+from rethink_gen import programs, suite
 from rethink_gen.experiment import Run
 
 what, results = sys.argv[1:]
 if what == "evaluation":
-    cohorts.measure = lambda *arguments, **options: os._exit(0)
+    programs.measure = lambda *arguments, **options: os._exit(0)
 
 def report(now):
     if now.step:

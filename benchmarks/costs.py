@@ -26,7 +26,7 @@ IMAGES = {
     "imagenet2012": (1_281_167, 50_000),
     "digits": (1500, 297),
 }  # to train on, and to test on
-EVALUATED = 50_000  # training images at most, see `cohorts.STREAMED_EVALUATION`
+EVALUATED = 50_000  # training images at most, see `programs.STREAMED_EVALUATION`
 EVALUATION = 1 / 3  # of what a step costs per image: no backward pass, which costs twice the forward pass
 
 Rates = dict[Any, tuple[float, str]]  # program → seconds (per image and epoch of a training), and where they are from

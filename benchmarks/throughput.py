@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rethink_gen import cohorts, models, training, workers
+from rethink_gen import machine, models, programs, training, workers
 from rethink_gen.lanes import Lanes
 
 MODELS = ("mlp_1x512", "mlp_3x512", "small_alexnet", "small_inception")
@@ -55,8 +55,8 @@ def ours(name: str, precision: str, number: int) -> tuple[Step, int, int]:
     states = [training.init(one, each, data.images) for each in hparams]
     size = sum(leaf.size for leaf in jax.tree.leaves(states[0].params))
     stacked, state = lanes.stack(hparams), lanes.stack(states)
-    order = cohorts.jit(training.epoch_order, lanes)(stacked, 0, IMAGES, BATCH)
-    function, most = cohorts.stepper(one, data, lanes)
+    order = programs.jit(training.epoch_order, lanes)(stacked, 0, IMAGES, BATCH)
+    function, most = programs.stepper(one, data, lanes)
     count = min(most, IMAGES // BATCH)
 
     def step() -> None:
@@ -229,8 +229,8 @@ def work(orders: Any, name: str, precision: str, number: int) -> None:
     """A side's own process: says how soon it was ready, then for each question its rate over so many seconds."""
     start = time.perf_counter()
     if number:
-        cohorts.keep_memory()
-        cohorts.use_compile_cache()
+        machine.keep_memory()
+        machine.use_compile_cache()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     step, images, parameters = ours(name, precision, number) if number else pytorch(name, precision)
     step()
@@ -304,7 +304,7 @@ def main() -> None:
         print("\n".join(table(new).splitlines()[2:]), flush=True)
         rows += new
     made_by = {
-        "device": cohorts.provenance()["device"],
+        "device": machine.provenance()["device"],
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "jax": jax.__version__, "torch": torch.__version__},
     }

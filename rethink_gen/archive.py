@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import rethink_gen
 from rethink_gen import results as files
+from rethink_gen import storage
 from rethink_gen.errors import StorageError
 from rethink_gen.experiment import KINDS
 from rethink_gen.results import Damaged, Result
@@ -48,7 +49,7 @@ def sift(folder: Path) -> tuple[list[Result], list[Damaged]]:
         copy = join(copy, kept, parts)
         with suppress(StorageError, OSError):  # a cache that cannot be kept is no reason to fail
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            files.write(path, copy.content())
+            storage.write(path, copy.content())
     return [Stored(copy, i) for i in range(len(copy["name"]))], damaged
 
 

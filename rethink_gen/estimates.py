@@ -21,8 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rethink_gen import results as files
-from rethink_gen import workers
+from rethink_gen import storage, workers
 from rethink_gen.errors import RethinkError
 from rethink_gen.experiment import AnyRun, KernelRun, Run
 from rethink_gen.vocabulary import check_data
@@ -109,15 +108,7 @@ def sizes(run: AnyRun) -> tuple[int, int]:
     """How many images a run trains on, and is tested on."""
     from rethink_gen import datasets
 
-    source = datasets.find(run.dataset)
-    return min(source.train, run.train_size or source.train), min(source.test, run.test_size or source.test)
-
-
-def shape(run: AnyRun) -> tuple[int, ...]:
-    """[N, H, W, C] of all images of a run, before any is cropped."""
-    from rethink_gen import datasets
-
-    return (sum(sizes(run)), *datasets.find(run.dataset).shape)
+    return datasets.find(run.dataset).cut(run.train_size, run.test_size)
 
 
 def calibrate(runs: Iterable[AnyRun], processes: int) -> None:
@@ -140,8 +131,8 @@ def calibrate(runs: Iterable[AnyRun], processes: int) -> None:
         if done.returncode:
             raise RethinkError(f"{run.model} on {run.dataset} cannot be measured ({done.stderr.splitlines()[-1:]})")
         speeds[name] = Speed(*json.loads(done.stdout))
-        files.make_folder(path().parent)
-        files.write(path(), json.dumps({**everything(), name: speeds[name]}, indent=1).encode())
+        storage.make_folder(path().parent)
+        storage.write(path(), json.dumps({**everything(), name: speeds[name]}, indent=1).encode())
 
 
 def key(run: Run, processes: int) -> str:
@@ -178,18 +169,18 @@ def measure(run: Run) -> Speed:
     import jax
     import numpy as np
 
-    from rethink_gen import cohorts, training
+    from rethink_gen import cohorts, machine, programs, training
 
-    cohorts.keep_memory()
-    cohorts.use_compile_cache()
-    clock = cohorts.compile_clock()
-    program, train, test, _, _ = cohorts.prepare([run], number=1)
-    step_function, most = cohorts.stepper(program, train)
+    machine.keep_memory()
+    machine.use_compile_cache()
+    clock = machine.compile_clock()
+    program, train, test, _, _ = programs.prepare([run], number=1)
+    step_function, most = programs.stepper(program, train)
     numbers = (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay)
     hparams = training.Hparams(training.root_key(0), *map(np.float32, numbers))
     state = training.init(program, hparams, train.images)
     size = train.labels.shape[-1]
-    order = cohorts.jit(training.epoch_order)(hparams, 0, size, program.batch_size)
+    order = programs.jit(training.epoch_order)(hparams, 0, size, program.batch_size)
     count = min(most, size // program.batch_size)
     state = jax.block_until_ready(step_function(hparams, train, order, state, count))
     steps, calls = [], 0
@@ -201,7 +192,7 @@ def measure(run: Run) -> Speed:
     evaluated = []
     for _ in range(2):  # the first compiles
         before = time.monotonic()
-        cohorts.total(program, state, test, cohorts.ONE)
+        programs.total(program, state, test, programs.ONE)
         evaluated.append(time.monotonic() - before)
     return Speed(
         step=median(steps) / count,

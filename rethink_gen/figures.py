@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rethink_gen import paper, results
+from rethink_gen import paper, storage
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.statistics import differing, is_fraction
 from rethink_gen.style import GREY, LOOKS, PALETTE, Look, axis, dark, look, styled
@@ -193,8 +193,8 @@ def save(figure: Figure, path: Path | str) -> Path:
     kind = path.suffix.removeprefix(".").lower()
     if kind not in KINDS:
         raise unknown("kind of figure", path.suffix, [f".{kind}" for kind in KINDS])
-    results.make_folder(path.parent)
-    results.write(path, draw(figure, kind))
+    storage.make_folder(path.parent)
+    storage.write(path, draw(figure, kind))
     return path
 
 

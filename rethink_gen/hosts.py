@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 
-from rethink_gen import results
+from rethink_gen import storage
 from rethink_gen.errors import Interrupted
 
 Checkpoint = tuple[dict[str, np.ndarray], dict[str, Any]]  # arrays, and notes that JSON can hold
@@ -50,12 +50,12 @@ def from_first(make: Callable[[], Checkpoint | None]) -> Checkpoint | None:
     if jax.process_count() == 1:
         return make()
     made = make() if first() else None
-    content = np.frombuffer(results.pack(*made) if made else b"", np.uint8)
+    content = np.frombuffer(storage.pack(*made) if made else b"", np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.uint32(len(content))))
     if not size:
         return None
     sent = multihost_utils.broadcast_one_to_all(content if first() else np.zeros(size, np.uint8))
-    return results.unpack(sent.tobytes())
+    return storage.unpack(sent.tobytes())
 
 
 def place(tree: Any, shardings: Any) -> Any:

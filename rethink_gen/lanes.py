@@ -6,6 +6,8 @@ are: those that are too many wait, and lanes that are left over repeat the last 
 any others, and those of an interrupted cohort are the same when it goes on without the runs that have ended.
 """
 
+import math
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
@@ -15,11 +17,37 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from rethink_gen import hosts
+from rethink_gen import corruptions, datasets, hosts
+from rethink_gen.experiment import Run
 from rethink_gen.training import Data
 
 T = TypeVar("T")
+# How many runs one device trains side by side, by platform and model; of others one. CPUs gain nothing from it, and
+# networks that convolve little or nothing: on an H200 four small Inceptions are slower together than in turn (22 and 34
+# thousand images/s), eight small AlexNets as fast (244 and 224), but 16 MLPs 2.7 times as fast (5.1 million).
+SIDE_BY_SIDE: dict[str, dict[str, int]] = {"gpu": {"mlp_1x512": 16, "mlp_3x512": 16}}
 EACH, SAME, STATIC, DATA = "each", "same", "static", "data"  # what an argument is to the lanes
+
+
+def width(run: Run) -> int:
+    """How many runs of this program go side by side: see SIDE_BY_SIDE; fewer, where their images would not fit."""
+    if datasets.find(run.dataset).streamed:
+        return 1
+    most = SIDE_BY_SIDE.get(jax.default_backend(), {}).get(run.model, 1)
+    return min(most, room(run) if most > 1 else 1) * jax.device_count()
+
+
+def room(run: Run) -> int:
+    """How many runs like this one may bring images of their own: together these take half of a device's memory at most.
+
+    Where only labels differ all see the same images, and the networks that go side by side are small.
+    """
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")  # of a CPU there is none
+    if limit is None or run.corruption in corruptions.OF_LABELS:
+        return sys.maxsize
+    source = datasets.find(run.dataset)
+    values = sum(source.cut(run.train_size, run.test_size)) * math.prod(source.shape)
+    return max(1, limit // 2 // (4 * values))  # float32, as those of `gaussian` are
 
 
 class Lanes(NamedTuple):

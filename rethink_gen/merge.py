@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rethink_gen import experiment as experiments
 from rethink_gen import results as files
-from rethink_gen import suite
+from rethink_gen import storage, suite
 from rethink_gen.errors import StorageError, UsageError
 from rethink_gen.experiment import SCALES
 
@@ -53,7 +53,7 @@ def merge(
                 raise StorageError(f"{path}: another result of the same run than {known}; remove the false one")
     for place, origins in sorted(chosen.items()):
         new = [origin for origin in origins.values() if origin.parent != place]
-        files.make_folder(place)
+        storage.make_folder(place)
         for origin in new:
             files.copy(origin, place)
         yield Merged(place, len(new), len(origins) - len(new), renew(place, results, experiments))

@@ -193,12 +193,12 @@ def answers(result: Result) -> tuple[np.ndarray, ...]:
     import jax
     import numpy as np
 
-    from rethink_gen import cohorts, datasets, training
+    from rethink_gen import datasets, machine, programs, training
 
-    cohorts.use_compile_cache()
+    machine.use_compile_cache()
     run: Any = result.run
-    program, train, test, checksum, _ = cohorts.prepare([run], number=1)
-    if isinstance(train, cohorts.Stream):
+    program, train, test, checksum, _ = programs.prepare([run], number=1)
+    if isinstance(train, programs.Stream):
         raise UsageError(f"{run.dataset} is streamed: a confusion needs images in memory")
     if checksum != result.provenance["data_sha256"]:
         raise UsageError(f"{run.id} was trained on other data than the {run.dataset} that is here")

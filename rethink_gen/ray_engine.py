@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rethink_gen import datasets, estimates, results
+from rethink_gen import datasets, estimates, results, storage
 from rethink_gen.errors import RethinkError, StorageError, UsageError
 from rethink_gen.experiment import AnyRun
 from rethink_gen.progress import Progress
@@ -117,7 +117,7 @@ def execute(
             ended = look(ray, list(flying))
             for what, name, content in ray.get(desk.take.remote()):
                 if name in left and what == "checkpoint":
-                    keep(results.work_folder(work, left[name]), *content)
+                    keep(storage.work_folder(work, left[name]), *content)
                 elif name in left and what == "progress":
                     report(Progress(**{**content, "done_runs": len(runs) - len(left), "total_runs": len(runs)}))
                 elif name in left:
@@ -168,7 +168,7 @@ def claim(
 ) -> bool:
     """Whether a run is now ours; if not, another process is at it, or has finished it."""
     stack = ExitStack()
-    if not stack.enter_context(results.claim(work, run.id)):
+    if not stack.enter_context(storage.claim(work, run.id)):
         busy.append(run)
     elif not force and results.result_file(work, run).exists():
         del left[run.id]
@@ -200,7 +200,7 @@ def died(ray: Any, reference: Any) -> bool:
 
 def checkpoints(work: Path, run: AnyRun) -> dict[str, bytes]:
     """The checkpoints of a run that are here."""
-    return {path.name: path.read_bytes() for path in results.work_folder(work, run).glob("checkpoint-*.npz")}
+    return {path.name: path.read_bytes() for path in storage.work_folder(work, run).glob("checkpoint-*.npz")}
 
 
 def keep(folder: Path, name: str, content: bytes) -> None:
@@ -208,7 +208,7 @@ def keep(folder: Path, name: str, content: bytes) -> None:
     with suppress(OSError):  # `write` says it better
         folder.mkdir(exist_ok=True)
     older = sorted(path for path in folder.glob("checkpoint-*.npz") if path.name < name)
-    results.write(folder / name, content)
+    storage.write(folder / name, content)
     for path in older[:-1]:
         path.unlink(missing_ok=True)
 
@@ -246,7 +246,7 @@ def train(runs: list[AnyRun], given: Checkpoints, data: dict[str, list[Any]], de
     for name, [reference] in data.items():
         if not (cache / name).exists():  # once per node; it is checked when it is read
             cache.mkdir(parents=True, exist_ok=True)
-            results.write(cache / name, ray.get(reference))
+            storage.write(cache / name, ray.get(reference))
     sent: set[Path] = set()
     last = 0.0
     with tempfile.TemporaryDirectory() as folder:
@@ -267,7 +267,7 @@ def train(runs: list[AnyRun], given: Checkpoints, data: dict[str, list[Any]], de
 
         for run in runs:
             for name, content in given[run.id].items():
-                place = results.work_folder(work, run)
+                place = storage.work_folder(work, run)
                 place.mkdir(parents=True, exist_ok=True)
                 (place / name).write_bytes(content)
                 sent.add(place / name)

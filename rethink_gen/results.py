@@ -1,34 +1,30 @@
-"""Result ↔ one file, folder ↔ one tidy frame. The only module that knows the on-disk format, and no jax.
+"""Result ↔ one file, folder ↔ one tidy frame. The only module that knows what is in a result's file, and no jax.
 
 A run is done when a valid file results/<experiment>/<scale>/<run id>.json exists, and nothing else means done. The file
 appears by one atomic rename, carries a checksum of its own content, and says all there is to say about the run: its
-fields, curves, summary and provenance. So results can be moved, copied, committed and compared. Work in progress is one
-checkpoint file (two while a new one is written) under .work/<run id>/, gone once the run's file is published.
+fields, curves, summary and provenance. So results can be moved, copied, committed and compared.
 
 Beside it may stand <run id>.weights.npz, what the run has learned, where one asked to keep it; <run id>.failed, why the
-last attempt ended without a result; and <run id>.<digest>.conflict, another result of the same run. Locks keep
-processes from doing the same work twice; that no file is ever torn, and none overwritten by a different one, does not
-depend on them.
+last attempt ended without a result; and <run id>.<digest>.conflict, another result of the same run. How files are
+written, and what there is of runs under way, is `storage`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import io
 import json
 import logging
 import math
-import os
-import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rethink_gen import storage
 from rethink_gen.errors import StorageError, UsageError
 from rethink_gen.experiment import KINDS, AnyRun, Run
 
@@ -168,17 +164,17 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
         there = read(path)
         if (there.status, there.curves) != (result.status, _finite(result.curves)):
             path = path.with_suffix(f".{digest[:8]}.conflict")
-            write(path, text.encode())
+            storage.write(path, text.encode())
     else:
-        make_folder(folder)
+        storage.make_folder(folder)
         try:
             save_weights(result, folder)
-            write(path, text.encode())
+            storage.write(path, text.encode())
         except StorageError:
             if not path.exists():  # else another process has just published it, and swept away our half
                 raise
     failure_file(folder, result.run).unlink(missing_ok=True)
-    shutil.rmtree(work_folder(folder, result.run), ignore_errors=True)
+    shutil.rmtree(storage.work_folder(folder, result.run), ignore_errors=True)
     return path
 
 
@@ -236,7 +232,7 @@ def save_weights(result: Result, folder: Path) -> None:
         return
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **result.weights)  # type: ignore[arg-type]
-    write(path, buffer.getvalue())
+    storage.write(path, buffer.getvalue())
 
 
 def with_weights(path: Path) -> Result:
@@ -265,8 +261,8 @@ def adopt(run: AnyRun, folder: Path) -> Path | None:
 
 def copy(path: Path, folder: Path) -> Path:
     """Publishes a file that holds a result, as it is, in another folder; its path there."""
-    make_folder(folder)
-    write(folder / path.name, path.read_bytes())
+    storage.make_folder(folder)
+    storage.write(folder / path.name, path.read_bytes())
     (folder / path.name).with_suffix(".failed").unlink(missing_ok=True)
     return folder / path.name
 
@@ -280,7 +276,7 @@ class Failure(NamedTuple):
 
 def save_failure(failure: Failure, folder: Path) -> None:
     """Leaves the reason beside the results, until the run has one."""
-    write(failure_file(folder, failure.run), f"{failure.reason}\n".encode())
+    storage.write(failure_file(folder, failure.run), f"{failure.reason}\n".encode())
 
 
 def failures(runs: Iterable[AnyRun], folder: Path) -> list[Failure]:
@@ -389,162 +385,6 @@ def done(folder: Path, run: AnyRun, *, weights: bool = False) -> bool:
 def failure_file(folder: Path, run: AnyRun) -> Path:
     """The file that says why a run has no result."""
     return folder / f"{run.id}.failed"
-
-
-def work_folder(folder: Path, run: AnyRun) -> Path:
-    """Where a run under way keeps its checkpoint."""
-    return folder / ".work" / run.id
-
-
-def make_folder(folder: Path) -> None:
-    """The folder is there. Nothing else makes one: results that vanish under way, with their disk, are not replaced."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from error
-
-
-@contextmanager
-def claim(folder: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
-    """Yields whether `name` in this folder is now ours, until the block ends or this process dies, however it dies.
-
-    Ours alone where the file system has locks. What processes left that died while it was theirs is swept away.
-    """
-    lock = lock_file(folder, name)
-    for path in (lock.parent, lock.parent / name, lock):
-        if path.is_symlink():
-            raise StorageError(f"{path}: is a link, and may lead anywhere; remove it")
-    try:
-        lock.parent.mkdir(exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-    except OSError as error:
-        raise unwritable(lock, error) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:  # no locks here: work may be done twice, and comes out the same
-            pass
-        with suppress(OSError):
-            os.write(descriptor, b".")
-        try:
-            yield True
-        finally:
-            with suppress(OSError):
-                for leftover in folder.glob(f".{name}.*-*"):
-                    leftover.unlink()
-                os.ftruncate(descriptor, 0)
-                if (folder / f"{name}.json").exists() and not (lock.parent / name).exists():
-                    lock.unlink()
-    finally:
-        os.close(descriptor)
-
-
-def tidy(folder: Path) -> None:
-    """Removes what processes that died after they had published a result left behind."""
-    for lock in (folder / ".work").glob("*.lock"):
-        if (folder / f"{lock.stem}.json").exists():
-            with claim(folder, lock.stem) as ours:
-                if ours:
-                    shutil.rmtree(folder / ".work" / lock.stem, ignore_errors=True)
-
-
-def deaths(folder: Path, run: AnyRun) -> int:
-    """How many processes died while they worked on a run, without a word."""
-    try:
-        return lock_file(folder, run.id).stat().st_size
-    except OSError:
-        return 0
-
-
-def running(folder: Path) -> list[str]:
-    """The runs that processes are at now, by id; read from their locks, without a write."""
-    found = []
-    for lock in filter(Path.is_file, sorted((folder / ".work").glob("*.lock"))):
-        with suppress(OSError), lock.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                found.append(lock.stem)
-    return found
-
-
-def lock_file(folder: Path, name: str) -> Path:
-    """Locked by the process that works on `name`; holds a dot for each that began and did not come to an end."""
-    return folder / ".work" / f"{name}.lock"
-
-
-def save_checkpoint(folder: Path, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> None:
-    """Keeps a state and what goes with it as one file; the one before stays until this one is safe on disk."""
-    content = pack(arrays, notes)
-    with suppress(OSError):  # `write` says it better
-        folder.mkdir(exist_ok=True)
-    older = sorted(folder.glob("checkpoint-*.npz"))
-    number = int(older[-1].stem.split("-")[1]) + 1 if older else 0
-    write(folder / f"checkpoint-{number:08d}.npz", content)
-    for path in older[:-1]:
-        path.unlink(missing_ok=True)
-
-
-def load_checkpoint(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """The newest checkpoint that is whole, or None. A damaged one is set aside as `.corrupt`, the one before used."""
-    for path in sorted(filter(Path.is_file, folder.glob("checkpoint-*.npz")), reverse=True):
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
-        try:
-            return unpack(content)
-        except Exception:  # NumPy and zipfile raise whatever they like on damaged bytes
-            logger.warning("%s is damaged: set aside as .corrupt, the one before it is used", path)
-            path.rename(path.with_suffix(".corrupt"))
-    return None
-
-
-def pack(arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> bytes:
-    """A checkpoint as bytes: a zip of .npy members, whose CRCs make a flipped bit an error when it is read."""
-    import numpy as np
-
-    buffer = io.BytesIO()
-    text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
-    np.savez(buffer, allow_pickle=False, **{**arrays, "notes": text})  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def unpack(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and notes of a checkpoint; an error of NumPy's or zipfile's if it is damaged."""
-    import numpy as np
-
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    return arrays, json.loads(arrays.pop("notes").tobytes())
-
-
-def write(path: Path, content: bytes) -> None:
-    """Makes `path` hold `content`, or leaves it as it was: a unique temporary file, flushed to disk, then renamed."""
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name, too, outlives a power cut
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise unwritable(path, error) from error
-
-
-def unwritable(path: Path, error: OSError) -> StorageError:
-    """The error for a place that takes no files."""
-    return StorageError(f"{path}: cannot be written ({error.strerror}); free space or name another --results")
 
 
 def _digest(content: Mapping[str, Any]) -> str:

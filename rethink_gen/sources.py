@@ -40,6 +40,10 @@ class Source:
         """Whether its images are of many sizes, as those of ImageNet: they are decoded as a run needs them."""
         return -1 in self.shape
 
+    def cut(self, train_size: int | None, test_size: int | None) -> tuple[int, int]:
+        """How many images of each split a run has that asks for so many at most; None asks for all."""
+        return min(self.train, train_size or self.train), min(self.test, test_size or self.test)
+
     @property
     def fingerprint(self) -> str:
         """SHA-256, hex, of its metadata: what stands for a checksum where reading everything would take hours."""

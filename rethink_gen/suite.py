@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import archive, figures, progress, tables, workers
+from rethink_gen import archive, figures, progress, storage, tables, workers
 from rethink_gen import results as files
 from rethink_gen.errors import RethinkError, StorageError, UsageError, unknown
 from rethink_gen.experiment import AnyRun, Check, Experiment, Scale, coerce, fields, find, names
@@ -137,7 +137,7 @@ def run(
         failures = workers.finish(runs, planned.folder, report, processes=processes, experiment=origin, **work)
     else:
         failures = finish(runs, planned.folder, report, execute=execute, **work)
-    files.tidy(planned.folder)
+    storage.tidy(planned.folder)
     whole = find(name, as_path(experiments)).at(planned.experiment.scale)
     study = gather(whole, results)
     if study.results and shard == (1, 1):
@@ -312,7 +312,7 @@ def finish(
 def renew(experiment: Experiment, results: Folder) -> Study:
     """The study of an experiment, whose table and figure are now those of its results."""
     folder = open_folder(results) / experiment.name / experiment.scale
-    with files.claim(folder, "table", wait=True), files.claim(folder, "figure", wait=True):
+    with storage.claim(folder, "table", wait=True), storage.claim(folder, "figure", wait=True):
         study = gather(experiment, results)  # once no other process publishes
         publish(study)
     return study
@@ -324,7 +324,7 @@ def publish(study: Study) -> list[Path]:
     if figure := study.figure():
         contents |= {f"figure.{kind}": figures.draw(figure, kind) for kind in ("png", "svg")}
     for name, content in contents.items():
-        files.write(study.folder / name, content)
+        storage.write(study.folder / name, content)
     return [study.folder / name for name in contents]
 
 
@@ -367,12 +367,12 @@ def open_folder(results: Folder) -> Path:
 
 def check_writable(folder: Path) -> None:
     """Makes the folder if need be."""
-    files.make_folder(folder)
+    storage.make_folder(folder)
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise files.unwritable(folder, error) from error
+        raise storage.unwritable(folder, error) from error
 
 
 def as_path(folder: Folder | None) -> Path | None:

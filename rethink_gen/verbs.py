@@ -16,9 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import archive, estimates, figures, launch, suite, tables, vocabulary, workers
+from rethink_gen import archive, estimates, figures, launch, storage, suite, tables, vocabulary, workers
 from rethink_gen import experiment as experiments
-from rethink_gen import results as files
 from rethink_gen import verify as verification
 from rethink_gen.errors import RethinkError, UsageError, unknown
 from rethink_gen.experiment import SCALES, AnyRun, Run
@@ -235,7 +234,7 @@ def count_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             row = {
                 "done": runs - missing,
                 "missing": missing,
-                "running": len({run.id for run in study.missing} & set(files.running(study.folder))),
+                "running": len({run.id for run in study.missing} & set(storage.running(study.folder))),
                 "other seeds": len(study.results) - (runs - missing),
                 "diverged": sum(result.status == "diverged" for result in study.results),
                 "failed": len(study.failures),
@@ -258,7 +257,7 @@ def table(arguments: argparse.Namespace) -> int:
     study = load(arguments)
     text = study.text(form)
     if output:
-        files.write(output, text.encode())
+        storage.write(output, text.encode())
         print(output)
     else:
         print(text.rstrip("\n"))
@@ -315,8 +314,8 @@ def report(arguments: argparse.Namespace) -> int:
         arguments.names, scale=arguments.scale, results=arguments.results, experiments=arguments.experiments
     )
     content = page.render(studies).encode()
-    files.make_folder(path.parent)
-    files.write(path, content)
+    storage.make_folder(path.parent)
+    storage.write(path, content)
     print(path)
     return max(map(refuse_damaged, studies))
 

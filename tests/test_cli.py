@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rethink_gen import cli, experiment, results, verbs
+from rethink_gen import cli, experiment, storage, verbs
 
 LINES = [
     tuple(part.strip() for part in line.split("->"))
@@ -275,7 +275,7 @@ def test_status_is_shown_again_whenever_it_changes(tmp_path, monkeypatch, capsys
     def next_look(seconds):
         looks.append(seconds)
         if len(looks) == 1:
-            claimed.enter_context(results.claim(folder, run.id))
+            claimed.enter_context(storage.claim(folder, run.id))
         elif len(looks) == 3:
             raise KeyboardInterrupt
 

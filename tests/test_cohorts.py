@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from rethink_gen import cohorts, corruptions, datasets, models, results
+from rethink_gen import cohorts, corruptions, datasets, models, programs, results
 from rethink_gen.errors import Interrupted, UsageError
 from rethink_gen.experiment import Run
 
@@ -67,7 +67,7 @@ def test_a_result_says_what_made_it(finished):
 def test_an_interrupted_run_resumes_with_the_numbers_of_an_undisturbed_one(
     model, tmp_path, monkeypatch, tiny_convolution
 ):
-    monkeypatch.setattr(cohorts, "STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
+    monkeypatch.setattr(programs, "STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
     run = replace(SMALL, model=model, augmentations=("flip",), weight_decay=1e-3)
     undisturbed = finish(run)
 
@@ -140,7 +140,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(field):
 def test_test_labels_are_the_true_ones_whatever_the_corruption():
     truth = datasets.load("digits").test.labels
     for name in corruptions.CORRUPTIONS:
-        _, _, test, _, _ = cohorts.prepare([Run(dataset="digits", corruption=name)])
+        _, _, test, _, _ = programs.prepare([Run(dataset="digits", corruption=name)])
         np.testing.assert_array_equal(test.labels, truth)
         assert not test.changed.any()
 
@@ -174,7 +174,7 @@ def test_progress_counts_steps_and_runs():
 
 
 def test_checkpoints_of_a_state_are_exact():
-    program, train, _, _, _ = cohorts.prepare([SMALL])
+    program, train, _, _, _ = programs.prepare([SMALL])
     hparams = cohorts.Hparams(cohorts.training.root_key(0), 0.1, 0.95, 0.9, 0.0)
     state = cohorts.training.init(program, hparams, train.images)
     again = cohorts.restore(jax.tree.map(lambda leaf: leaf * 0, state), cohorts.flatten(state))
@@ -183,9 +183,9 @@ def test_checkpoints_of_a_state_are_exact():
 
 FAULTS = """
 import resource, sys
-from rethink_gen import cohorts
+from rethink_gen import machine
 if sys.argv[1] == "keep":
-    cohorts.keep_memory()
+    machine.keep_memory()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 size = 2**27
 begin = faults()

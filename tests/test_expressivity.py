@@ -10,7 +10,7 @@ import pytest
 from conftest import needs_real_data
 from scipy.linalg import solve_triangular
 
-from rethink_gen import cohorts, datasets, expressivity
+from rethink_gen import datasets, expressivity, programs
 from rethink_gen.datasets import Dataset, Split
 from rethink_gen.errors import DataError
 from rethink_gen.experiment import ExpressivityRun
@@ -148,7 +148,7 @@ def test_images_that_no_direction_tells_apart_are_refused():
 def test_a_run_fits_random_labels_and_says_how_well(depth):
     run = ExpressivityRun(dataset="digits", train_size=200, test_size=50, depth=depth)
     ticks = []
-    curves, facts = solve(run, cohorts.load(run)[0], lambda *progress: ticks.append(progress))
+    curves, facts = solve(run, programs.load(run)[0], lambda *progress: ticks.append(progress))
     row = {name: values[0] for name, values in curves.items()}
     assert (row["epoch"], row["train_accuracy"], row["num_weights"]) == (0, 1.0, 2 * 200 + 64)
     assert row["scaled_residual"] <= 16
@@ -176,7 +176,7 @@ def test_a_seed_decides_the_direction():
 @needs_real_data("cifar10")
 def test_random_labels_of_real_images_are_fitted(real_data):
     run = ExpressivityRun(train_size=5000, test_size=100)
-    curves, _ = solve(run, cohorts.load(run)[0], quiet)
+    curves, _ = solve(run, programs.load(run)[0], quiet)
     assert curves["train_accuracy"] == [1.0]
     assert curves["num_weights"] == [2 * 5000 + 3072]
     assert curves["max_residual"][0] < 1e-4

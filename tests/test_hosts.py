@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rethink_gen import datasets, generated, launch, results
+from rethink_gen import datasets, generated, launch, programs, results
 from rethink_gen.errors import UsageError
 
 # Runs that are resident, in lanes, and one that is streamed through a layer after batch norm, which compiles fast.
@@ -273,9 +273,7 @@ def test_what_several_hosts_cannot_do_is_one_line(options, line, tmp_path):
 def test_a_batch_that_some_host_had_no_part_of_is_refused(monkeypatch):
     import jax
 
-    from rethink_gen import cohorts
-
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(jax, "device_count", lambda: 4)
     with pytest.raises(UsageError, match="batch_size 6 cannot be shared equally by the 4 devices of all hosts"):
-        cohorts.mesh.__wrapped__(6)
+        programs.mesh.__wrapped__(6)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rethink_gen import cohorts
+from rethink_gen import cohorts, lanes, programs
 from rethink_gen.errors import Interrupted
 from rethink_gen.experiment import Run
 from rethink_gen.lanes import Lanes
@@ -40,7 +40,7 @@ def close(some, others):
 
 @pytest.fixture
 def three_lanes(monkeypatch):
-    monkeypatch.setattr(cohorts, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 3}})
+    monkeypatch.setattr(lanes, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 3}})
 
 
 @pytest.fixture(scope="module")
@@ -62,25 +62,25 @@ def test_a_run_has_the_same_bits_in_any_company(three_lanes):
 def test_images_of_their_own_go_side_by_side_too(monkeypatch):
     runs = [replace(SMALL, corruption="random_pixels", seed=seed) for seed in range(2)]
     apart = curves(runs)
-    monkeypatch.setattr(cohorts, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 2}})
-    assert not cohorts.prepare(runs)[-1].shared
+    monkeypatch.setattr(lanes, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 2}})
+    assert not programs.prepare(runs)[-1].shared
     close(curves(runs), apart)
 
 
 def test_runs_whose_images_would_not_fit_go_a_few_at_a_time(monkeypatch):
-    monkeypatch.setattr(cohorts, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 16}})
+    monkeypatch.setattr(lanes, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 16}})
     pixels = replace(SMALL, corruption="random_pixels")
     images = 300 * 8 * 8 * 4  # bytes, as float32
     device = type("Device", (), {})()
-    monkeypatch.setattr(cohorts.jax, "local_devices", lambda: [device])
+    monkeypatch.setattr(lanes.jax, "local_devices", lambda: [device])
     for limit, expected in ((100 * images, 16), (11 * images, 5), (images, 1), (None, 16)):
         device.memory_stats = lambda limit=limit: limit and {"bytes_limit": limit}
-        assert cohorts.width(pixels) == expected
-        assert cohorts.width(SMALL) == 16, "all see the same images"
+        assert lanes.width(pixels) == expected
+        assert lanes.width(SMALL) == 16, "all see the same images"
 
 
 def test_a_cohort_of_labels_keeps_its_images_once(three_lanes):
-    _, train, test, _, lanes = cohorts.prepare(COHORT)
+    _, train, test, _, lanes = programs.prepare(COHORT)
     assert lanes == Lanes(number=3, devices=1, shared=True)
     assert train.images.shape == (200, 8, 8, 1)
     assert (train.labels.shape, test.labels.shape) == ((3, 200), (3, 100))
@@ -90,7 +90,7 @@ def test_a_cohort_of_labels_keeps_its_images_once(three_lanes):
 
 
 def test_runs_of_different_pictures_do_not_share_a_program():
-    keys = {corruption: cohorts.program_key(replace(SMALL, corruption=corruption)) for corruption in (
+    keys = {corruption: programs.program_key(replace(SMALL, corruption=corruption)) for corruption in (
         "true_labels", "random_labels", "random_pixels", "gaussian")}  # fmt: skip
     assert keys["true_labels"] == keys["random_labels"]
     assert len(set(keys.values())) == 3
@@ -99,7 +99,7 @@ def test_runs_of_different_pictures_do_not_share_a_program():
 def test_an_interrupted_cohort_goes_on_with_the_same_bits_also_without_a_run_that_has_ended(
     tmp_path, monkeypatch, three_lanes
 ):
-    monkeypatch.setattr(cohorts, "STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
+    monkeypatch.setattr(programs, "STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
     early = replace(SMALL, weight_decay=1e-3, corruption="random_labels", corruption_level=0.0)
     runs = [replace(run, stop_at_train_accuracy=0.5, epochs=4) for run in (early, *COHORT[1:])]
     undisturbed = curves(runs)
@@ -132,7 +132,7 @@ def test_an_interrupted_cohort_goes_on_with_the_same_bits_also_without_a_run_tha
 
 
 def test_a_run_at_another_step_than_the_rest_is_trained_after_them(tmp_path, monkeypatch, three_lanes):
-    monkeypatch.setattr(cohorts, "STEPS_PER_CALL", 4)
+    monkeypatch.setattr(programs, "STEPS_PER_CALL", 4)
     undisturbed = curves(COHORT)
 
     def stopped():
@@ -162,9 +162,9 @@ def test_four_devices_have_the_numbers_of_one(alone, tmp_path):
     """Three runs in eight lanes, two on each of four devices of this machine's processor."""
     code = (
         "import json, sys, jax; jax.config.update('jax_num_cpu_devices', 4)\n"
-        "from rethink_gen import cohorts; sys.path.insert(0, 'tests'); from test_lanes import COHORT\n"
-        "cohorts.SIDE_BY_SIDE = {'cpu': {'mlp_1x512': 2}}\n"
-        "assert cohorts.prepare(COHORT)[-1][:2] == (8, 4)\n"
+        "from rethink_gen import cohorts, lanes, programs; sys.path.insert(0, 'tests'); from test_lanes import COHORT\n"
+        "lanes.SIDE_BY_SIDE = {'cpu': {'mlp_1x512': 2}}\n"
+        "assert programs.prepare(COHORT)[-1][:2] == (8, 4)\n"
         "print(json.dumps([outcome.curves for outcome in cohorts.execute(COHORT)]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

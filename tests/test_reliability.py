@@ -31,7 +31,21 @@ import pytest
 from conftest import REAL_DATA, needs_real_data
 
 import rethink_gen as rg
-from rethink_gen import cli, cohorts, datasets, figures, models, results, suite, tables, training, verify
+from rethink_gen import (
+    cli,
+    cohorts,
+    datasets,
+    figures,
+    machine,
+    models,
+    programs,
+    results,
+    storage,
+    suite,
+    tables,
+    training,
+    verify,
+)
 from rethink_gen.errors import Interrupted, StorageError
 from rethink_gen.experiment import KINDS, Check, Run
 from rethink_gen.paper import label
@@ -180,7 +194,7 @@ def test_file_is_on_disk_before_it_has_its_name_and_its_name_before_it_counts(tm
     for name in ("fsync", "replace"):
         monkeypatch.setattr(os, name, note(name, getattr(os, name)))
     for _ in range(2):
-        results.write(tmp_path / "file", b"content")
+        storage.write(tmp_path / "file", b"content")
     assert [name for name, _ in calls] == ["fsync", "replace", "fsync"] * 2
     assert [kind for name, kind in calls if name == "fsync"] == ["file", "folder"] * 2
     assert len({temporary for name, temporary in calls if name == "replace"}) == 2
@@ -218,17 +232,17 @@ def test_resumed_at_any_checkpoint_is_never_interrupted(model, steps_per_epoch, 
     monkeypatch.setitem(models.MODELS, "tiny_batch_norm", Tiny)
     run = replace(SMALL, model=model, batch_size=SMALL.train_size // steps_per_epoch)
     in_long_calls = train(run, None).curves
-    monkeypatch.setattr(cohorts, "STEPS_PER_CALL", steps_per_call)
+    monkeypatch.setattr(programs, "STEPS_PER_CALL", steps_per_call)
     monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 0.0)
-    kept, save = [], results.save_checkpoint
+    kept, save = [], storage.save_checkpoint
 
     def keep(folder, *content):
         save(folder, *content)
         kept.append(max(folder.glob("checkpoint-*.npz")).read_bytes())
 
-    monkeypatch.setattr(results, "save_checkpoint", keep)
+    monkeypatch.setattr(storage, "save_checkpoint", keep)
     undisturbed = train(run, tmp_path / "undisturbed")
-    checkpoints, last = kept[:], results.load_checkpoint(tmp_path / "undisturbed")
+    checkpoints, last = kept[:], storage.load_checkpoint(tmp_path / "undisturbed")
     assert undisturbed.curves == in_long_calls
     assert len(checkpoints) == 2 * -(-steps_per_epoch // steps_per_call)  # an epoch ends a call
     assert any("momentum" in name for name in last[0])
@@ -238,14 +252,14 @@ def test_resumed_at_any_checkpoint_is_never_interrupted(model, steps_per_epoch, 
         work.mkdir()
         (work / "checkpoint-00000000.npz").write_bytes(checkpoint)
         assert train(run, work).curves == undisturbed.curves
-        again = results.load_checkpoint(work)
+        again = storage.load_checkpoint(work)
         assert again[0].keys() == last[0].keys()
         for name, array in again[0].items():
             assert array.tobytes() == last[0][name].tobytes(), f"{name} from checkpoint {number}"
 
 
 def test_interruption_costs_at_most_the_work_since_the_last_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(cohorts, "STEPS_PER_CALL", 1)
+    monkeypatch.setattr(programs, "STEPS_PER_CALL", 1)
     monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 0.0)
     reached = []
 
@@ -262,17 +276,17 @@ def test_interruption_costs_at_most_the_work_since_the_last_checkpoint(tmp_path,
 
 def test_checkpoints_that_take_long_are_rarer(tmp_path, monkeypatch):
     """They cost 5 % of the time at most: after each, 20 times what it took goes by, as 60 s after one of 3 s."""
-    monkeypatch.setattr(cohorts, "STEPS_PER_CALL", 1)
+    monkeypatch.setattr(programs, "STEPS_PER_CALL", 1)
     monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 20e-6)
     monkeypatch.setattr(cohorts, "CHEAP_SECONDS", 1e-6)
-    took, save = [], results.save_checkpoint
+    took, save = [], storage.save_checkpoint
 
     def note(*content):
         before = time.monotonic()
         save(*content)
         took.append((before, time.monotonic()))
 
-    monkeypatch.setattr(results, "save_checkpoint", note)
+    monkeypatch.setattr(storage, "save_checkpoint", note)
     train(replace(SMALL, epochs=20), tmp_path)
     assert 1 <= len(took) < 60, "there are 60 calls"
     for (before, after), (following, _) in itertools.pairwise(took):
@@ -283,14 +297,14 @@ def test_checkpoints_that_take_long_are_rarer(tmp_path, monkeypatch):
 @pytest.mark.parametrize("model", ["small_alexnet", "small_inception", "mlp_3x512"])
 def test_checkpoint_takes_less_than_a_twentieth_of_a_minute(model, tmp_path, monkeypatch):
     """Of the networks of the paper with their momentum, at the scale of CIFAR-10, on the disk of this test."""
-    program = cohorts.prepare([replace(SMALL, model=model)])[0]
+    program = programs.prepare([replace(SMALL, model=model)])[0]
     hparams = Hparams(training.root_key(0), *(0.1,) * 4)
     state = jax.eval_shape(lambda: training.init(program, hparams, np.zeros((1, 32, 32, 3), np.uint8)))
     arrays = cohorts.flatten(jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), state))
     took = []
     for _ in range(10):
         before = time.monotonic()
-        results.save_checkpoint(tmp_path, arrays, {"curves": {name: [0.1] * 200 for name in results.METRICS}})
+        storage.save_checkpoint(tmp_path, arrays, {"curves": {name: [0.1] * 200 for name in results.METRICS}})
         took.append(time.monotonic() - before)
     print(f"{model}: {sum(array.nbytes for array in arrays.values()) / 1e6:.1f} MB, at most {max(took):.2f} s")
     assert max(took) < cohorts.CHEAP_SECONDS == cohorts.CHECKPOINT_SECONDS / 20
@@ -299,14 +313,14 @@ def test_checkpoint_takes_less_than_a_twentieth_of_a_minute(model, tmp_path, mon
 def test_resume_ignores_the_clock(tmp_path, monkeypatch):
     monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 0.0)
     for number in range(2):
-        results.save_checkpoint(tmp_path, {"w": np.full(3, number)}, {"epoch": number})
+        storage.save_checkpoint(tmp_path, {"w": np.full(3, number)}, {"epoch": number})
     for path, years in zip(sorted(tmp_path.glob("*.npz")), (10, -10), strict=True):
         os.utime(path, (time.time() + years * 3e7,) * 2)
-    assert results.load_checkpoint(tmp_path)[1] == {"epoch": 1}
+    assert storage.load_checkpoint(tmp_path)[1] == {"epoch": 1}
 
 
 def test_no_row_is_there_twice_after_a_resume(tmp_path, monkeypatch):
-    monkeypatch.setattr(cohorts, "STEPS_PER_CALL", 1)
+    monkeypatch.setattr(programs, "STEPS_PER_CALL", 1)
     for calls in (1, 2, 3, 1, 2):
         count = iter(range(calls))
         with suppress(Interrupted):
@@ -371,16 +385,16 @@ def test_stop_signal_in_the_midst_of_anything_is_no_error_of_that(tmp_path, caps
 
 def test_dead_owner_does_not_block(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from rethink_gen import results\n"
-        "with results.claim(Path(sys.argv[1]), 'run') as ours: print(ours, flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from rethink_gen import storage\n"
+        "with storage.claim(Path(sys.argv[1]), 'run') as ours: print(ours, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout.readline() == "True\n"
-        with results.claim(tmp_path, "run") as ours:
+        with storage.claim(tmp_path, "run") as ours:
             assert not ours
         owner.kill()
         owner.wait()
-        with results.claim(tmp_path, "run") as ours:
+        with storage.claim(tmp_path, "run") as ours:
             assert ours
 
 
@@ -398,7 +412,7 @@ def test_run_that_another_process_finished_is_passed_over(tmp_path):
 def test_run_that_another_process_is_at_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(cohorts, "SECONDS_BETWEEN_LOOKS", 0.0)
     other = replace(SMALL, seed=1)
-    owner = results.claim(tmp_path, SMALL.id)
+    owner = storage.claim(tmp_path, SMALL.id)
     assert owner.__enter__()
     waits = []
 
@@ -416,9 +430,9 @@ def test_where_there_are_no_locks_work_goes_on(tmp_path, monkeypatch):
     def no_locks(descriptor, operation):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(results.fcntl, "flock", no_locks)
+    monkeypatch.setattr(storage.fcntl, "flock", no_locks)
     for _ in range(2):
-        with results.claim(tmp_path, "run") as ours, results.claim(tmp_path, "run") as theirs:
+        with storage.claim(tmp_path, "run") as ours, storage.claim(tmp_path, "run") as theirs:
             assert ours
             assert theirs
 
@@ -437,8 +451,8 @@ def test_second_result_of_a_run_is_kept_aside_if_it_differs(tmp_path, places, mo
         results.save(result(cohort[0]), places["results"] / "labels" / "laptop")
         return prepare(cohort)
 
-    prepare = cohorts.prepare
-    monkeypatch.setattr(cohorts, "prepare", rival)
+    prepare = programs.prepare
+    monkeypatch.setattr(programs, "prepare", rival)
     assert cli.main(["run", "labels", *options]) == 1
     assert "not the result that another process published" in last_line(capsys)
     monkeypatch.undo()
@@ -462,18 +476,18 @@ SHARD_1_OF_7 = [8, 11, 12, 18]  # of seeds 0..19; another list would mean that m
 def test_run_that_processes_died_of_comes_last(tmp_path):
     runs = [replace(SMALL, epochs=1, seed=seed) for seed in range(2)]
     code = (
-        "import os, sys; from pathlib import Path; from rethink_gen import results\n"
+        "import os, sys; from pathlib import Path; from rethink_gen import storage\n"
         "for _ in range(3):\n"
-        "    claim = results.claim(Path(sys.argv[1]), sys.argv[2])\n"
+        "    claim = storage.claim(Path(sys.argv[1]), sys.argv[2])\n"
         "    if not os.fork(): claim.__enter__(); os._exit(9)\n"
         "    os.wait()"
     )
     order = lambda: [outcome.run for outcome in cohorts.execute(runs, work=tmp_path)]
     assert order() == runs
     subprocess.run([sys.executable, "-c", code, str(tmp_path), runs[0].id], check=True)
-    assert results.deaths(tmp_path, runs[0]) == cohorts.DEATHS == 3
+    assert storage.deaths(tmp_path, runs[0]) == cohorts.DEATHS == 3
     assert order() == runs[::-1]
-    assert results.deaths(tmp_path, runs[0]) == 0
+    assert storage.deaths(tmp_path, runs[0]) == 0
 
 
 def test_order_and_company_do_not_matter():
@@ -488,14 +502,14 @@ def test_order_and_company_do_not_matter():
 
 def test_run_that_fails_is_recorded_and_tried_again_by_the_same_command(places, options, monkeypatch, capsys):
     line = ["run", "labels", *options]
-    real = cohorts.prepare
+    real = programs.prepare
 
     def broken(cohort):
         if cohort[0].corruption == "random_labels":
             raise RuntimeError("no luck")
         return real(cohort)
 
-    monkeypatch.setattr(cohorts, "prepare", broken)
+    monkeypatch.setattr(programs, "prepare", broken)
     assert cli.main(line) == 1
     assert last_line(capsys).endswith("RuntimeError: no luck")
     folder = places["results"] / "labels" / "laptop"
@@ -576,12 +590,12 @@ def test_no_flipped_bit_of_a_result_is_loaded_silently(sweep):
 def test_no_flipped_bit_of_a_checkpoint_is_loaded_silently(tmp_path):
     state = {"params": np.arange(300, dtype=np.float32), "momentum": np.ones((7, 5), np.float32), "step": np.int32(7)}
     for number in range(2):
-        results.save_checkpoint(tmp_path, {**state, "step": np.int32(number)}, {"epoch": number, "curves": [0.5] * 40})
+        storage.save_checkpoint(tmp_path, {**state, "step": np.int32(number)}, {"epoch": number, "curves": [0.5] * 40})
     older, newer = sorted(tmp_path.glob("*.npz"))
     content, used = newer.read_bytes(), Counter()
     for flipped in flips(content, 200):
         newer.write_bytes(flipped)
-        arrays, notes = results.load_checkpoint(tmp_path)
+        arrays, notes = storage.load_checkpoint(tmp_path)
         assert notes == {"epoch": notes["epoch"], "curves": [0.5] * 40}
         assert arrays["step"] == notes["epoch"]
         assert all(np.array_equal(arrays[name], state[name]) for name in ("params", "momentum"))
@@ -591,7 +605,7 @@ def test_no_flipped_bit_of_a_checkpoint_is_loaded_silently(tmp_path):
     assert used["older"] > 150
     for length in np.linspace(0, len(content) - 1, 20).astype(int):
         newer.write_bytes(content[:length])
-        assert results.load_checkpoint(tmp_path)[1]["epoch"] == 0
+        assert storage.load_checkpoint(tmp_path)[1]["epoch"] == 0
     assert older.exists()
 
 
@@ -628,9 +642,9 @@ def test_result_with_a_field_that_is_not_known_is_damaged(tmp_path):
 def test_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 0.0)
     train(SMALL, tmp_path)
-    arrays, notes = results.load_checkpoint(tmp_path)
+    arrays, notes = storage.load_checkpoint(tmp_path)
     notes["made_by"]["jax"] = "0.4.1"
-    results.save_checkpoint(tmp_path, arrays, notes)
+    storage.save_checkpoint(tmp_path, arrays, notes)
     with pytest.raises(StorageError, match=rf"jax 0.4.1, here {jax.__version__}.*remove that folder"):
         train(SMALL, tmp_path)
     with pytest.raises(StorageError, match=SMALL.id):
@@ -638,13 +652,13 @@ def test_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
 
 
 def test_folder_that_vanishes_stops_the_sweep_and_is_not_made_anew(places, options, capsys, monkeypatch):
-    real = cohorts.prepare
+    real = programs.prepare
 
     def vanish(cohort):
         shutil.rmtree(places["results"])
         return real(cohort)
 
-    monkeypatch.setattr(cohorts, "prepare", vanish)
+    monkeypatch.setattr(programs, "prepare", vanish)
     monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 0.0)
     assert cli.main(["run", "labels", *options]) == 4
     assert str(places["results"]) in last_line(capsys)
@@ -653,12 +667,12 @@ def test_folder_that_vanishes_stops_the_sweep_and_is_not_made_anew(places, optio
 
 def test_disk_that_takes_no_more_is_named_and_nothing_half_written_stays(tmp_path):
     path = tmp_path / "file"
-    results.write(path, b"before")
+    storage.write(path, b"before")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))  # a real refusal, after a write in part
     try:
         with pytest.raises(StorageError, match="file: cannot be written"):
-            results.write(path, bytes(100_000))
+            storage.write(path, bytes(100_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert path.read_bytes() == b"before"
@@ -739,7 +753,7 @@ def test_verify_compares_across_devices_within_a_tolerance():
 def test_table_and_run_are_the_same_in_another_process_with_another_environment(chaos, tmp_path, monkeypatch):
     """Another hash seed, time zone, locale and folder; the same results and the same table, byte for byte."""
     monkeypatch.syspath_prepend(HERE / "reliability")
-    monkeypatch.setattr(cohorts, "STEPS_PER_CALL", 3)  # as there: a result says so
+    monkeypatch.setattr(programs, "STEPS_PER_CALL", 3)  # as there: a result says so
     sweep = importlib.import_module("chaos").Sweep("many", tmp_path / "here", 10)
     assert cli.main(sweep.command) == 0
     assert sweep.hashes() == chaos["hashes"]
@@ -783,7 +797,7 @@ def test_repeats_under_load_are_the_same():
 
 
 def test_labels_are_corrupted_once_and_the_same_after_a_resume():
-    digest = lambda: hashlib.sha256(cohorts.load(SMALL)[0].train.labels.tobytes()).hexdigest()
+    digest = lambda: hashlib.sha256(programs.load(SMALL)[0].train.labels.tobytes()).hexdigest()
     assert digest() == digest()
 
 
@@ -792,11 +806,11 @@ def test_accuracy_is_that_of_numpys_own_forward_pass(tmp_path, monkeypatch):
     monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 0.0)
     run = replace(SMALL, crop_size=8)
     curves = train(run, tmp_path).curves
-    arrays, _ = results.load_checkpoint(tmp_path)
+    arrays, _ = storage.load_checkpoint(tmp_path)
     weights = {name: value for name, value in arrays.items() if name.startswith(".params")}
     kernels = [value for name, value in sorted(weights.items()) if "kernel" in name]
     biases = [value for name, value in sorted(weights.items()) if "bias" in name]
-    corrupted, _ = cohorts.load(run)
+    corrupted, _ = programs.load(run)
     for split, name in ((corrupted.train, "train"), (corrupted.test, "test")):
         images = split.images.reshape(len(split.images), -1) / 255.0
         spread = np.maximum(images.std(1, keepdims=True), 1 / np.sqrt(images.shape[1]))
@@ -878,7 +892,7 @@ def test_hostile_checkpoint_runs_no_code(tmp_path):
     np.savez(tmp_path / "checkpoint-00000000.npz", notes=np.array(Hostile(), dtype=object))
     np.save(tmp_path / "checkpoint-00000001.npy", np.array([Hostile()], dtype=object))
     (tmp_path / "checkpoint-00000001.npy").rename(tmp_path / "checkpoint-00000001.npz")
-    assert results.load_checkpoint(tmp_path) is None
+    assert storage.load_checkpoint(tmp_path) is None
     assert not (tmp_path / "pwned").exists()
 
 
@@ -1026,7 +1040,7 @@ def test_link_where_work_in_progress_belongs_is_refused(name, tmp_path):
     place = tmp_path / "results" / ".work" / name.format(run=SMALL.id)
     place.parent.mkdir(parents=True)
     place.symlink_to(target)
-    with pytest.raises(StorageError, match="is a link"), results.claim(tmp_path / "results", SMALL.id):
+    with pytest.raises(StorageError, match="is a link"), storage.claim(tmp_path / "results", SMALL.id):
         pass
     assert (target / ".checkpoint-of-mine").exists()
 
@@ -1051,7 +1065,7 @@ def test_compiled_programs_are_kept_where_nobody_else_can_write(tmp_path, monkey
             jax.config.update("jax_compilation_cache_dir", "")
             if mode:
                 folder.chmod(mode)
-            cohorts.use_compile_cache.__wrapped__()
+            machine.use_compile_cache.__wrapped__()
             assert (jax.config.jax_compilation_cache_dir == str(folder)) == taken
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert folder.is_relative_to(tmp_path)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rethink_gen import results
+from rethink_gen import results, storage
 from rethink_gen.errors import StorageError
 from rethink_gen.experiment import Run
 
@@ -136,38 +136,38 @@ def test_a_run_that_a_sibling_has_is_copied(tmp_path):
 
 def test_a_checkpoint_is_read_back_and_two_are_kept(tmp_path):
     for i in range(4):
-        results.save_checkpoint(tmp_path, {"w": np.full(3, i, np.float32)}, {"epoch": i})
+        storage.save_checkpoint(tmp_path, {"w": np.full(3, i, np.float32)}, {"epoch": i})
     assert len(list(tmp_path.glob("checkpoint-*.npz"))) == 2
-    arrays, notes = results.load_checkpoint(tmp_path)
+    arrays, notes = storage.load_checkpoint(tmp_path)
     np.testing.assert_array_equal(arrays["w"], [3, 3, 3])
     assert notes == {"epoch": 3}
 
 
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path):
     for i in range(2):
-        results.save_checkpoint(tmp_path, {"w": np.full(300, i, np.float32)}, {"epoch": i})
+        storage.save_checkpoint(tmp_path, {"w": np.full(300, i, np.float32)}, {"epoch": i})
     newest = sorted(tmp_path.glob("checkpoint-*.npz"))[-1]
     content = bytearray(newest.read_bytes())
     content[len(content) // 3] ^= 1
     newest.write_bytes(content)
-    assert results.load_checkpoint(tmp_path)[1] == {"epoch": 0}
+    assert storage.load_checkpoint(tmp_path)[1] == {"epoch": 0}
     assert newest.with_suffix(".corrupt").exists()
 
 
 def test_no_checkpoint_is_no_error(tmp_path):
-    assert results.load_checkpoint(tmp_path) is None
+    assert storage.load_checkpoint(tmp_path) is None
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
     (tmp_path / "file").write_text("before")
     with pytest.raises(StorageError, match="file/below"):
-        results.write(tmp_path / "file" / "below", b"after")
+        storage.write(tmp_path / "file" / "below", b"after")
     assert (tmp_path / "file").read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_run_is_running_while_a_process_is_at_it(tmp_path):
-    assert results.running(tmp_path) == []
-    with results.claim(tmp_path, "one"), results.claim(tmp_path, "two"):
-        assert results.running(tmp_path) == ["one", "two"]
-    assert results.running(tmp_path) == []
+    assert storage.running(tmp_path) == []
+    with storage.claim(tmp_path, "one"), storage.claim(tmp_path, "two"):
+        assert storage.running(tmp_path) == ["one", "two"]
+    assert storage.running(tmp_path) == []

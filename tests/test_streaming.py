@@ -15,7 +15,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rethink_gen import cohorts, corruptions, datasets, experiment, generated, models, prepare, results, vocabulary
+from rethink_gen import (
+    cohorts,
+    corruptions,
+    datasets,
+    experiment,
+    generated,
+    models,
+    prepare,
+    programs,
+    results,
+    vocabulary,
+)
 from rethink_gen.datasets import Dataset, Split
 from rethink_gen.errors import DataError, Interrupted, UsageError
 from rethink_gen.experiment import KernelRun, Run
@@ -121,7 +132,7 @@ def test_the_central_crop_is_the_one_of_tensorflows_package(source):
     width, height = whole.size
     box = (width / 16, height / 16, width * 15 / 16, height * 15 / 16)
     theirs = np.asarray(whole.resize((299, 299), Image.Resampling.BILINEAR, box=box), float)
-    ours = cohorts.center_crop(image, 299)[0]
+    ours = programs.center_crop(image, 299)[0]
     assert ours.shape == (299, 299, 3)
     blocks = lambda image: image.reshape(23, 13, 23, 13, 3).mean((1, 3))  # without the noise of single pixels
     assert np.abs(blocks(ours) - blocks(theirs)).max() < 4  # of 255: the places differ by less than a pixel
@@ -196,10 +207,10 @@ def test_an_interrupted_streamed_run_continues_with_the_same_numbers(finished, t
 ON_FOUR_DEVICES = """if True:
     import json, test_streaming as ours
     ours.models.MODELS["tiny"] = ours.Tiny
-    _, train, _, _, _ = ours.cohorts.prepare([ours.RUN])
-    images = ours.cohorts.read(train, ours.np.arange(8)[None], 0).images
+    _, train, _, _, _ = ours.programs.prepare([ours.RUN])
+    images = ours.programs.read(train, ours.np.arange(8)[None], 0).images
     [result] = ours.cohorts.execute([ours.RUN])
-    step = ours.cohorts.jit(ours.cohorts.training.train_batch, convolves=True)
+    step = ours.programs.jit(ours.cohorts.training.train_batch, convolves=True)
     print(json.dumps([result.curves, len(images.devices()), *images.sharding.spec, step._cache_size()]))
 """
 
@@ -219,8 +230,8 @@ def test_four_devices_share_a_batch_and_agree_with_one(finished):
 
 
 def test_a_batch_that_devices_cannot_share_equally_is_for_fewer_of_them():
-    assert cohorts.mesh(7).shape == {"data": 1}
-    assert cohorts.mesh(7).axis_names == ("data",)
+    assert programs.mesh(7).shape == {"data": 1}
+    assert programs.mesh(7).axis_names == ("data",)
 
 
 # What cannot be done.

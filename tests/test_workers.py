@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rethink_gen import results, workers
+from rethink_gen import results, storage, workers
 from rethink_gen.experiment import KernelRun, Run
 
 MANY_CORES = len(workers.cores()) > 1
@@ -184,14 +184,14 @@ def test_an_error_of_a_worker_is_the_error_of_the_command(own, tmp_path):
 def test_a_stopped_grid_is_continued_by_the_same_command_with_the_same_bits(number, code, undisturbed, own, tmp_path):
     folder = tmp_path / "results" / "own" / "laptop"
     going = own(epochs=300)
-    until(lambda: (folder.is_dir() and len(results.running(folder)) > 1) or going.poll() is not None)
+    until(lambda: (folder.is_dir() and len(storage.running(folder)) > 1) or going.poll() is not None)
     before = time.monotonic()
     going.send_signal(number)
     _, said = going.communicate(timeout=20)
     assert going.returncode == code, said
     assert "To continue:" in said
     assert time.monotonic() - before < 10
-    assert not results.running(folder)
+    assert not storage.running(folder)
     own(epochs=300).communicate(timeout=100)
     assert curves(tmp_path) == curves(undisturbed)
 
@@ -201,12 +201,12 @@ def test_a_stopped_grid_is_continued_by_the_same_command_with_the_same_bits(numb
 def test_workers_do_not_outlive_a_command_that_is_killed(own, tmp_path):
     going = own(epochs=100_000)
     folder = tmp_path / "results" / "own" / "laptop"
-    until(lambda: folder.is_dir() and len(results.running(folder)) > 1)
+    until(lambda: folder.is_dir() and len(storage.running(folder)) > 1)
     children = workers_of(going.pid)
     assert len(children) == len(workers.cores()[:4])
     going.kill()
     going.communicate(timeout=20)
-    until(lambda: not results.running(folder), seconds=5)
+    until(lambda: not storage.running(folder), seconds=5)
 
 
 @pytest.mark.slow
@@ -214,7 +214,7 @@ def test_workers_do_not_outlive_a_command_that_is_killed(own, tmp_path):
 def test_a_worker_that_is_killed_leaves_its_run_to_the_others(own, tmp_path):
     going = own(epochs=400)
     folder = tmp_path / "results" / "own" / "laptop"
-    until(lambda: folder.is_dir() and len(results.running(folder)) > 1)
+    until(lambda: folder.is_dir() and len(storage.running(folder)) > 1)
     os.kill(workers_of(going.pid)[0], signal.SIGKILL)
     _, said = going.communicate(timeout=100)
     assert going.returncode == 0, said

@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from faults import Steps
 
 EXPERIMENT = '''"""A sweep to be killed."""
-from rethink_gen import Check, Experiment, Run, grid, tables
+from rethink_gen import Check, Experiment, Run, grid, programs, tables
 
 RUNS = grid(Run(dataset="digits", batch_size=64, learning_rate=0.01, {base}), {axes})
 EXPERIMENT = Experiment(
@@ -90,10 +90,10 @@ class Sweep:
                     fcntl.flock = lambda descriptor, operation: None
                 if fatal:
                     Steps(self.folder, fatal, act).install()
-                from rethink_gen import cli, cohorts
+                from rethink_gen import cli, cohorts, programs
 
                 cohorts.CHECKPOINT_SECONDS = 0.0  # after every call
-                cohorts.STEPS_PER_CALL = 3  # several calls per epoch
+                programs.STEPS_PER_CALL = 3  # several calls per epoch
                 cohorts.SECONDS_BETWEEN_LOOKS = 0.1
                 os.write(begun, b".")
                 code = cli.main(self.command)
@@ -251,9 +251,9 @@ def count_steps(scratch: Path, act: str) -> int:
                 sweep.redirect()
                 log = os.open(path, os.O_WRONLY | os.O_CREAT)
                 Steps(sweep.folder, 0, act, log).install()
-                from rethink_gen import cli, cohorts
+                from rethink_gen import cli, cohorts, programs
 
-                cohorts.CHECKPOINT_SECONDS, cohorts.STEPS_PER_CALL = 0.0, 3
+                cohorts.CHECKPOINT_SECONDS, programs.STEPS_PER_CALL = 0.0, 3
                 code = cli.main(sweep.command)
             os._exit(code)
         assert wait(pid) == 0

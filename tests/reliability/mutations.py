@@ -28,30 +28,30 @@ class Bug(NamedTuple):
 
 R = "test_reliability.py"
 BUGS = [
-    Bug("skip the fsync of a file", "results.py", "os.fsync(file.fileno())", "pass", f"{R} -k before_it_has_its_name"),
-    Bug("skip the fsync of a folder", "results.py", "os.fsync(folder)", "pass", f"{R} -k before_it_has_its_name"),
+    Bug("skip the fsync of a file", "storage.py", "os.fsync(file.fileno())", "pass", f"{R} -k before_it_has_its_name"),
+    Bug("skip the fsync of a folder", "storage.py", "os.fsync(folder)", "pass", f"{R} -k before_it_has_its_name"),
     Bug(
-        "reuse a temporary name", "results.py", "{secrets.token_hex(8)}", "tmp", f"{R} -k before_it_has_its_name"
+        "reuse a temporary name", "storage.py", "{secrets.token_hex(8)}", "tmp", f"{R} -k before_it_has_its_name"
     ),
     Bug(
-        "write in place", "results.py", 'with open(temporary, "xb") as file:', 'with open(path, "wb") as file:',
+        "write in place", "storage.py", 'with open(temporary, "xb") as file:', 'with open(path, "wb") as file:',
         "test_results.py",
     ),
     Bug(
-        "leave what a killed process left", "results.py", "                leftover.unlink()", "                pass",
+        "leave what a killed process left", "storage.py", "                leftover.unlink()", "                pass",
         f"{R} -k disk_operation",
     ),
     Bug(
-        "leave the work of runs that are done", "results.py", 'for lock in (folder / ".work").glob("*.lock"):',
+        "leave the work of runs that are done", "storage.py", 'for lock in (folder / ".work").glob("*.lock"):',
         "for lock in ():", f"{R} -k disk_operation",
     ),
     Bug(
         "lock without a second look", "cohorts.py", "if run not in busy and not published(run)]", "if run not in busy]",
         f"{R} -k passed_over",
     ),
-    Bug("do not lock", "results.py", "fcntl.flock(descriptor,", "(lambda *_: 0)(descriptor,", f"{R} -k dead_owner"),
+    Bug("do not lock", "storage.py", "fcntl.flock(descriptor,", "(lambda *_: 0)(descriptor,", f"{R} -k dead_owner"),
     Bug(
-        "take an existing lock file for a live owner", "results.py", "os.O_RDWR | os.O_CREAT | os.O_APPEND",
+        "take an existing lock file for a live owner", "storage.py", "os.O_RDWR | os.O_CREAT | os.O_APPEND",
         "os.O_RDWR | os.O_CREAT | os.O_EXCL", f"{R} -k dead_owner",
     ),
     Bug(
@@ -86,7 +86,7 @@ BUGS = [
         f"{R} -k something_else",
     ),
     Bug(
-        "choose the checkpoint by its time", "results.py", 'folder.glob("checkpoint-*.npz")), reverse=True)',
+        "choose the checkpoint by its time", "storage.py", 'folder.glob("checkpoint-*.npz")), reverse=True)',
         'folder.glob("checkpoint-*.npz")), key=lambda path: -path.stat().st_mtime)', f"{R} -k clock",
     ),
     Bug(
@@ -94,15 +94,15 @@ BUGS = [
     ),
     Bug("escape for another format", "tables.py", " if escapes is MARKDOWN else escaped", "", f"{R} -k hostile_names"),
     Bug(
-        "give up at a damaged checkpoint", "results.py", 'path.rename(path.with_suffix(".corrupt"))',
+        "give up at a damaged checkpoint", "storage.py", 'path.rename(path.with_suffix(".corrupt"))',
         'path.rename(path.with_suffix(".corrupt")); return None', f"{R} -k of_a_checkpoint",
     ),
     Bug("do not check the checksum", "results.py", "if recorded != _digest(content):", "if False:",
         f"{R} -k of_a_result"),
-    Bug("load pickles", "results.py", "np.load(io.BytesIO(content), allow_pickle=False)",
+    Bug("load pickles", "storage.py", "np.load(io.BytesIO(content), allow_pickle=False)",
         "np.load(io.BytesIO(content), allow_pickle=True)",
         f"{R} -k hostile_checkpoint"),
-    Bug("follow links in work in progress", "results.py", "if path.is_symlink():", "if False:", f"{R} -k link_where"),
+    Bug("follow links in work in progress", "storage.py", "if path.is_symlink():", "if False:", f"{R} -k link_where"),
     Bug("forget a failure", "suite.py", "files.save_failure(outcome, folder)", "pass", f"{R} -k that_fails"),
     Bug(
         "exit 0 though runs failed", "verbs.py", "    if study.failures:\n", "    if False:\n", f"{R} -k that_fails"
@@ -130,7 +130,7 @@ BUGS = [
         "train=dataset.train._replace(labels=", "test_corruptions.py -k never_touched",
     ),
     Bug(
-        "report the running accuracy for that of the training set", "cohorts.py",
+        "report the running accuracy for that of the training set", "programs.py",
         '"train_accuracy": ratio(train_sums.correct, train_sums.count)',
         '"train_accuracy": ratio(running.correct, running.count)', f"{R} -k numpys_own",
     ),

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 from faults import Steps
 
-from rethink_gen import results
+from rethink_gen import results, storage
 from rethink_gen.errors import StorageError
 from rethink_gen.experiment import Run
 
@@ -32,19 +32,19 @@ EPOCHS = 3
 
 def work(folder: Path) -> None:
     """A run of three steps of arithmetic with a checkpoint after each, published, then a table."""
-    results.make_folder(folder)
-    with results.claim(folder, RUN.id) as ours:
+    storage.make_folder(folder)
+    with storage.claim(folder, RUN.id) as ours:
         if ours and not results.result_file(folder, RUN).exists():
-            own = results.work_folder(folder, RUN)
-            arrays, notes = results.load_checkpoint(own) or ({"w": np.ones(100)}, {"epoch": []})
+            own = storage.work_folder(folder, RUN)
+            arrays, notes = storage.load_checkpoint(own) or ({"w": np.ones(100)}, {"epoch": []})
             while len(notes["epoch"]) < EPOCHS:
                 arrays = {"w": arrays["w"] * 1.5 + 1}
                 notes = {"epoch": [*notes["epoch"], float(arrays["w"][0])]}
-                results.save_checkpoint(own, arrays, notes)
+                storage.save_checkpoint(own, arrays, notes)
             results.save(results.Result(RUN, "finished", notes, {}), folder)
-    results.tidy(folder)
-    with results.claim(folder, "table", wait=True):
-        results.write(folder / "table.md", b"".join(path.read_bytes() for path in sorted(folder.glob("*.json"))))
+    storage.tidy(folder)
+    with storage.claim(folder, "table", wait=True):
+        storage.write(folder / "table.md", b"".join(path.read_bytes() for path in sorted(folder.glob("*.json"))))
 
 
 def left(folder: Path) -> dict[str, bytes]:
