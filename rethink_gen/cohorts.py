@@ -159,117 +159,184 @@ def train(
     stopped: Callable[[], None],
     keep_weights: bool = False,
 ) -> Iterator[Result]:
-    """Trains runs of one program side by side, from their start or their checkpoints on, and yields each as it ends.
+    """Trains runs of one program side by side, and yields each as it ends; see `Cohort`.
 
-    Runs that were interrupted at another step than the first are left for another time.
-
-    Args:
-      folders: for each run the folder of its checkpoints; None: it leaves none.
+    Raises:
+      Interrupted, KeyboardInterrupt: what `stopped` raises between two calls, once all are checkpointed.
     """
-    started = time.monotonic()
-    origin = machine.provenance()
-    clock = machine.compile_clock()
-    compiled = clock()
-    load_checkpoint = lambda folder: hosts.from_first(lambda: folder and storage.load_checkpoint(folder))
-    checkpoints = {run: load_checkpoint(folder) for run, folder in folders.items()}
-    reached = {run: int(found[0][".step"]) if found else 0 for run, found in checkpoints.items()}
-    step = next(iter(reached.values()))
-    cohort = [run for run in folders if reached[run] == step]
-    program, train_data, test_data, checksum, lanes = programs.prepare(cohort)
-    step_function, steps_per_call = programs.stepper(program, train_data, lanes)
-    steps_per_epoch = train_data.labels.shape[-1] // program.batch_size
-    end = cohort[0].epochs * steps_per_epoch
-    made_by = {"data": checksum, "jax": origin["versions"]["jax"], "device": jax.devices()[0].device_kind}
-    side_by_side = lanes.number // lanes.devices
-    made_by |= {"lanes": str(side_by_side)} if side_by_side > 1 else {}
-    own_images = lanes.number > 1 and not lanes.shared
-    curves: dict[Run, results.Curves] = {run: {} for run in cohort}
-    hparams, states, spent = [], [], 0.0
-    for run in lanes.fill(cohort):
-        numbers = (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay)
-        hparams.append(Hparams(training.root_key(run.seed), *(jnp.float32(number) for number in numbers)))
-        state = training.init(program, hparams[-1], train_data.images[0] if own_images else train_data.images)
-        if (found := checkpoints[run]) and (folder := folders[run]):
-            arrays, notes = found
-            check_same(notes.get("made_by", {}), {"run": run.id, **made_by}, folder)
-            state, curves[run], spent = restore(state, arrays), notes["curves"], notes["seconds"]
-        states.append(state)
-    hparams, state = lanes.stack(hparams), lanes.stack(states)
-    if isinstance(train_data, Stream):
-        on_each = NamedSharding(programs.mesh(program.batch_size), PartitionSpec())  # all of it
-        state = hosts.place(state, on_each)
-    left = list(cohort)
-    saved, cost = time.monotonic(), 0.0  # when the last checkpoint was done, and the seconds it took
-    first_call: tuple[float, int] | None = None  # when it was over, and the step it reached: it had to compile
-    seconds = lambda: spent + (time.monotonic() - started) / len(cohort)  # a run's share of the time
-
-    def checkpoint() -> None:
-        for run, of_run in zip(cohort, lanes.unstack(state), strict=False):
-            if run in left and (folder := folders[run]) and hosts.first():
-                notes = {"curves": curves[run], "seconds": seconds(), "made_by": {"run": run.id, **made_by}}
-                storage.save_checkpoint(folder, flatten(of_run), notes)
-        hosts.anywhere(False)  # the others wait: none leaves before it is on disk
-
-    def tell(seconds_left: float | None) -> None:
-        metrics = {name: values[-1] for name, values in curves[left[0]].items()}
-        epoch, done = len(curves[left[0]]["epoch"]) - 1, len(cohort) - len(left)
-        report(Progress(left[0], step, end, epoch, metrics, done, 1, seconds_left, beside=len(left) - 1))
-
-    def measured(epoch: int) -> None:
-        rows = programs.measure(program, state, train_data, test_data, lanes, step=step, epoch=epoch)
-        for run, row in zip(cohort, rows, strict=False):
-            if run in left:
-                append(curves[run], row)
-
-    if not curves[left[0]]:
-        measured(epoch=0)
-    tell(None)
+    cohort = Cohort(folders)
+    if not cohort.measured:
+        cohort.measure()
+    report(cohort.progress())
     while True:
-        for run in [run for run in left if step == end or ended(run, curves[run])]:
-            yield Result(
-                run=run,
-                status="diverged" if curves[run]["train_loss"][-1] is None else "finished",
-                curves=curves[run],
-                provenance={
-                    **origin,
-                    "precision": run.precision,
-                    "data_sha256": checksum,
-                    "num_train": train_data.labels.shape[-1],
-                    "num_test": test_data.labels.shape[-1],
-                    "steps_per_epoch": steps_per_epoch,
-                    "steps_per_call": steps_per_call,
-                    **({"lanes": lanes.number} if lanes.number > 1 else {}),
-                    **({"processes": jax.process_count()} if jax.process_count() > 1 else {}),
-                    "seconds_compile": round((clock() - compiled) / len(cohort), 1),
-                    "seconds_train": round(seconds() - (clock() - compiled) / len(cohort), 1),
-                },
-                weights=learned(lanes.unstack(state)[cohort.index(run)]) if keep_weights else None,
-            )
-            left.remove(run)
-        if not left:
+        for run in cohort.ended():
+            yield cohort.result(run, keep_weights)
+            cohort.left.remove(run)
+        if not cohort.left:
             return
-        epoch = step // steps_per_epoch
-        size = train_data.labels.shape[-1]
-        order = programs.jit(training.epoch_order, lanes)(hparams, epoch, size, program.batch_size)
-        while step < (epoch + 1) * steps_per_epoch:
-            count = min(steps_per_call, (epoch + 1) * steps_per_epoch - step)
-            state = step_function(hparams, train_data, order, state, count)
-            step += count
-            jax.block_until_ready(state.step)
-            if step == (epoch + 1) * steps_per_epoch:
-                measured(epoch=epoch + 1)
-            first_call = first_call or (time.monotonic(), step)
-            since, steps = time.monotonic() - first_call[0], step - first_call[1]
-            tell(since / steps * (end - step) if steps else None)
+        for _ in cohort.epoch():
+            report(cohort.progress())
             try:
                 stopped()
             except (Interrupted, KeyboardInterrupt):
-                checkpoint()
+                cohort.save()
                 raise
-            due = (now := time.monotonic()) - saved > CHECKPOINT_SECONDS * max(1.0, cost / CHEAP_SECONDS)
-            if hosts.anywhere(due):
-                checkpoint()
-                saved, cost = time.monotonic(), time.monotonic() - now
+            cohort.save_if_due()
+
+
+class Cohort:
+    """Runs of one program that are trained side by side, from their start or their checkpoints on.
+
+    Of the runs given, those that were interrupted at another step than the first are left for another time.
+
+    Args:
+      folders: for each run the folder of its checkpoints; None: it leaves none.
+
+    Raises:
+      StorageError: a checkpoint is of another run, or was made with other data, another jax or on another device.
+    """
+
+    def __init__(self, folders: Mapping[Run, Path | None]) -> None:
+        self.started = time.monotonic()
+        self.origin = machine.provenance()
+        self.clock = machine.compile_clock()
+        self.compiled = self.clock()
+        self.folders = folders
+        load_checkpoint = lambda folder: hosts.from_first(lambda: folder and storage.load_checkpoint(folder))
+        checkpoints = {run: load_checkpoint(folder) for run, folder in folders.items()}
+        reached = {run: int(found[0][".step"]) if found else 0 for run, found in checkpoints.items()}
+        self.step = next(iter(reached.values()))
+        self.runs = [run for run in folders if reached[run] == self.step]
+        self.left = list(self.runs)  # those that have not come to their end
+        self.curves: dict[Run, results.Curves] = {run: {} for run in self.runs}
+        self.spent = 0.0  # a run's share of the seconds until its checkpoint
+        self.program, self.train_data, self.test_data, self.checksum, self.lanes = programs.prepare(self.runs)
+        self.step_function, self.steps_per_call = programs.stepper(self.program, self.train_data, self.lanes)
+        self.num_train = self.train_data.labels.shape[-1]
+        self.steps_per_epoch = self.num_train // self.program.batch_size
+        self.end = self.runs[0].epochs * self.steps_per_epoch
+        device = jax.devices()[0].device_kind
+        self.made_by = {"data": self.checksum, "jax": self.origin["versions"]["jax"], "device": device}
+        if (side_by_side := self.lanes.number // self.lanes.devices) > 1:
+            self.made_by["lanes"] = str(side_by_side)
+        self.hparams, self.state = self.begin(checkpoints)
+        self.saved, self.cost = time.monotonic(), 0.0  # when the last checkpoint was done, and the seconds it took
+        self.first_call: tuple[float, int] | None = None  # when it was over, and the step it reached: it had to compile
+
+    def begin(self, checkpoints: Mapping[Run, hosts.Checkpoint | None]) -> tuple[Hparams, State]:
+        """For each lane its run's settings, and its state as drawn or as in the checkpoint."""
+        images = self.train_data.images
+        if self.lanes.number > 1 and not self.lanes.shared:
+            images = images[0]
+        hparams, states = [], []
+        for run in self.lanes.fill(self.runs):
+            numbers = (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay)
+            hparams.append(Hparams(training.root_key(run.seed), *(jnp.float32(number) for number in numbers)))
+            state = training.init(self.program, hparams[-1], images)
+            if (found := checkpoints[run]) and (folder := self.folders[run]):
+                arrays, notes = found
+                check_same(notes.get("made_by", {}), {"run": run.id, **self.made_by}, folder)
+                state, self.curves[run], self.spent = restore(state, arrays), notes["curves"], notes["seconds"]
+            states.append(state)
+        state = self.lanes.stack(states)
+        if isinstance(self.train_data, Stream):
+            on_each = NamedSharding(programs.mesh(self.program.batch_size), PartitionSpec())  # all of it
+            state = hosts.place(state, on_each)
+        return self.lanes.stack(hparams), state
+
+    @property
+    def measured(self) -> int:
+        """How many points the curves have: one before the first epoch, and one after each."""
+        return len(self.curves[self.left[0]].get("epoch", []))
+
+    def measure(self) -> None:
+        """Adds the epoch that has just ended to the curves of the runs that are left."""
+        epoch = self.step // self.steps_per_epoch
+        rows = programs.measure(
+            self.program, self.state, self.train_data, self.test_data, self.lanes, step=self.step, epoch=epoch
+        )
+        for run, row in zip(self.runs, rows, strict=False):
+            if run in self.left:
+                for name, value in row.items():
+                    self.curves[run].setdefault(name, []).append(value)
+
+    def epoch(self) -> Iterator[None]:
+        """Trains to the end of an epoch, and measures it; comes back after each call of the device."""
+        epoch = self.step // self.steps_per_epoch
+        end = (epoch + 1) * self.steps_per_epoch
+        draw_order = programs.jit(training.epoch_order, self.lanes)
+        order = draw_order(self.hparams, epoch, self.num_train, self.program.batch_size)
+        while self.step < end:
+            count = min(self.steps_per_call, end - self.step)
+            self.state = self.step_function(self.hparams, self.train_data, order, self.state, count)
+            self.step += count
+            jax.block_until_ready(self.state.step)
+            if self.step == end:
+                self.measure()
+            self.first_call = self.first_call or (time.monotonic(), self.step)
+            yield
+
+    def ended(self) -> list[Run]:
+        """The runs that are over: at their last epoch, or as they diverged or reached the accuracy to stop at."""
+
+        def over(run: Run) -> bool:
+            loss, accuracy = (self.curves[run][name][-1] for name in ("train_loss", "train_accuracy"))
+            goal = run.stop_at_train_accuracy
+            return self.step == self.end or loss is None or (goal is not None and (accuracy or 0) >= goal)
+
+        return [run for run in self.left if over(run)]
+
+    def progress(self) -> Progress:
+        """How far the first of the runs that are left has come."""
+        run, seconds_left = self.left[0], None
+        if self.first_call and (steps := self.step - self.first_call[1]):
+            seconds_left = (time.monotonic() - self.first_call[0]) / steps * (self.end - self.step)
+        metrics = {name: values[-1] for name, values in self.curves[run].items()}
+        done, beside = len(self.runs) - len(self.left), len(self.left) - 1
+        return Progress(run, self.step, self.end, self.measured - 1, metrics, done, 1, seconds_left, beside=beside)
+
+    def seconds(self) -> float:
+        """A run's share of the time."""
+        return self.spent + (time.monotonic() - self.started) / len(self.runs)
+
+    def save(self) -> None:
+        """Leaves a checkpoint of each run that has a folder."""
+        for run, state in zip(self.runs, self.lanes.unstack(self.state), strict=False):
+            if run in self.left and (folder := self.folders[run]) and hosts.first():
+                made_by = {"run": run.id, **self.made_by}
+                notes = {"curves": self.curves[run], "seconds": self.seconds(), "made_by": made_by}
+                storage.save_checkpoint(folder, flatten(state), notes)
+        hosts.anywhere(False)  # the others wait: none leaves before it is on disk
+
+    def save_if_due(self) -> None:
+        """The same, if the last checkpoints are a minute old, or as much older as they are slow."""
+        due = (now := time.monotonic()) - self.saved > CHECKPOINT_SECONDS * max(1.0, self.cost / CHEAP_SECONDS)
+        if hosts.anywhere(due):
+            self.save()
+            self.saved, self.cost = time.monotonic(), time.monotonic() - now
+
+    def result(self, run: Run, keep_weights: bool) -> Result:
+        """Of a run that has ended."""
+        seconds_compile = (self.clock() - self.compiled) / len(self.runs)
+        return Result(
+            run=run,
+            status="diverged" if self.curves[run]["train_loss"][-1] is None else "finished",
+            curves=self.curves[run],
+            provenance={
+                **self.origin,
+                "precision": run.precision,
+                "data_sha256": self.checksum,
+                "num_train": self.num_train,
+                "num_test": self.test_data.labels.shape[-1],
+                "steps_per_epoch": self.steps_per_epoch,
+                "steps_per_call": self.steps_per_call,
+                **({"lanes": self.lanes.number} if self.lanes.number > 1 else {}),
+                **({"processes": jax.process_count()} if jax.process_count() > 1 else {}),
+                "seconds_compile": round(seconds_compile, 1),
+                "seconds_train": round(self.seconds() - seconds_compile, 1),
+            },
+            weights=learned(self.lanes.unstack(self.state)[self.runs.index(run)]) if keep_weights else None,
+        )
 
 
 def check_same(then: dict[str, str], now: dict[str, str], work: Path) -> None:
@@ -310,18 +377,6 @@ def solve(report: Callable[[Progress], None], stopped: Callable[[], None], run: 
             "seconds_train": round(time.monotonic() - started - compile_seconds, 1),
         },
     )
-
-
-def append(curves: results.Curves, row: dict[str, float | None]) -> None:
-    """Adds one epoch to the curves."""
-    for name, value in row.items():
-        curves.setdefault(name, []).append(value)
-
-
-def ended(run: Run, curves: results.Curves) -> bool:
-    """Whether a run is over before its last epoch: it diverged, or reached the accuracy at which it was to stop."""
-    loss, accuracy = curves["train_loss"][-1], curves["train_accuracy"][-1]
-    return loss is None or (run.stop_at_train_accuracy is not None and (accuracy or 0) >= run.stop_at_train_accuracy)
 
 
 def flatten(state: State) -> dict[str, np.ndarray]:

@@ -65,20 +65,20 @@ BUGS = [
     Bug("shard by Python's hash", "suite.py", "int(hashlib.sha256(run.id.encode()).hexdigest(), 16)", "hash(run.id)",
         f"{R} -k shards"),
     Bug(
-        "drop the momentum at resume", "cohorts.py", "state, curves[run], spent = restore(state, arrays),",
-        "state, curves[run], spent = restore(state, arrays)._replace(momentum=state.momentum),", f"{R} -k resumed_at",
+        "drop the momentum at resume", "cohorts.py", "self.spent = restore(state, arrays),",
+        "self.spent = restore(state, arrays)._replace(momentum=state.momentum),", f"{R} -k resumed_at",
     ),
     Bug(
-        "drop batch-norm statistics at resume", "cohorts.py", "state, curves[run], spent = restore(state, arrays),",
-        "state, curves[run], spent = restore(state, arrays)._replace(batch_stats=state.batch_stats),",
+        "drop batch-norm statistics at resume", "cohorts.py", "self.spent = restore(state, arrays),",
+        "self.spent = restore(state, arrays)._replace(batch_stats=state.batch_stats),",
         f"{R} -k resumed_at",
     ),
     Bug(
-        "drop the running sums at resume", "cohorts.py", "state, curves[run], spent = restore(state, arrays),",
-        "state, curves[run], spent = restore(state, arrays)._replace(running=state.running),", f"{R} -k resumed_at",
+        "drop the running sums at resume", "cohorts.py", "self.spent = restore(state, arrays),",
+        "self.spent = restore(state, arrays)._replace(running=state.running),", f"{R} -k resumed_at",
     ),
     Bug(
-        "measure the start again at resume", "cohorts.py", "    if not curves[left[0]]:\n", "    if True:\n",
+        "measure the start again at resume", "cohorts.py", "    if not cohort.measured:\n", "    if True:\n",
         f"{R} -k no_row_is_there_twice",
     ),
     Bug(
@@ -90,7 +90,8 @@ BUGS = [
         'folder.glob("checkpoint-*.npz")), key=lambda path: -path.stat().st_mtime)', f"{R} -k clock",
     ),
     Bug(
-        "save as often where that is slow", "cohorts.py", " * max(1.0, cost / CHEAP_SECONDS)", "", f"{R} -k take_long",
+        "save as often where that is slow", "cohorts.py", " * max(1.0, self.cost / CHEAP_SECONDS)", "",
+        f"{R} -k take_long",
     ),
     Bug("escape for another format", "tables.py", " if escapes is MARKDOWN else escaped", "", f"{R} -k hostile_names"),
     Bug(
@@ -122,7 +123,7 @@ BUGS = [
     Bug(
         "let a run depend on those before it", "cohorts.py", "hparams.append(Hparams(training.root_key(run.seed),",
         "run_count = globals().setdefault('seen', []); run_count.append(0)\n"
-        "        hparams.append(Hparams(training.root_key(run.seed + len(run_count)),", f"{R} -k order_and_company",
+        "            hparams.append(Hparams(training.root_key(run.seed + len(run_count)),", f"{R} -k order_and_company",
     ),
     Bug(
         "corrupt the test labels too", "corruptions.py", "train=dataset.train._replace(labels=",
