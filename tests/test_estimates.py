@@ -14,6 +14,14 @@ from rethink_gen.estimates import Speed
 from rethink_gen.experiment import KernelRun, Run
 
 RUN = Run(dataset="digits", train_size=320, test_size=80, batch_size=32, epochs=10, seed=3)  # 10 steps an epoch
+EXPERIMENT = f'''"""One run."""
+from rethink_gen.experiment import Experiment, Run
+
+RUNS = ({RUN},)
+EXPERIMENT = Experiment(
+    claim="none", locator="none", runs=RUNS, laptop=RUNS, checks=lambda frame: [], table=lambda frame: frame
+)
+'''
 SPEED = Speed(step=0.5, image=0.01, compile=7.0, memory=10**9, state=10**6)
 
 
@@ -83,16 +91,17 @@ def test_runs_that_stop_early_take_the_epochs_that_their_like_took():
 
 
 def test_a_program_is_measured_once_and_shown_without_jax(cache, tmp_path, capsys):
-    options = ["--results", str(tmp_path / "none"), "--json"]
-    assert cli.main(["show", "quickstart", *options]) == 0
+    (tmp_path / "one.py").write_text(EXPERIMENT)
+    options = ["--results", str(tmp_path / "none"), "--experiments", str(tmp_path), "--json"]
+    assert cli.main(["show", "one", *options]) == 0
     smoke = json.loads(capsys.readouterr().out)["scales"][0]
-    assert "show quickstart --calibrate measures it" in smoke["the missing ones take"] or "on cpu" in str(smoke)
-    assert cli.main(["show", "quickstart", "--calibrate", *options]) == 0
+    assert "show one --calibrate measures it" in smoke["the missing ones take"] or "on cpu" in str(smoke)
+    assert cli.main(["show", "one", "--calibrate", *options]) == 0
     shown = json.loads(capsys.readouterr().out)["scales"][0]["the missing ones take"]
     assert " of memory and " in shown
     assert " on this machine" in shown
     code = "import sys; from rethink_gen import cli; cli.main(sys.argv[1:]); assert 'jax' not in sys.modules"
-    again = [sys.executable, "-c", code, "show", "quickstart", *options]
+    again = [sys.executable, "-c", code, "show", "one", *options]
     said = subprocess.run(again, capture_output=True, text=True, check=True, env=dict(os.environ)).stdout
     assert json.loads(said)["scales"][0]["the missing ones take"] == shown
 
