@@ -1,11 +1,12 @@
 """What whole commands cost, from their start to their end: short ones, a first and a second start, grids.
 
     pip install -e '.[benchmark]'
-    TFDS_DATA_DIR=… python benchmarks/commands.py       # twenty minutes on two cores; benchmarks/results/commands.*
+    TFDS_DATA_DIR=… python benchmarks/commands.py       # an hour on two cores; benchmarks/results/commands.*
+    python benchmarks/commands.py short                 # one part alone: short, starts, fig1b, beside; the others stay
 
-A grid is trained on one core and on all of them, by the command line as a user has it. Beside one grid, all of CIFAR-10
-under six settings for an epoch, stands the loop of PyTorch that one would write for it: it measures the same, on all
-cores, one run after the other.
+A grid is trained on one core and on all of them, by the command line as a user has it. Beside two of them, six MLPs for
+an epoch of all of CIFAR-10 and four small Inceptions for a hundred steps, stands the loop of PyTorch that one would
+write for it (pytorch_loop.py): it measures the same, on all cores, one run after the other.
 """
 
 import argparse
@@ -23,55 +24,29 @@ RESULTS = Path(__file__).parent / "results"
 CORES = sorted(os.sched_getaffinity(0))
 RETHINK = [sys.executable, "-m", "rethink_gen"]
 
-GRID = """
+LOOP = [sys.executable, str(Path(__file__).with_name("pytorch_loop.py"))]
+
+# The grids that the loop of PyTorch trains, too: six runs of an epoch of all of CIFAR-10, and four of a hundred steps.
+OWN = """
 from rethink_gen.experiment import Experiment, Run, grid
 
-RUNS = grid(
-    Run(model="mlp_1x512", corruption="random_labels", learning_rate=0.01, epochs=1),
-    corruption_level=(0.2, 0.6, 1.0), seed=(0, 1),
-)
+RUNS = {runs}
 EXPERIMENT = Experiment(
     claim="none", locator="none", runs=RUNS, laptop=RUNS, checks=lambda frame: [],
     table=lambda frame: frame[frame["last"]][["corruption_level", "seed", "train_accuracy", "test_accuracy"]],
 )
 """
-
-# The same six runs. Evaluated as ours are: both splits, before and after.
-PYTORCH = """
-import numpy as np, torch
-from torch import nn
-from rethink_gen import datasets
-
-data = datasets.load("cifar10")
-splits = [torch.from_numpy(np.array(split.images[:, 2:30, 2:30])) for split in (data.train, data.test)]
-labels = [torch.from_numpy(np.array(split.labels)).long() for split in (data.train, data.test)]
-
-def inputs(images):
-    x = images.reshape(len(images), -1).float() / 255
-    return (x - x.mean(1, keepdim=True)) / x.std(1, correction=0, keepdim=True).clamp(min=2352**-0.5)
-
-for level in (0.2, 0.6, 1.0):
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        drawn = torch.where(torch.rand(50_000) < level, torch.randint(10, (50_000,)), labels[0])
-        model = nn.Sequential(nn.Linear(2352, 512), nn.ReLU(), nn.Linear(512, 10))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-
-        @torch.no_grad()
-        def measure():
-            return [
-                sum((model(inputs(x)).argmax(1) == y).sum().item() for x, y in zip(a.split(1000), b.split(1000)))
-                for a, b in zip(splits, (drawn, labels[1]))
-            ]
-
-        measure()
-        for index in torch.randperm(50_000)[: 390 * 128].split(128):
-            loss = nn.functional.cross_entropy(model(inputs(splits[0][index])), drawn[index])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        print(level, seed, measure())
-"""
+MLPS = """grid(
+    Run(model="mlp_1x512", corruption="random_labels", learning_rate=0.01, epochs=1),
+    corruption_level=(0.2, 0.6, 1.0), seed=(0, 1),
+)"""
+INCEPTIONS = """grid(
+    Run(
+        model="small_inception", corruption="random_labels", learning_rate=0.01, epochs=1,
+        train_size=12_800, test_size=1000,
+    ),
+    corruption_level=(0.2, 1.0), seed=(0, 1),
+)"""
 
 # Until the network sees its first images, to be evaluated as it was initialized, or until it has taken its first step.
 FIRST = """
@@ -115,47 +90,80 @@ def grid(what: str, words: list[str], folder: str) -> list[dict[str, Any]]:
     return [measured(what, command(cores), cores) for cores in (CORES[:1], CORES)]
 
 
-def measure() -> list[dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "own").mkdir()
-        (Path(folder) / "own" / "grid.py").write_text(GRID)
-        first = [sys.executable, "-c", FIRST]
-        rows = [
-            measured("--help", [*RETHINK, "--help"]),
-            measured("list", [*RETHINK, "list"]),
-            measured("table table1", [*RETHINK, "table", "table1"]),
-            measured("CIFAR-10 decoded", [*RETHINK, "data", "verify", "cifar10"], RETHINK_GEN_CACHE=f"{folder}/none"),
-        ]
-        cache = Path(folder) / "cache"
-        subprocess.run(
-            [*RETHINK, "data", "prepare", "cifar10"], env={**os.environ, "RETHINK_GEN_CACHE": str(cache)}, check=True
-        )
-        for number, end in (("first", "step"), ("second", "evaluation"), ("second", "step")):
-            what = f"small Inception, {number} start to first {end}"
-            rows.append(measured(what, [*first, end, f"{folder}/{number} {end}"], RETHINK_GEN_CACHE=str(cache)))
-        rows += grid("fig1b, laptop, MLP 1×512, 6 runs", ["fig1b", "--only", "model=mlp_1x512"], folder)
-        rows += grid("fig1b, laptop, AlexNet, 6 runs", ["fig1b", "--only", "model=small_alexnet"], folder)
-        rows += grid("MLP 1×512, 6 runs of all of CIFAR-10", ["grid", "--experiments", f"{folder}/own"], folder)
-        rows.append(measured("the same in PyTorch", [sys.executable, "-c", PYTORCH]))
+def short(folder: str) -> list[dict[str, Any]]:
+    return [
+        measured("--help", [*RETHINK, "--help"]),
+        measured("list", [*RETHINK, "list"]),
+        measured("table table1", [*RETHINK, "table", "table1"]),
+        measured("CIFAR-10 decoded", [*RETHINK, "data", "verify", "cifar10"], RETHINK_GEN_CACHE=f"{folder}/none"),
+    ]
+
+
+def starts(folder: str) -> list[dict[str, Any]]:
+    """With a cache that has the data, then the compiled programs, too."""
+    environment = {"RETHINK_GEN_CACHE": f"{folder}/cache"}
+    subprocess.run([*RETHINK, "data", "prepare", "cifar10"], env={**os.environ, **environment}, check=True)
+    rows = []
+    for number, end in (("first", "step"), ("second", "evaluation"), ("second", "step")):
+        command = [sys.executable, "-c", FIRST, end, f"{folder}/{number} {end}"]
+        rows.append(measured(f"small Inception, {number} start to first {end}", command, **environment))
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| command | cores | seconds | CPU seconds | MB, largest process |", "|---|--:|--:|--:|--:|"]
-    for row in rows:
-        numbers = f"{row['seconds']:.1f} | {row['cpu_seconds']:.1f} | {row['mb']:,.0f}"
-        lines.append(f"| {row['what']} | {row['cores']} | {numbers} |")
-    return "\n".join(lines) + "\n"
+def fig1b(folder: str) -> list[dict[str, Any]]:
+    return [
+        *grid("fig1b, laptop, MLP 1×512, 6 runs", ["fig1b", "--only", "model=mlp_1x512"], folder),
+        *grid("fig1b, laptop, AlexNet, 6 runs", ["fig1b", "--only", "model=small_alexnet"], folder),
+    ]
+
+
+def beside_pytorch(folder: str) -> list[dict[str, Any]]:
+    own = Path(folder) / "own"
+    own.mkdir()
+    (own / "mlps.py").write_text(OWN.format(runs=MLPS))
+    (own / "inceptions.py").write_text(OWN.format(runs=INCEPTIONS))
+    inceptions = [*RETHINK, "run", "inceptions", "--experiments", str(own), "--results", f"{folder}/inceptions"]
+    options = ["--levels", "0.2", "1.0", "--train-size", "12800", "--test-size", "1000"]
+    return [
+        *grid("MLP 1×512, 6 runs of all of CIFAR-10", ["mlps", "--experiments", str(own)], folder),
+        measured("the same in PyTorch", [*LOOP, "mlp_1x512"]),
+        measured("small Inception, 4 runs of 100 steps", inceptions),
+        measured("the same in PyTorch", [*LOOP, "small_inception", *options]),
+    ]
+
+
+PARTS = {"short": short, "starts": starts, "fig1b": fig1b, "beside": beside_pytorch}
+
+
+def page(found: dict[str, Any]) -> str:
+    """What was found, as Markdown."""
+    lines = []
+    for made_by, rows in (found[part].values() for part in PARTS if part in found):
+        lines += ["| command | cores | seconds | CPU seconds | MB, largest process |", "|---|--:|--:|--:|--:|"]
+        for row in rows:
+            numbers = f"{row['seconds']:.1f} | {row['cpu_seconds']:.1f} | {row['mb']:,.0f}"
+            lines.append(f"| {row['what']} | {row['cores']} | {numbers} |")
+        lines += ["", made_by, ""]
+    return "\n".join(lines)
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
-    busy = os.getloadavg()[0]
-    rows = measure()
-    about = f"{len(CORES)} cores, Python {platform.python_version()}, {busy:.1f} other processes at work at the start"
-    (RESULTS / "commands.json").write_text(json.dumps({"made_by": about, "rows": rows}, indent=1) + "\n")
-    (RESULTS / "commands.md").write_text(f"{table(rows)}\n{about}\n")
-    print(table(rows))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    chosen = parser.parse_args().parts or list(PARTS)
+    if unknown := set(chosen) - set(PARTS):
+        parser.error(f"no part named {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    path = RESULTS / "commands.json"
+    for part in chosen:
+        busy = f"{os.getloadavg()[0]:.1f} other processes at work at the start"
+        with tempfile.TemporaryDirectory() as folder:
+            rows = PARTS[part](folder)
+        about = f"{len(CORES)} cores, Python {platform.python_version()}, {busy}"
+        found = json.loads(path.read_text()) if path.exists() else {}
+        found[part] = {"made_by": about, "rows": rows}
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        path.with_suffix(".md").write_text(page(found))
+        print(page({part: found[part]}), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@
 
 Both train the four networks of the paper on random images of 28×28, as CIFAR-10's are once cropped, in batches of 128,
 whitened, by cross-entropy and SGD with momentum, the data in memory of the device. Ours is the very function that
-`rethink-gen run` calls, for one run or for several side by side (lanes), whose images count together. PyTorch is eager,
-one run, in channels_last where it convolves; in bfloat16 under autocast. On a GPU float32 is that of TF32 products for
-both, which is jax's default. A turn is at least SECONDS long; the two take TURNS each, one after the other, so that a
-busy machine slows both. What is said is the median of the ratios of turns, and their range.
+`rethink-gen run` calls, for one run or for several side by side (lanes), whose images count together. PyTorch is the
+loop of pytorch_loop.py, one run, eager and under torch.compile, where that works. On a GPU float32 is that of TF32
+products for all, which is jax's default. A turn is at least SECONDS long; all take TURNS each, one after the other, so
+that a busy machine slows each of them. What is said is the median of the ratios of turns, and the range of those
+to eager.
 """
 
 import argparse
@@ -29,20 +30,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from torch import nn
+from pytorch_loop import BATCH, NETWORKS, Loop
 
 from rethink_gen import machine, models, programs, training, workers
 from rethink_gen.lanes import Lanes
 
-MODELS = ("mlp_1x512", "mlp_3x512", "small_alexnet", "small_inception")
 ACCELERATOR = workers.accelerated()  # asking jax would start it, and each side has its process to itself
-BATCH, IMAGES = 128, 50_000 if ACCELERATOR else 2560
+IMAGES = 50_000 if ACCELERATOR else 2560
 SECONDS, TURNS = 4.0, 5
 HPARAMS = (0.01, 0.95, 0.9, 0.0)
 DEVICE = "cuda" if ACCELERATOR and torch.cuda.is_available() else "cpu"
 RESULTS = Path(__file__).parent / "results"
 
+EAGER, COMPILED = "PyTorch", "torch.compile"
+
 Step = Callable[[], None]  # trains on some batches, and returns once that is done
+Side = str | int  # EAGER, COMPILED, or ours with so many lanes
 
 
 def ours(name: str, precision: str, number: int) -> tuple[Step, int, int]:
@@ -71,33 +74,18 @@ def program(name: str, precision: str) -> training.Program:
     return training.Program(model, (), crop_size=28, whitening=True, batch_size=BATCH, precision=precision)
 
 
-def pytorch(name: str, precision: str) -> tuple[Step, int, int]:
+def pytorch(name: str, precision: str, compiled: bool) -> tuple[Step, int, int]:
     """(step, images per call, parameters) of the loop one would write."""
-    convolves = not name.startswith("mlp")
-    layout: Any = torch.channels_last if convolves else torch.contiguous_format
-    model = NETWORKS[name]().to(DEVICE, memory_format=layout)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     images, labels = (torch.from_numpy(array).to(DEVICE) for array in random_data())
-    images, labels = images.permute(0, 3, 1, 2).contiguous(), labels.long()
+    loop = Loop(name, images.permute(0, 3, 1, 2).contiguous(), labels.long(), precision, compiled)
     steps = 100 if ACCELERATOR else 1  # a call of ours has as many
-
-    def one() -> None:
-        index = torch.randint(IMAGES, (BATCH,), device=DEVICE)
-        x = images[index].float() / 255
-        deviation = x.std((1, 2, 3), correction=0, keepdim=True).clamp(min=(3 * 28 * 28) ** -0.5)
-        x = ((x - x.mean((1, 2, 3), keepdim=True)) / deviation).to(memory_format=layout)
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = nn.functional.cross_entropy(model(x), labels[index])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
 
     def step() -> None:
         for _ in range(steps):
-            one()
+            loop.step(torch.randint(IMAGES, (BATCH,), device=DEVICE))
         wait()
 
-    return step, BATCH * steps, sum(parameter.numel() for parameter in model.parameters())
+    return step, BATCH * steps, sum(parameter.numel() for parameter in loop.model.parameters())
 
 
 def wait() -> None:
@@ -109,84 +97,6 @@ def wait() -> None:
 def random_data() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (IMAGES, 28, 28, 3), np.uint8), rng.integers(0, 10, IMAGES).astype(np.int32)
-
-
-def mlp(*hidden: int) -> nn.Module:
-    widths = (3 * 28 * 28, *hidden)
-    layers = [layer for a, b in zip(widths, hidden, strict=False) for layer in (nn.Linear(a, b), nn.ReLU())]
-    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], 10))
-
-
-def small_alexnet() -> nn.Module:
-    module = lambda channels: (
-        nn.Conv2d(channels, 64, 5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(3, 2, padding=1),
-        nn.LocalResponseNorm(9, 0.001, 0.75, 1.0),
-    )
-    top = (nn.Linear(64 * 7 * 7, 384), nn.ReLU(), nn.Linear(384, 192), nn.ReLU(), nn.Linear(192, 10))
-    return nn.Sequential(*module(3), *module(64), nn.Flatten(), *top)
-
-
-class Offset(nn.Module):
-    """What batch norm adds; without the scale that it would multiply by."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.offset = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.offset.view(-1, 1, 1)
-
-
-def convolution(inputs: int, channels: int, size: int, stride: int = 1) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(inputs, channels, size, stride, padding=size // 2, bias=False),
-        nn.BatchNorm2d(channels, eps=1e-3, affine=False),
-        Offset(channels),
-        nn.ReLU(),
-    )
-
-
-class Beside(nn.Module):
-    """Branches, joined along the channels."""
-
-    def __init__(self, *branches: nn.Module) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList(branches)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([branch(x) for branch in self.branches], 1)
-
-
-def small_inception() -> nn.Module:
-    layers, channels = [convolution(3, 96, 3)], 96
-    for ones, threes in (
-        (32, 32),
-        (32, 48),
-        (0, 80),
-        (112, 48),
-        (96, 64),
-        (80, 80),
-        (48, 96),
-        (0, 96),
-        *[(176, 160)] * 2,
-    ):
-        if ones:
-            layers.append(Beside(convolution(channels, ones, 1), convolution(channels, threes, 3)))
-            channels = ones + threes
-        else:
-            layers.append(Beside(convolution(channels, threes, 3, 2), nn.MaxPool2d(3, 2, padding=1)))
-            channels += threes
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
-
-
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "mlp_1x512": partial(mlp, 512),
-    "mlp_3x512": partial(mlp, 512, 512, 512),
-    "small_alexnet": small_alexnet,
-    "small_inception": small_inception,
-}
 
 
 def rate(step: Step, images: int, seconds: float) -> float:
@@ -225,14 +135,16 @@ def flop(name: str) -> float:
     return cost["flops"] / size
 
 
-def work(orders: Any, name: str, precision: str, number: int) -> None:
+def work(orders: Any, name: str, precision: str, side: Side) -> None:
     """A side's own process: says how soon it was ready, then for each question its rate over so many seconds."""
     start = time.perf_counter()
-    if number:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    if isinstance(side, int):
         machine.keep_memory()
         machine.use_compile_cache()
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    step, images, parameters = ours(name, precision, number) if number else pytorch(name, precision)
+        step, images, parameters = ours(name, precision, side)
+    else:
+        step, images, parameters = pytorch(name, precision, compiled=side == COMPILED)
     step()
     orders.send((time.perf_counter() - start, parameters))
     for what, seconds in iter(orders.recv, None):
@@ -240,58 +152,69 @@ def work(orders: Any, name: str, precision: str, number: int) -> None:
 
 
 def measure(name: str, precision: str, lanes: Sequence[int], seconds: float) -> list[dict[str, Any]]:
-    """A row for each number of lanes, all beside the same loop of PyTorch, turn by turn.
+    """A row for each number of lanes, all beside the same loops of PyTorch, turn by turn.
 
     Each side has a process of its own, for what it asks of malloc is its own.
     """
-    context, sides = multiprocessing.get_context("spawn"), {}
-    ready, rates, limits = {}, {}, []
-    for number in (0, *lanes):  # PyTorch has none
-        sides[number], far = context.Pipe()
-        context.Process(target=work, args=(far, name, precision, number), daemon=True).start()
-        ready[number], rates[number] = sides[number].recv(), []
+    context = multiprocessing.get_context("spawn")
+    sides: dict[Side, Any] = {}
+    ready: dict[Side, tuple[float, int]] = {}
+    for side in (EAGER, COMPILED, *lanes):
+        near, far = context.Pipe()
+        context.Process(target=work, args=(far, name, precision, side), daemon=True).start()
+        far.close()  # the process has its own: once it ends, so does the pipe
+        try:
+            ready[side], sides[side] = near.recv(), near
+        except EOFError:
+            assert side == COMPILED, f"{side} failed"  # it has said why
 
-    def ask(number: int, what: str, seconds: float) -> float:
-        sides[number].send((what, seconds))
-        return sides[number].recv()
+    def ask(side: Side, what: str, seconds: float) -> float:
+        sides[side].send((what, seconds))
+        return sides[side].recv()
 
-    for number in sides:
-        ask(number, "rate", seconds / 2)  # warm
+    for side in sides:
+        ask(side, "rate", seconds / 2)  # warm
+    rates: dict[Side, list[float]] = {side: [] for side in sides}
+    limits = []
     for _ in range(TURNS):
-        for number in sides:
-            rates[number].append(ask(number, "rate", seconds))
-        limits.append(ask(0, "gemm", seconds / 4))
-    for side in sides.values():
-        side.send(None)
-    cost, rows = flop(name) / 1e9, []
+        for side in sides:
+            rates[side].append(ask(side, "rate", seconds))
+        limits.append(ask(EAGER, "gemm", seconds / 4))
+    for near in sides.values():
+        near.send(None)
+    assert len({parameters for _, parameters in ready.values()}) == 1, "other numbers of parameters"
+    median, cost, rows = statistics.median, flop(name) / 1e9, []
     for number in lanes:
-        assert ready[number][1] == ready[0][1], "other numbers of parameters"
-        ratios = [a / b for a, b in zip(rates[number], rates[0], strict=True)]
+        divided = lambda by, number=number: [a / b for a, b in zip(rates[number], by, strict=True)]
         row = {"model": name, "precision": precision, "lanes": number, "gflop_per_image": cost, "gemm": limits}
-        row |= {"parameters": ready[0][1], "ours": rates[number], "pytorch": rates[0]}
-        row |= {"ours_seconds_to_first_step": ready[number][0], "pytorch_seconds_to_first_step": ready[0][0]}
-        share = [a * cost / b for a, b in zip(rates[number], limits, strict=True)]
-        median = statistics.median
-        rows.append(row | {"ratio": median(ratios), "ratios": ratios, "share": median(share)})
+        row |= {"parameters": ready[number][1], "ours": rates[number], "pytorch": rates[EAGER]}
+        row |= {"compiled": rates.get(COMPILED), "seconds_to_first_step": {str(s): t for s, (t, _) in ready.items()}}
+        row |= {"ratio": median(divided(rates[EAGER])), "ratios": divided(rates[EAGER])}
+        row |= {"ratio_compiled": median(divided(rates[COMPILED])) if COMPILED in rates else None}
+        rows.append(row | {"share": median(divided(limits)) * cost})
     return rows
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    head = (
-        "| model | precision | lanes | ours, images/s | PyTorch, images/s | ratio | its range | share of GEMM limit |"
-    )
-    lines = [head, "|---|---|--:|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| model | precision | lanes | ours, images/s | PyTorch, images/s | ratio | its range "
+        "| torch.compile, images/s | ratio | share of GEMM limit |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
     for row in rows:
-        rates = (f"{statistics.median(row[side]):,.0f}" for side in ("ours", "pytorch"))
+        ours, eager, compiled = (
+            f"{statistics.median(row[side]):,.0f}" if row[side] else "fails" for side in ("ours", "pytorch", "compiled")
+        )
         what = f"{row['model']} | {row['precision']} | {row['lanes']}"
-        spread = f"{min(row['ratios']):.2f} to {max(row['ratios']):.2f}"
-        lines.append(f"| {what} | {' | '.join(rates)} | {row['ratio']:.2f} | {spread} | {row['share']:.0%} |")
+        ratio = f"{row['ratio']:.2f} | {min(row['ratios']):.2f} to {max(row['ratios']):.2f}"
+        beside = f"{row['ratio_compiled']:.2f}" if row["compiled"] else ""
+        lines.append(f"| {what} | {ours} | {eager} | {ratio} | {compiled} | {beside} | {row['share']:.0%} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=[*NETWORKS])
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--precisions", nargs="+", choices=training.PRECISIONS, default=["float32"])
     parser.add_argument("--lanes", nargs="+", type=int, default=[1])
