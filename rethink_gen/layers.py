@@ -27,13 +27,12 @@ def max_pool(x: jax.Array, padding: str = "SAME") -> jax.Array:
 
 def max_pool_forward(x: jax.Array, padding: str) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     rows = pool(x, W, padding)
-    y = pool(rows, H, padding)
-    return y, (x, rows, y)
+    return pool(rows, H, padding), (x, rows)
 
 
 def max_pool_backward(padding: str, saved: tuple[jax.Array, ...], dy: jax.Array) -> tuple[jax.Array]:
-    x, rows, y = saved
-    return (pool_gradient(x, rows, pool_gradient(rows, y, dy, H, padding), W, padding),)
+    x, rows = saved
+    return (pool_gradient(x, pool_gradient(rows, dy, H, padding), W, padding),)
 
 
 max_pool.defvjp(max_pool_forward, max_pool_backward)
@@ -45,16 +44,19 @@ def pool(x: jax.Array, axis: int, padding: str) -> jax.Array:
     return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, padding)
 
 
-def pool_gradient(x: jax.Array, y: jax.Array, dy: jax.Array, axis: int, padding: str) -> jax.Array:
-    """The gradient of `pool` with respect to x, where y = pool(x) and dy is the gradient with respect to y.
+def pool_gradient(x: jax.Array, dy: jax.Array, axis: int, padding: str) -> jax.Array:
+    """The gradient of `pool` with respect to x, where dy is that with respect to its result.
 
     An even place 2i is the first of window i and the last of window i - 1; an odd place is in the middle of one window.
+    The three of a window are held against each other, not against their largest value, which XLA may have computed in
+    another way than it computes them here, and which then equals none of them.
     """
-    size, windows = x.shape[axis], y.shape[axis]
+    size, windows = x.shape[axis], dy.shape[axis]
     low = size % 2 if padding == "SAME" else 0
-    x = pad(x, axis, low, 0, -jnp.inf)
-    first = lax.slice_in_dim(x, 0, 2 * windows, 2, axis) == y
-    middle = ~first & (lax.slice_in_dim(x, 1, 2 * windows, 2, axis) == y)
+    x = pad(x, axis, low, 1, -jnp.inf)
+    a, b, c = (lax.slice_in_dim(x, i, i + 2 * windows - 1, 2, axis) for i in range(3))
+    first = (a >= b) & (a >= c)
+    middle = ~first & (b >= c)
     to_first, to_middle = jnp.where(first, dy, 0), jnp.where(middle, dy, 0)
     to_last = jnp.where(first | middle, 0, dy)
     even = pad(to_first, axis, 0, 1) + pad(to_last, axis, 1, 0)
