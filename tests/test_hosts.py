@@ -115,14 +115,14 @@ def found(folder):
     return {result.run: result for result in results.load(folder / "many" / "paper")}
 
 
-def assert_close(some, others):
+def assert_close(some, others, rtol=1e-3):
     """Up to float32 sums in another order, over 12 steps; batch norm's are over the parts of all devices."""
     assert some.keys() == others.keys()
     for each, result in some.items():
         assert result.curves.keys() == others[each].curves.keys()
         for name, values in result.curves.items():
             np.testing.assert_allclose(
-                np.array(values, float), np.array(others[each].curves[name], float), rtol=1e-3, err_msg=name
+                np.array(values, float), np.array(others[each].curves[name], float), rtol=rtol, err_msg=name
             )
 
 
@@ -226,16 +226,21 @@ def test_a_host_that_falls_silent_ends_the_job(experiments, tmp_path):
 
 @pytest.mark.slow
 def test_inception_v3_on_two_processes_has_the_losses_of_one(experiments, tmp_path):
-    """ImageNet's path on generated pictures, two steps, in float32: bfloat16 has but three digits."""
+    """ImageNet's path on generated pictures, two steps, in float32: bfloat16 has but three digits.
+
+    The steps are small, for at the start gradients are so large (norm 100) that sums in another order lead elsewhere,
+    on other numbers of devices of one process, too. These two change the losses at the end by 2e-3 and 4e-3, of which a
+    gradient of the wrong size would miss a part; one and two processes differ by 5e-5.
+    """
     options = (
         "train", "--dataset", "generated_imagenet", "--model", "inception_v3", "--crop-size", 299, "--epochs", 1,
-        "--whitening", "false", "--batch-size", 4, "--train-size", 8, "--test-size", 8, "--learning-rate", 0.0015,
+        "--whitening", "false", "--batch-size", 4, "--train-size", 8, "--test-size", 8, "--learning-rate", 0.000001,
     )  # fmt: skip
     folders = [tmp_path / "together", tmp_path / "apart"]
     for folder, hosts in zip(folders, (1, 2), strict=True):
         run(*options, "--results", folder, hosts=hosts)
     together, apart = ({result.run: result for result in results.load(folder / "train")} for folder in folders)
-    assert_close(apart, together)
+    assert_close(apart, together, rtol=2e-4)
 
 
 # What is asked wrongly.
