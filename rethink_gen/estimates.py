@@ -169,7 +169,7 @@ def measure(run: Run) -> Speed:
     import jax
     import numpy as np
 
-    from rethink_gen import cohorts, machine, programs, training
+    from rethink_gen import machine, programs, trainer, training
 
     machine.keep_memory()
     machine.use_compile_cache()
@@ -199,7 +199,7 @@ def measure(run: Run) -> Speed:
         image=evaluated[-1] / test.labels.shape[-1],
         compile=clock(),
         memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        state=sum(leaf.nbytes for leaf in cohorts.flatten(state).values()),
+        state=sum(leaf.nbytes for leaf in trainer.flatten(state).values()),
     )
 
 

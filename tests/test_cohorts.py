@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from rethink_gen import cohorts, corruptions, datasets, models, programs, results
+from rethink_gen import cohorts, corruptions, datasets, models, programs, results, trainer, training
 from rethink_gen.errors import Interrupted, UsageError
 from rethink_gen.experiment import Run
 
@@ -45,7 +45,7 @@ def test_a_run_is_measured_by_the_metrics_that_results_names(finished):
 
 def test_training_accuracy_is_that_of_its_two_parts(finished):
     dataset = datasets.load("digits")
-    key = cohorts.training.stream(cohorts.training.root_key(0), "corrupt")
+    key = training.stream(training.root_key(0), "corrupt")
     cut = replace(
         dataset, train=dataset.train._replace(images=dataset.train.images[:200], labels=dataset.train.labels[:200])
     )
@@ -84,8 +84,8 @@ def test_an_interrupted_run_resumes_with_the_numbers_of_an_undisturbed_one(
 
     for calls in (1, 2, 3):
         with pytest.raises(Interrupted):
-            next(cohorts.train({run: tmp_path}, report=lambda progress: None, stopped=stop_after(calls)))
-    resumed = next(cohorts.train({run: tmp_path}, report=lambda progress: None, stopped=lambda: None))
+            next(trainer.train({run: tmp_path}, report=lambda progress: None, stopped=stop_after(calls)))
+    resumed = next(trainer.train({run: tmp_path}, report=lambda progress: None, stopped=lambda: None))
     assert resumed.curves == undisturbed.curves
 
 
@@ -175,9 +175,9 @@ def test_progress_counts_steps_and_runs():
 
 def test_checkpoints_of_a_state_are_exact():
     program, train, _, _, _ = programs.prepare([SMALL])
-    hparams = cohorts.Hparams(cohorts.training.root_key(0), 0.1, 0.95, 0.9, 0.0)
-    state = cohorts.training.init(program, hparams, train.images)
-    again = cohorts.restore(jax.tree.map(lambda leaf: leaf * 0, state), cohorts.flatten(state))
+    hparams = training.Hparams(training.root_key(0), 0.1, 0.95, 0.9, 0.0)
+    state = training.init(program, hparams, train.images)
+    again = trainer.restore(jax.tree.map(lambda leaf: leaf * 0, state), trainer.flatten(state))
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True))
 
 

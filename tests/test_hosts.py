@@ -20,7 +20,7 @@ EXPERIMENT = '''"""Digits and generated pictures."""
 import os, time
 from dataclasses import replace
 import flax.linen as nn, jax
-from rethink_gen import Check, Experiment, Run, cohorts, models, streaming, tables
+from rethink_gen import Check, Experiment, Run, models, streaming, tables, trainer
 
 
 class Tiny(nn.Module):
@@ -41,7 +41,7 @@ def slow_batch(self, order, row, batch=streaming.Stream.batch):
 
 models.MODELS["tiny"] = Tiny
 streaming.Stream.batch = slow_batch
-cohorts.CHECKPOINT_SECONDS = 0.0
+trainer.CHECKPOINT_SECONDS = 0.0
 SMALL = Run(
     dataset="digits", train_size=200, test_size=100, batch_size=32, epochs=2, model="mlp_1x512", learning_rate=0.05,
     augmentations=("flip",),

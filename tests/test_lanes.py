@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rethink_gen import cohorts, lanes, programs
+from rethink_gen import cohorts, lanes, programs, trainer
 from rethink_gen.errors import Interrupted
 from rethink_gen.experiment import Run
 from rethink_gen.lanes import Lanes
@@ -122,11 +122,11 @@ def test_an_interrupted_cohort_goes_on_with_the_same_bits_also_without_a_run_tha
     found = {}
     for step in (4, 10, 20):
         with suppress(Interrupted):
-            for result in cohorts.train({run: folders[run] for run in runs if run not in found}, **stop_at(step)):
+            for result in trainer.train({run: folders[run] for run in runs if run not in found}, **stop_at(step)):
                 found[result.run] = result.curves
             pytest.fail(f"nothing stopped at step {step}")
     assert 0 < len(found) < len(runs)
-    for result in cohorts.train({run: folders[run] for run in runs if run not in found}, **stop_at(10**6)):
+    for result in trainer.train({run: folders[run] for run in runs if run not in found}, **stop_at(10**6)):
         found[result.run] = result.curves
     assert found == undisturbed
 
@@ -140,7 +140,7 @@ def test_a_run_at_another_step_than_the_rest_is_trained_after_them(tmp_path, mon
 
     (tmp_path / ".work").mkdir()
     with pytest.raises(Interrupted):
-        next(cohorts.train({COHORT[1]: tmp_path / ".work" / COHORT[1].id}, report=lambda now: None, stopped=stopped))
+        next(trainer.train({COHORT[1]: tmp_path / ".work" / COHORT[1].id}, report=lambda now: None, stopped=stopped))
     order = [outcome.run for outcome in cohorts.execute(COHORT, work=tmp_path)]
     assert order == [COHORT[0], COHORT[2], COHORT[1]]
     assert curves(COHORT, work=tmp_path) == undisturbed

@@ -126,9 +126,9 @@ class Deadly:
 
 def impatient(runs, given, data, desk, argv):
     """A task that keeps a checkpoint after every step; with none to begin from, it dies after the first."""
-    from rethink_gen import cohorts, programs, ray_engine
+    from rethink_gen import programs, ray_engine, trainer
 
-    cohorts.CHECKPOINT_SECONDS, programs.STEPS_PER_CALL = 0.0, 1
+    trainer.CHECKPOINT_SECONDS, programs.STEPS_PER_CALL = 0.0, 1
     ray_engine.train(runs, given, data, desk if any(given.values()) else Deadly(desk), argv)
 
 

@@ -43,6 +43,7 @@ from rethink_gen import (
     storage,
     suite,
     tables,
+    trainer,
     training,
     verify,
 )
@@ -114,7 +115,7 @@ def result(run=SMALL, accuracy=0.5):
 
 
 def train(run, work, stopped=lambda: None):
-    return next(cohorts.train({run: work}, report=lambda progress: None, stopped=stopped))
+    return next(trainer.train({run: work}, report=lambda progress: None, stopped=stopped))
 
 
 def snapshot(folder):
@@ -233,7 +234,7 @@ def test_resumed_at_any_checkpoint_is_never_interrupted(model, steps_per_epoch, 
     run = replace(SMALL, model=model, batch_size=SMALL.train_size // steps_per_epoch)
     in_long_calls = train(run, None).curves
     monkeypatch.setattr(programs, "STEPS_PER_CALL", steps_per_call)
-    monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
     kept, save = [], storage.save_checkpoint
 
     def keep(folder, *content):
@@ -260,7 +261,7 @@ def test_resumed_at_any_checkpoint_is_never_interrupted(model, steps_per_epoch, 
 
 def test_interruption_costs_at_most_the_work_since_the_last_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(programs, "STEPS_PER_CALL", 1)
-    monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
     reached = []
 
     def die(progress):
@@ -269,16 +270,16 @@ def test_interruption_costs_at_most_the_work_since_the_last_checkpoint(tmp_path,
             raise SystemExit  # without a word, as if killed: only what is on disk counts
 
     with pytest.raises(SystemExit):
-        next(cohorts.train({SMALL: tmp_path}, report=die, stopped=lambda: None))
-    next(cohorts.train({SMALL: tmp_path}, report=lambda now: reached.append(now.step), stopped=lambda: None))
+        next(trainer.train({SMALL: tmp_path}, report=die, stopped=lambda: None))
+    next(trainer.train({SMALL: tmp_path}, report=lambda now: reached.append(now.step), stopped=lambda: None))
     assert reached == [0, 1, 2, 3, 4, 3, 4, 5, 6]  # it goes on from 3: the call under way is all that is done again
 
 
 def test_checkpoints_that_take_long_are_rarer(tmp_path, monkeypatch):
     """They cost 5 % of the time at most: after each, 20 times what it took goes by, as 60 s after one of 3 s."""
     monkeypatch.setattr(programs, "STEPS_PER_CALL", 1)
-    monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 20e-6)
-    monkeypatch.setattr(cohorts, "CHEAP_SECONDS", 1e-6)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 20e-6)
+    monkeypatch.setattr(trainer, "CHEAP_SECONDS", 1e-6)
     took, save = [], storage.save_checkpoint
 
     def note(*content):
@@ -300,18 +301,18 @@ def test_checkpoint_takes_less_than_a_twentieth_of_a_minute(model, tmp_path, mon
     program = programs.prepare([replace(SMALL, model=model)])[0]
     hparams = Hparams(training.root_key(0), *(0.1,) * 4)
     state = jax.eval_shape(lambda: training.init(program, hparams, np.zeros((1, 32, 32, 3), np.uint8)))
-    arrays = cohorts.flatten(jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), state))
+    arrays = trainer.flatten(jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), state))
     took = []
     for _ in range(10):
         before = time.monotonic()
         storage.save_checkpoint(tmp_path, arrays, {"curves": {name: [0.1] * 200 for name in results.METRICS}})
         took.append(time.monotonic() - before)
     print(f"{model}: {sum(array.nbytes for array in arrays.values()) / 1e6:.1f} MB, at most {max(took):.2f} s")
-    assert max(took) < cohorts.CHEAP_SECONDS == cohorts.CHECKPOINT_SECONDS / 20
+    assert max(took) < trainer.CHEAP_SECONDS == trainer.CHECKPOINT_SECONDS / 20
 
 
 def test_resume_ignores_the_clock(tmp_path, monkeypatch):
-    monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
     for number in range(2):
         storage.save_checkpoint(tmp_path, {"w": np.full(3, number)}, {"epoch": number})
     for path, years in zip(sorted(tmp_path.glob("*.npz")), (10, -10), strict=True):
@@ -640,7 +641,7 @@ def test_result_with_a_field_that_is_not_known_is_damaged(tmp_path):
 
 
 def test_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
     train(SMALL, tmp_path)
     arrays, notes = storage.load_checkpoint(tmp_path)
     notes["made_by"]["jax"] = "0.4.1"
@@ -659,7 +660,7 @@ def test_folder_that_vanishes_stops_the_sweep_and_is_not_made_anew(places, optio
         return real(cohort)
 
     monkeypatch.setattr(programs, "prepare", vanish)
-    monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
     assert cli.main(["run", "labels", *options]) == 4
     assert str(places["results"]) in last_line(capsys)
     assert not places["results"].exists()
@@ -681,7 +682,7 @@ def test_disk_that_takes_no_more_is_named_and_nothing_half_written_stays(tmp_pat
 
 def test_disk_that_takes_no_more_stops_the_sweep_at_once(sweep, options, capsys, monkeypatch):
     """It does not fail one run after the other; here a file stands where checkpoints belong."""
-    monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
     for path in sweep.glob("*.json"):
         path.unlink()
         (sweep / ".work" / path.stem).touch()
@@ -803,7 +804,7 @@ def test_labels_are_corrupted_once_and_the_same_after_a_resume():
 
 def test_accuracy_is_that_of_numpys_own_forward_pass(tmp_path, monkeypatch):
     """Both splits, whole and at fixed weights, to one example."""
-    monkeypatch.setattr(cohorts, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
     run = replace(SMALL, crop_size=8)
     curves = train(run, tmp_path).curves
     arrays, _ = storage.load_checkpoint(tmp_path)

@@ -210,7 +210,7 @@ ON_FOUR_DEVICES = """if True:
     _, train, _, _, _ = ours.programs.prepare([ours.RUN])
     images = ours.programs.read(train, ours.np.arange(8)[None], 0).images
     [result] = ours.cohorts.execute([ours.RUN])
-    step = ours.programs.jit(ours.cohorts.training.train_batch, convolves=True)
+    step = ours.programs.jit(ours.programs.training.train_batch, convolves=True)
     print(json.dumps([result.curves, len(images.devices()), *images.sharding.spec, step._cache_size()]))
 """
 

@@ -152,16 +152,16 @@ def test_runs_that_kept_their_weights_are_found_by_the_beginning_of_their_id(tmp
 
 
 def test_reports_count_the_runs_that_failed(places, monkeypatch):
-    from rethink_gen import cohorts
+    from rethink_gen import trainer
 
-    train = cohorts.train
+    train = trainer.train
 
     def fail_on_true_labels(folders, **options):
         if any(run.corruption == "true_labels" for run in folders):
             raise RuntimeError("no")
         return train(folders, **options)
 
-    monkeypatch.setattr(cohorts, "train", fail_on_true_labels)
+    monkeypatch.setattr(trainer, "train", fail_on_true_labels)
     reports = []
     assert len(rg.run("labels", report=reports.append, **places).failures) == 1
     assert {(now.run.corruption, now.done_runs, now.failed_runs) for now in reports} == {("random_labels", 1, 1)}

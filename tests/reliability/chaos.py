@@ -90,9 +90,9 @@ class Sweep:
                     fcntl.flock = lambda descriptor, operation: None
                 if fatal:
                     Steps(self.folder, fatal, act).install()
-                from rethink_gen import cli, cohorts, programs
+                from rethink_gen import cli, cohorts, programs, trainer
 
-                cohorts.CHECKPOINT_SECONDS = 0.0  # after every call
+                trainer.CHECKPOINT_SECONDS = 0.0  # after every call
                 programs.STEPS_PER_CALL = 3  # several calls per epoch
                 cohorts.SECONDS_BETWEEN_LOOKS = 0.1
                 os.write(begun, b".")
@@ -251,9 +251,9 @@ def count_steps(scratch: Path, act: str) -> int:
                 sweep.redirect()
                 log = os.open(path, os.O_WRONLY | os.O_CREAT)
                 Steps(sweep.folder, 0, act, log).install()
-                from rethink_gen import cli, cohorts, programs
+                from rethink_gen import cli, programs, trainer
 
-                cohorts.CHECKPOINT_SECONDS, programs.STEPS_PER_CALL = 0.0, 3
+                trainer.CHECKPOINT_SECONDS, programs.STEPS_PER_CALL = 0.0, 3
                 code = cli.main(sweep.command)
             os._exit(code)
         assert wait(pid) == 0

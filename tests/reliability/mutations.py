@@ -65,24 +65,24 @@ BUGS = [
     Bug("shard by Python's hash", "suite.py", "int(hashlib.sha256(run.id.encode()).hexdigest(), 16)", "hash(run.id)",
         f"{R} -k shards"),
     Bug(
-        "drop the momentum at resume", "cohorts.py", "self.spent = restore(state, arrays),",
+        "drop the momentum at resume", "trainer.py", "self.spent = restore(state, arrays),",
         "self.spent = restore(state, arrays)._replace(momentum=state.momentum),", f"{R} -k resumed_at",
     ),
     Bug(
-        "drop batch-norm statistics at resume", "cohorts.py", "self.spent = restore(state, arrays),",
+        "drop batch-norm statistics at resume", "trainer.py", "self.spent = restore(state, arrays),",
         "self.spent = restore(state, arrays)._replace(batch_stats=state.batch_stats),",
         f"{R} -k resumed_at",
     ),
     Bug(
-        "drop the running sums at resume", "cohorts.py", "self.spent = restore(state, arrays),",
+        "drop the running sums at resume", "trainer.py", "self.spent = restore(state, arrays),",
         "self.spent = restore(state, arrays)._replace(running=state.running),", f"{R} -k resumed_at",
     ),
     Bug(
-        "measure the start again at resume", "cohorts.py", "    if not cohort.measured:\n", "    if True:\n",
+        "measure the start again at resume", "trainer.py", "    if not cohort.measured:\n", "    if True:\n",
         f"{R} -k no_row_is_there_twice",
     ),
     Bug(
-        "resume from another run's checkpoint", "cohorts.py", "    if differ:\n", "    if False:\n",
+        "resume from another run's checkpoint", "trainer.py", "    if differ:\n", "    if False:\n",
         f"{R} -k something_else",
     ),
     Bug(
@@ -90,7 +90,7 @@ BUGS = [
         'folder.glob("checkpoint-*.npz")), key=lambda path: -path.stat().st_mtime)', f"{R} -k clock",
     ),
     Bug(
-        "save as often where that is slow", "cohorts.py", " * max(1.0, self.cost / CHEAP_SECONDS)", "",
+        "save as often where that is slow", "trainer.py", " * max(1.0, self.cost / CHEAP_SECONDS)", "",
         f"{R} -k take_long",
     ),
     Bug("escape for another format", "tables.py", " if escapes is MARKDOWN else escaped", "", f"{R} -k hostile_names"),
@@ -121,7 +121,7 @@ BUGS = [
         f"{R} -k while_python_does_not_run",
     ),
     Bug(
-        "let a run depend on those before it", "cohorts.py", "hparams.append(Hparams(training.root_key(run.seed),",
+        "let a run depend on those before it", "trainer.py", "hparams.append(Hparams(training.root_key(run.seed),",
         "run_count = globals().setdefault('seen', []); run_count.append(0)\n"
         "            hparams.append(Hparams(training.root_key(run.seed + len(run_count)),", f"{R} -k order_and_company",
     ),
