@@ -9,18 +9,18 @@ an epoch of all of CIFAR-10 and four small Inceptions for a hundred steps, stand
 write for it (pytorch_loop.py): it measures the same, on all cores, one run after the other.
 """
 
-import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+import parts
+
 CORES = sorted(os.sched_getaffinity(0))
 RETHINK = [sys.executable, "-m", "rethink_gen"]
 
@@ -132,13 +132,10 @@ def beside_pytorch(folder: str) -> list[dict[str, Any]]:
     ]
 
 
-PARTS = {"short": short, "starts": starts, "fig1b": fig1b, "beside": beside_pytorch}
-
-
 def page(found: dict[str, Any]) -> str:
     """What was found, as Markdown."""
     lines = []
-    for made_by, rows in (found[part].values() for part in PARTS if part in found):
+    for made_by, rows in (part.values() for part in found.values()):
         lines += ["| command | cores | seconds | CPU seconds | MB, largest process |", "|---|--:|--:|--:|--:|"]
         for row in rows:
             numbers = f"{row['seconds']:.1f} | {row['cpu_seconds']:.1f} | {row['mb']:,.0f}"
@@ -147,24 +144,12 @@ def page(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    chosen = parser.parse_args().parts or list(PARTS)
-    if unknown := set(chosen) - set(PARTS):
-        parser.error(f"no part named {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    path = RESULTS / "commands.json"
-    for part in chosen:
-        busy = f"{os.getloadavg()[0]:.1f} other processes at work at the start"
-        with tempfile.TemporaryDirectory() as folder:
-            rows = PARTS[part](folder)
-        about = f"{len(CORES)} cores, Python {platform.python_version()}, {busy}"
-        found = json.loads(path.read_text()) if path.exists() else {}
-        found[part] = {"made_by": about, "rows": rows}
-        path.write_text(json.dumps(found, indent=1) + "\n")
-        path.with_suffix(".md").write_text(page(found))
-        print(page({part: found[part]}), flush=True)
+def in_folder(part: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        return part(folder)
 
+
+PARTS = {"short": short, "starts": starts, "fig1b": fig1b, "beside": beside_pytorch}
 
 if __name__ == "__main__":
-    main()
+    parts.measure(__doc__, "commands", {name: partial(in_folder, part) for name, part in PARTS.items()}, page)

@@ -10,7 +10,6 @@ with it.
 `ray`: runs that do next to nothing, on a cluster of one node here, beside the same runs without Ray.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -22,11 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import parts
+
 from rethink_gen import results, suite
 from rethink_gen.experiment import Run
 
 ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results"
 EXPERIMENT, SCALE = "fig1b_convergence_slowdown", "smoke"
 FILES, TASKS, SHARDS = 100_000, 1000, 64
 
@@ -136,7 +136,7 @@ TITLES = {
 def page(found: dict[str, Any]) -> str:
     """What was found, as Markdown."""
     lines = ["# Very many runs", "", "By `python benchmarks/scale.py`.", ""]
-    for part in (part for part in PARTS if part in found):
+    for part in found:
         lines += [f"## {TITLES[part]}", "", found[part]["made_by"], ""]
         names = list(found[part]["rows"][0])
         lines += [f"| {' | '.join(name.replace('_', ' ') for name in names)} |", "|---" * len(names) + "|"]
@@ -147,28 +147,5 @@ def page(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def machine() -> str:
-    """Where and beside what it was measured."""
-    load = os.getloadavg()[0]
-    return f"{os.cpu_count()} cores, {load:.1f} processes at work on average in the minute before."
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    chosen = parser.parse_args().parts or list(PARTS)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "scale.json"
-    for part in chosen:
-        if part not in PARTS:
-            parser.error(f"no part named {part!r}; there are {', '.join(PARTS)}")
-        made_by = machine()
-        rows = PARTS[part]()
-        found = json.loads(path.read_text()) if path.exists() else {}
-        path.write_text(json.dumps({**found, part: {"made_by": made_by, "rows": rows}}, indent=1) + "\n")
-        path.with_suffix(".md").write_text(page(json.loads(path.read_text())))
-        print(part, json.dumps(rows, indent=1), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    parts.measure(__doc__, "scale", PARTS, page)
