@@ -13,11 +13,6 @@ replication used, and does not leave the plateau on random ones before the rate 
 loss 2.25. The paper has 100 %, and states for "Inception" a rate of 0.1, which has not been tried without batch norm.
 The small AlexNet, with the rate of 0.01 that the paper states, needs 27 epochs. Its test accuracy on true labels,
 74.9 %, is 1.2 points below the paper's; with weight decay of 0.004 it is the paper's, 77.1 and 77.4 %.
-
-Open: the Inceptions' results of the H200 are older than a repair of max pooling's gradient, which could miss the
-largest value of a window after batch norm. On CPU this network was not touched by it (a step differs by 7e-7 from that
-with flax's pooling); on a GPU that was not looked at. They are to be run again:
-`rethink-gen run table1 --scale paper --only model=small_inception --force`.
 """
 
 from rethink_gen import figures, tables
