@@ -51,19 +51,20 @@ INCEPTIONS = """grid(
 # Until the network sees its first images, to be evaluated as it was initialized, or until it has taken its first step.
 FIRST = """
 import os, sys
-from rethink_gen import programs, suite
+from rethink_gen.study import running
+from rethink_gen.training import measurement
 from rethink_gen.experiment import Run
 
 what, results = sys.argv[1:]
 if what == "evaluation":
-    programs.measure = lambda *arguments, **options: os._exit(0)
+    measurement.measure = lambda *arguments, **options: os._exit(0)
 
 def report(now):
     if now.step:
         os._exit(0)
 
 run = Run(model="small_inception", train_size=128, test_size=128, batch_size=32, epochs=1)
-suite.train(run, results=results, report=report)
+running.train(run, results=results, report=report)
 """
 
 

@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rethink_gen import experiment, results
-from rethink_gen.experiment import AnyRun, Run
+from rethink_gen import experiment
+from rethink_gen.results import store
+from rethink_gen.runs import AnyRun, Run
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "costs.md"
@@ -26,7 +27,7 @@ IMAGES = {
     "imagenet2012": (1_281_167, 50_000),
     "digits": (1500, 297),
 }  # to train on, and to test on
-EVALUATED = 50_000  # training images at most, see `programs.STREAMED_EVALUATION`
+EVALUATED = 50_000  # training images at most, see `measurement.STREAMED_EVALUATION`
 EVALUATION = 1 / 3  # of what a step costs per image: no backward pass, which costs twice the forward pass
 
 Rates = dict[Any, tuple[float, str]]  # program → seconds (per image and epoch of a training), and where they are from
@@ -56,7 +57,7 @@ def from_results() -> dict[str, Rates]:
     """Device → what its committed results took; of a program that was timed on several sizes, on the largest."""
     timed: dict[tuple[str, Any], dict[float, list[float]]] = {}
     for path in sorted((ROOT / "results").glob("*/*/*.json")):
-        result = results.read(path)
+        result = store.read(path)
         run, about = result.run, result.provenance
         amount = images(run) * result.curves["epoch"][-1] if isinstance(run, Run) else 1.0
         if amount and run.dataset != "generated_imagenet":

@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--test-size", type=int)
     arguments = parser.parse_args()
 
-    from rethink_gen import datasets
+    from rethink_gen.data import datasets
 
     data, sizes = datasets.load("cifar10"), {"train": arguments.train_size, "test": arguments.test_size}
     splits = {}

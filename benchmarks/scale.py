@@ -23,8 +23,9 @@ from typing import Any
 
 import parts
 
-from rethink_gen import results, suite
-from rethink_gen.experiment import Run
+from rethink_gen.results import store
+from rethink_gen.runs import Run
+from rethink_gen.study import running
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENT, SCALE = "fig1b_convergence_slowdown", "smoke"
@@ -49,14 +50,14 @@ def files(count: int) -> list[dict[str, Any]]:
 def make(folder: Path, count: int) -> None:
     """So many valid results: committed ones under other seeds."""
     committed = sorted((ROOT / "results" / EXPERIMENT / SCALE).glob("*.json"))
-    known = [(results.read(path).run, json.loads(path.read_bytes())) for path in committed]
+    known = [(store.read(path).run, json.loads(path.read_bytes())) for path in committed]
     folder.mkdir(parents=True)
     for i in range(count):
         run, content = known[i % len(known)]
         run = replace(run, seed=i // len(known))
         content = {**content, "id": run.id, "run": {**content["run"], "seed": run.seed}}
         del content["sha256"]
-        text = json.dumps({**content, "sha256": results._digest(content)})
+        text = json.dumps({**content, "sha256": store._digest(content)})
         (folder / f"{run.id}.json").write_text(text)
 
 
@@ -71,12 +72,12 @@ def measured(what: str, words: list[str]) -> dict[str, Any]:
 
 def plan(count: int) -> list[dict[str, Any]]:
     """Seconds to plan so many runs, and to part them."""
-    settings = len({run.setting for run in suite.plan(EXPERIMENT, scale=SCALE).experiment.runs})
+    settings = len({run.setting for run in running.plan(EXPERIMENT, scale=SCALE).experiment.runs})
     with tempfile.TemporaryDirectory() as folder:
         planned, making = timed(
-            lambda: suite.plan(EXPERIMENT, scale=SCALE, seeds=range(count // settings), results=folder)
+            lambda: running.plan(EXPERIMENT, scale=SCALE, seeds=range(count // settings), results=folder)
         )
-        part, parting = timed(lambda: suite.to_do(planned, shard=(1, SHARDS)))
+        part, parting = timed(lambda: running.to_do(planned, shard=(1, SHARDS)))
     runs = len(planned.experiment.runs)
     return [
         {"what": f"a plan of {runs} runs", "cpu_seconds": making},
@@ -92,25 +93,25 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def ray(count: int) -> list[dict[str, Any]]:
     """Seconds per run that does next to nothing, on Ray and without."""
-    from rethink_gen import cohorts, ray_engine
+    from rethink_gen.execution import ray, scheduler
 
     runs = [
         Run(dataset="digits", train_size=1, test_size=1, batch_size=1, epochs=1, seed=seed) for seed in range(count)
     ]
     here = len(os.sched_getaffinity(0))
     ways = {
-        "on Ray, a run per task": lambda runs, work: ray_engine.execute(runs, work=work, needs=ray_engine.Needs(here)),
-        "on Ray, 50 runs per task": lambda runs, work: ray_engine.execute(
-            runs, work=work, needs=ray_engine.Needs(here), runs_per_task=50
+        "on Ray, a run per task": lambda runs, work: ray.execute(runs, work=work, needs=ray.Needs(here)),
+        "on Ray, 50 runs per task": lambda runs, work: ray.execute(
+            runs, work=work, needs=ray.Needs(here), runs_per_task=50
         ),
-        "without": lambda runs, work: cohorts.execute(runs, work=work),
+        "without": lambda runs, work: scheduler.execute(runs, work=work),
     }
     rows = []
     for name, execute in ways.items():
         with tempfile.TemporaryDirectory() as folder:
             started, times = time.perf_counter(), []
             for outcome in execute(runs, Path(folder)):
-                assert isinstance(outcome, results.Result), outcome
+                assert isinstance(outcome, store.Result), outcome
                 times.append(time.perf_counter() - started)
         each = (times[-1] - times[count // 10]) / (count - 1 - count // 10)  # once it is under way
         rows.append({"what": name, "runs": count, "seconds_to_first": times[0], "seconds_each": each})

@@ -32,10 +32,13 @@ import numpy as np
 import torch
 from pytorch_loop import BATCH, NETWORKS, Loop
 
-from rethink_gen import machine, models, programs, training, workers
-from rethink_gen.lanes import Lanes
+from rethink_gen.data import randomness
+from rethink_gen.execution import machine
+from rethink_gen.models import create
+from rethink_gen.training import compilation, core, provenance
+from rethink_gen.training.vectorize import Lanes
 
-ACCELERATOR = workers.accelerated()  # asking jax would start it, and each side has its process to itself
+ACCELERATOR = machine.accelerated()  # asking jax would start it, and each side has its process to itself
 IMAGES = 50_000 if ACCELERATOR else 2560
 SECONDS, TURNS = 4.0, 5
 HPARAMS = (0.01, 0.95, 0.9, 0.0)
@@ -52,14 +55,14 @@ def ours(name: str, precision: str, number: int) -> tuple[Step, int, int]:
     """(step, images per call of all lanes, parameters of one)."""
     lanes = Lanes(number)
     one = program(name, precision)
-    hparams = [training.Hparams(training.root_key(seed), *map(jnp.float32, HPARAMS)) for seed in range(number)]
+    hparams = [core.Hparams(randomness.root_key(seed), *map(jnp.float32, HPARAMS)) for seed in range(number)]
     images, labels = random_data()
-    data = lanes.data([training.Data(images, labels, np.zeros(IMAGES, bool))] * number)  # type: ignore[arg-type]
-    states = [training.init(one, each, data.images) for each in hparams]
+    data = lanes.data([core.Data(images, labels, np.zeros(IMAGES, bool))] * number)  # type: ignore[arg-type]
+    states = [core.init(one, each, data.images) for each in hparams]
     size = sum(leaf.size for leaf in jax.tree.leaves(states[0].params))
     stacked, state = lanes.stack(hparams), lanes.stack(states)
-    order = programs.jit(training.epoch_order, lanes)(stacked, 0, IMAGES, BATCH)
-    function, most = programs.stepper(one, data, lanes)
+    order = compilation.jit(core.epoch_order, lanes)(one, stacked, 0, IMAGES, BATCH)
+    function, most = compilation.stepper(one, data, lanes)
     count = min(most, IMAGES // BATCH)
 
     def step() -> None:
@@ -69,9 +72,9 @@ def ours(name: str, precision: str, number: int) -> tuple[Step, int, int]:
     return step, count * BATCH * number, size
 
 
-def program(name: str, precision: str) -> training.Program:
-    model = models.create(name, 10)
-    return training.Program(model, (), crop_size=28, whitening=True, batch_size=BATCH, precision=precision)
+def program(name: str, precision: str) -> core.Program:
+    model = create.create(name, 10)
+    return core.Program(model, (), crop_size=28, whitening=True, batch_size=BATCH, precision=precision)
 
 
 def pytorch(name: str, precision: str, compiled: bool) -> tuple[Step, int, int]:
@@ -124,13 +127,13 @@ def gemm(precision: str, seconds: float) -> float:
 def flop(name: str) -> float:
     """Floating point operations of training on one image, as XLA counts them: additions and multiplications."""
     one, size = program(name, "float32"), BATCH
-    hparams = training.Hparams(training.root_key(0), *map(jnp.float32, HPARAMS))
+    hparams = core.Hparams(randomness.root_key(0), *map(jnp.float32, HPARAMS))
     images, labels = random_data()
-    data = training.Data(images[:size], labels[:size], np.zeros(size, bool))  # type: ignore[arg-type]
-    state = jax.eval_shape(partial(training.init, one), hparams, data.images)
+    data = core.Data(images[:size], labels[:size], np.zeros(size, bool))  # type: ignore[arg-type]
+    state = jax.eval_shape(partial(core.init, one), hparams, data.images)
     order = jnp.zeros((1, size), jnp.int32)
     with jax.default_device(jax.devices("cpu")[0]):  # a GPU's compiler does not count
-        lowered = jax.jit(training.train_step, static_argnums=0).lower(one, hparams, data, order, state)
+        lowered = jax.jit(core.train_step, static_argnums=0).lower(one, hparams, data, order, state)
         cost: Any = lowered.cost_analysis()
     return cost["flops"] / size
 
@@ -141,7 +144,7 @@ def work(orders: Any, name: str, precision: str, side: Side) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     if isinstance(side, int):
         machine.keep_memory()
-        machine.use_compile_cache()
+        compilation.use_compile_cache()
         step, images, parameters = ours(name, precision, side)
     else:
         step, images, parameters = pytorch(name, precision, compiled=side == COMPILED)
@@ -216,7 +219,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--models", nargs="+", choices=NETWORKS, default=[*NETWORKS])
     parser.add_argument("--seconds", type=float, default=SECONDS)
-    parser.add_argument("--precisions", nargs="+", choices=training.PRECISIONS, default=["float32"])
+    parser.add_argument("--precisions", nargs="+", choices=core.PRECISIONS, default=["float32"])
     parser.add_argument("--lanes", nargs="+", type=int, default=[1])
     parser.add_argument("--output", default="throughput", help="name of the two files in benchmarks/results")
     arguments = parser.parse_args()
@@ -227,7 +230,7 @@ def main() -> None:
         print("\n".join(table(new).splitlines()[2:]), flush=True)
         rows += new
     made_by = {
-        "device": machine.provenance()["device"],
+        "device": provenance.provenance()["device"],
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "jax": jax.__version__, "torch": torch.__version__},
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from rethink_gen import cli
+from rethink_gen.cli.main import main as command
 
 DOCS = Path(__file__).parent
 HALF_RANDOM = (
@@ -56,7 +56,7 @@ def main() -> int:
             ["train", *HALF_RANDOM, "--keep-weights", "--results", folder],
             ["plot", "confusion", "--results", folder, "--output", str(DOCS / "confusion.png")],
         )
-        if wrong := next(filter(None, map(cli.main, commands)), 0):
+        if wrong := next(filter(None, map(command, commands)), 0):
             return wrong
         chromium = driver.chromium.launch(executable_path=browser(), args=QUIET)
         screenshots(chromium, report, DOCS)

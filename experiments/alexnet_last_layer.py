@@ -12,9 +12,10 @@ Found at laptop scale: He initialization begins at a loss of 4.4; the first larg
 the network with a constant output, and on random labels no gradient leads away from it.
 """
 
-from rethink_gen import figures, tables
-from rethink_gen.experiment import Check, Experiment, grid
-from rethink_gen.paper.protocol import laptop_run, paper_run
+from rethink_gen.analysis import figures, tables
+from rethink_gen.experiment import Check, Experiment
+from rethink_gen.papers.zhang2017.protocol import laptop_run, paper_run
+from rethink_gen.runs import grid
 
 
 def runs(run):

@@ -15,9 +15,10 @@ training loss has spikes, up to 18 nats, which delay the epoch counted as fitted
 behind the weights as long as these move fast.
 """
 
-from rethink_gen import figures, tables
-from rethink_gen.experiment import Check, Experiment, grid
-from rethink_gen.paper.protocol import laptop_run, paper_run
+from rethink_gen.analysis import figures, tables
+from rethink_gen.experiment import Check, Experiment
+from rethink_gen.papers.zhang2017.protocol import laptop_run, paper_run
+from rethink_gen.runs import grid
 
 CORRUPTIONS = ("true_labels", "shuffled_pixels", "random_pixels", "gaussian", "random_labels")
 CONVERGING = 1.0  # nats: less than half of a guess's 2.3; the paper states no threshold

@@ -11,9 +11,10 @@ in the paper. Random labels alone take the small AlexNet 2.3 times its 12 epochs
 At laptop scale, with few images, the slowdown all but vanishes: no network takes more than 1.4 times as long.
 """
 
-from rethink_gen import figures, paper, tables
+from rethink_gen import papers
+from rethink_gen.analysis import figures, tables
 from rethink_gen.experiment import Check, Experiment
-from rethink_gen.paper.protocol import (
+from rethink_gen.papers.zhang2017.protocol import (
     CORRUPTION_LEVELS,
     LABEL_CORRUPTION_MODELS,
     label_corruption_runs,
@@ -40,7 +41,7 @@ def checks(frame):
         evidence = (
             ", ".join(f"{level:.0%}: {value:.1f}×" for level, value in slowdown.items()) if complete else "not run"
         )
-        name = paper.label(model)
+        name = papers.label(model)
         found += [
             Check(
                 f"{name} fits every level of corruption.",

@@ -6,9 +6,10 @@ test error is the generalization error. Expected: steady growth, from each netwo
 Found: so it is for all three networks at laptop scale and for MLP 1x512 at the paper's (48.7 % to 90.0 %).
 """
 
-from rethink_gen import figures, paper, tables
+from rethink_gen import papers
+from rethink_gen.analysis import figures, tables
 from rethink_gen.experiment import Check, Experiment
-from rethink_gen.paper.protocol import (
+from rethink_gen.papers.zhang2017.protocol import (
     CORRUPTION_LEVELS,
     LABEL_CORRUPTION_MODELS,
     label_corruption_runs,
@@ -28,7 +29,7 @@ def checks(frame):
             if complete
             else "not run"
         )
-        name = paper.label(model)
+        name = papers.label(model)
         found += [
             Check(
                 f"The test error of {name} grows with the level of corruption.",

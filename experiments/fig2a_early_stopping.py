@@ -5,9 +5,9 @@ others; a run that one of the two experiments has finished the other copies. Exp
 accuracy rises to the end; without augmentation it falls from its best, by 3 to 5 points, so that stopping early helps.
 """
 
-from rethink_gen import figures, tables
+from rethink_gen.analysis import figures, tables
 from rethink_gen.experiment import Check, Experiment
-from rethink_gen.paper.protocol import BARE, DECAYED, REGULARIZED, imagenet_runs, settings
+from rethink_gen.papers.zhang2017.protocol import BARE, DECAYED, REGULARIZED, imagenet_runs, settings
 
 SETTINGS = (REGULARIZED, DECAYED, BARE)
 METRICS = ["train_accuracy", "test_accuracy", "best_test_accuracy"]

@@ -7,9 +7,9 @@ Found at the paper's scale: 3.8 points (86.6 and 82.8 %), and half as many steps
 fixed weights, those with batch norm are the ones that jump while the learning rate is high.
 """
 
-from rethink_gen import figures, tables
+from rethink_gen.analysis import figures, tables
 from rethink_gen.experiment import Check, Experiment
-from rethink_gen.paper.protocol import laptop_run, paper_run
+from rethink_gen.papers.zhang2017.protocol import laptop_run, paper_run
 
 MODELS = ("small_inception", "small_inception_without_batch_norm")
 

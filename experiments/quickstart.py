@@ -5,8 +5,9 @@ on two CPU cores. Expected: training accuracy 100 % on all five, test accuracy h
 belong together. Shuffled pixels are no harder than true ones here: an MLP does not know which pixels are neighbors.
 """
 
-from rethink_gen import figures, tables
-from rethink_gen.experiment import Check, Experiment, Run, grid
+from rethink_gen.analysis import figures, tables
+from rethink_gen.experiment import Check, Experiment
+from rethink_gen.runs import Run, grid
 
 CORRUPTIONS = ("true_labels", "shuffled_pixels", "random_pixels", "gaussian", "random_labels")
 RUNS = grid(

@@ -19,9 +19,11 @@ one draw was fitted to 99.8 % by epoch 79.
 
 import math
 
-from rethink_gen import figures, paper, tables
-from rethink_gen.experiment import Check, Experiment, grid
-from rethink_gen.paper.protocol import laptop_run
+from rethink_gen import papers
+from rethink_gen.analysis import figures, tables
+from rethink_gen.experiment import Check, Experiment
+from rethink_gen.papers.zhang2017.protocol import laptop_run
+from rethink_gen.runs import grid
 
 LAYERS = {"mlp_1x512": 2, "softmax_regression": 1}
 NUM_PIXELS = {"cifar10": 28 * 28 * 3, "digits": 7 * 7}  # ‖x‖² of a whitened image
@@ -55,7 +57,7 @@ def figure(frame):
     ends = measured(frame[frame["last"]])
     shown = {"correlation": "estimate", "neyshabur_bound": "norm bound"}
     long = ends.melt(id_vars=ends.columns.difference(list(shown)), value_vars=list(shown), var_name="shown")
-    line = long["model"].map(paper.label) + ": " + long["shown"].map(shown)
+    line = long["model"].map(papers.label) + ": " + long["shown"].map(shown)
     drawn = figures.against(long.assign(line=line), "num_train", "value", hue="line", log="xy")
     [axes] = drawn.axes
     sizes = sorted(long["num_train"].unique())

@@ -26,8 +26,10 @@ on the same wavelets, that with the largest norm makes the fewest errors (laptop
 from dataclasses import replace
 from typing import Any
 
-from rethink_gen import figures, paper, tables
-from rethink_gen.experiment import Check, Experiment, KernelRun, grid
+from rethink_gen import papers
+from rethink_gen.analysis import figures, tables
+from rethink_gen.experiment import Check, Experiment
+from rethink_gen.runs import KernelRun, grid
 
 PIXELS = KernelRun(dataset="mnist", gamma=0.02)
 WAVELETS = KernelRun(dataset="mnist", features="gabor_wavelets", gamma=3.0)  # of less, K is singular in float32
@@ -53,7 +55,7 @@ def table(frame, metrics=None):
     rows = [tables.beside_paper(frame[~more(frame).any(axis=1)], "table3", metrics=metrics)]
     for name, mask in more(frame).items():
         found = tables.beside_paper(frame[mask].assign(scale="other"), "table3", metrics=metrics)
-        found["features"] = found["features"].map(paper.label) + name
+        found["features"] = found["features"].map(papers.label) + name
         rows.append(found[found["n"] > 0])
     return pd.concat(rows, ignore_index=True)
 

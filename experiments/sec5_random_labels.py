@@ -11,8 +11,9 @@ those of the Gaussian kernel faster, as its functions are smooth and noise is no
 
 from dataclasses import replace
 
-from rethink_gen import figures, tables
-from rethink_gen.experiment import Check, Experiment, KernelRun, grid
+from rethink_gen.analysis import figures, tables
+from rethink_gen.experiment import Check, Experiment
+from rethink_gen.runs import KernelRun, grid
 
 LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 KERNELS = ("gaussian", "laplacian")

@@ -15,8 +15,9 @@ of 16.9 %, that from the largest start, of ten times its norm, 12.0 %.
 
 from dataclasses import replace
 
-from rethink_gen import figures, tables
-from rethink_gen.experiment import Check, Experiment, LeastSquaresRun, grid
+from rethink_gen.analysis import figures, tables
+from rethink_gen.experiment import Check, Experiment
+from rethink_gen.runs import LeastSquaresRun, grid
 
 
 def runs(base):

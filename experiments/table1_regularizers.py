@@ -15,9 +15,9 @@ The small AlexNet, with the rate of 0.01 that the paper states, needs 27 epochs.
 74.9 %, is 1.2 points below the paper's; with weight decay of 0.004 it is the paper's, 77.1 and 77.4 %.
 """
 
-from rethink_gen import figures, tables
+from rethink_gen.analysis import figures, tables
 from rethink_gen.experiment import Check, Experiment
-from rethink_gen.paper.protocol import WEIGHT_DECAY, laptop_run, paper_run
+from rethink_gen.papers.zhang2017.protocol import WEIGHT_DECAY, laptop_run, paper_run
 
 # The rows of the table: (random crop, weight decay, corruption). Only networks that convolve are cropped.
 ROWS = [

@@ -15,9 +15,9 @@ Expected: random labels are fitted almost as well as true ones; regularizers hel
 weight decay; without any the network still generalizes.
 """
 
-from rethink_gen import figures, tables
+from rethink_gen.analysis import figures, tables
 from rethink_gen.experiment import Check, Experiment
-from rethink_gen.paper.protocol import IMAGENET_RANDOM, IMAGENET_TRUE, imagenet_runs, settings
+from rethink_gen.papers.zhang2017.protocol import IMAGENET_RANDOM, IMAGENET_TRUE, imagenet_runs, settings
 
 CHANCE = {"imagenet2012": 0.001, "cifar10": 0.1, "generated_imagenet": 0.05}
 SETTING = ["model", "corruption", "augmentations", "weight_decay", "dropout"]

@@ -6,9 +6,9 @@ learning rate per epoch, so that is how it is read here. Their training accuracy
 augmented images of the last epoch (Appendix E). Expected: regularizers do not prevent the fitting of random labels.
 """
 
-from rethink_gen import figures, tables
+from rethink_gen.analysis import figures, tables
 from rethink_gen.experiment import Check, Experiment
-from rethink_gen.paper.protocol import WEIGHT_DECAY, laptop_run, paper_run
+from rethink_gen.papers.zhang2017.protocol import WEIGHT_DECAY, laptop_run, paper_run
 
 MODELS = ("mlp_1x512", "mlp_3x512", "small_alexnet", "small_inception")
 # Epochs of the augmented rows are not stated; "more" is read as six times as many.

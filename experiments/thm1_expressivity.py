@@ -15,8 +15,10 @@ of the labels.
 
 import math
 
-from rethink_gen import figures, paper, tables
-from rethink_gen.experiment import Check, Experiment, ExpressivityRun, grid
+from rethink_gen import papers
+from rethink_gen.analysis import figures, tables
+from rethink_gen.experiment import Check, Experiment
+from rethink_gen.runs import ExpressivityRun, grid
 
 SIZES, DEPTHS = (10, 100, 1000, 10_000, 50_000), (2, 4, 8)
 RUNS = (
@@ -31,7 +33,7 @@ def measured(frame):
     """The frame with the weights of the theorem, those of a network that SGD fits, and the digits lost of 16."""
     if not len(frame):
         return frame
-    table1 = paper.values("table1")
+    table1 = papers.values("table1")
     trained = table1[(table1["model"] == "mlp_1x512") & (table1["metric"] == "parameters")]["value"].iloc[0]
     theorem = 2.0 * frame["num_train"] + frame["dataset"].map(NUM_FEATURES)
     lost = frame["cancellation"].map(math.log10)

@@ -1,26 +1,56 @@
-"""Understanding deep learning requires rethinking generalization: every experiment of the paper, run by name.
+"""Memorization and generalization: experiments by name with verdicts, and the same tools for your own network and data.
 
     import rethink_gen as rg
     rg.run("quickstart")    # trains what is missing; a Study: table, figure, checks
     rg.load("table1")       # the results that are there
 
+    data = rg.Dataset.from_arrays("scans", train=(x, y), test=(x_test, y_test))
+    study = rg.run(rg.grid(rg.Run(dataset=data, model="mlp(hidden=64)"), seed=range(3)))
+    study.runs, study.curves, study.plot(x="epoch", y="test_accuracy")
+
 Importing this loads neither jax nor pandas.
 """
 
-from rethink_gen.experiment import Check, Experiment, ExpressivityRun, KernelRun, LeastSquaresRun, Run, grid
-from rethink_gen.suite import Study, load, run, train
+from typing import TYPE_CHECKING, Any
+
+from rethink_gen.experiment import Check, Experiment
+from rethink_gen.registry import register
+from rethink_gen.runs import ExpressivityRun, KernelRun, LeastSquaresRun, Run, grid
+from rethink_gen.study.running import run, train
+from rethink_gen.study.studies import Study, load
+from rethink_gen.version import __version__
+
+if TYPE_CHECKING:
+    from rethink_gen.data.dataset import Dataset
+    from rethink_gen.data.pipeline import corrupted as corrupt
 
 __all__ = [
     "Check",
+    "Dataset",
     "Experiment",
     "ExpressivityRun",
     "KernelRun",
     "LeastSquaresRun",
     "Run",
     "Study",
+    "__version__",
+    "corrupt",
     "grid",
     "load",
+    "register",
     "run",
     "train",
 ]
-__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """What needs NumPy or jax is imported when it is first used."""
+    if name == "Dataset":
+        from rethink_gen.data.dataset import Dataset
+
+        return Dataset
+    if name == "corrupt":
+        from rethink_gen.data.pipeline import corrupted
+
+        return corrupted
+    raise AttributeError(f"module 'rethink_gen' has no attribute {name!r}")

@@ -2,6 +2,6 @@
 
 import sys
 
-from rethink_gen.cli import main
+from rethink_gen.cli.main import main
 
 sys.exit(main())

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from rethink_gen.experiment import Run
-from rethink_gen.results import Result, frame
+from rethink_gen.results.frames import frame
+from rethink_gen.results.store import Result
+from rethink_gen.runs import Run
 
 MLP = Run(model="mlp_1x512", learning_rate=0.01)
 RANDOM = replace(MLP, corruption="random_labels")

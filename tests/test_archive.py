@@ -8,16 +8,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rethink_gen import archive, cli, results
+from rethink_gen.cli import main
 from rethink_gen.experiment import find
+from rethink_gen.results import frames, results_cache, store
 
 COMMITTED = sorted((Path(__file__).parent.parent / "results").glob("*/*"))
 
 
 @pytest.fixture(autouse=True)
 def many_is_two(monkeypatch, tmp_path):
-    monkeypatch.setattr(archive, "MANY", 2)
-    monkeypatch.setattr(archive, "BATCH", 3)
+    monkeypatch.setattr(results_cache, "MANY", 2)
+    monkeypatch.setattr(results_cache, "BATCH", 3)
     monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache"))
 
 
@@ -33,11 +34,13 @@ def folder(tmp_path):
 
 def same(folder):
     """Asserts that the copy gives what the files hold; whether it had to read files for that."""
-    sound, damaged = results.sift(folder)
+    sound, damaged = store.sift(folder)
     for _ in range(2):
-        copied, named = archive.sift(folder)
+        copied, named = results_cache.sift(folder)
         assert [(str(error), error.path) for error in named] == [(str(error), error.path) for error in damaged]
-        pd.testing.assert_frame_equal(archive.frame(copied), results.frame(sound), check_exact=True, check_like=True)
+        pd.testing.assert_frame_equal(
+            results_cache.frame(copied), frames.frame(sound), check_exact=True, check_like=True
+        )
         for ours, theirs in zip(copied, sound, strict=True):
             for what in ("run", "status", "curves", "provenance", "id", "setting", "seed"):
                 assert getattr(ours, what) == getattr(theirs, what)
@@ -47,24 +50,24 @@ def same(folder):
 
 def test_copy_of_committed_results_gives_the_same_frame_and_results(folder):
     assert len({result.run.kind for result in same(folder)}) == 4
-    picked = archive.sift(folder)[0][::-2]
-    expected = results.frame(results.sift(folder)[0][::-2])
-    pd.testing.assert_frame_equal(archive.frame(picked), expected, check_exact=True, check_like=True)
+    picked = results_cache.sift(folder)[0][::-2]
+    expected = frames.frame(store.sift(folder)[0][::-2])
+    pd.testing.assert_frame_equal(results_cache.frame(picked), expected, check_exact=True, check_like=True)
 
 
 def test_no_file_is_read_that_has_not_changed(folder, monkeypatch):
     same(folder)
     read = []
-    monkeypatch.setattr(results, "read", lambda path: read.append(path))
-    assert archive.sift(folder)[0]
+    monkeypatch.setattr(store, "read", lambda path: read.append(path))
+    assert results_cache.sift(folder)[0]
     assert not read
 
 
 def test_changed_new_and_removed_files_are_noticed(folder):
     first, second, third, *_ = same(folder)
-    results.save(replace(first, status="diverged"), folder, replace=True)
-    results.save(replace(second, run=replace(second.run, seed=77)), folder)
-    results.result_file(folder, third.run).unlink()
+    store.save(replace(first, status="diverged"), folder, replace=True)
+    store.save(replace(second, run=replace(second.run, seed=77)), folder)
+    store.result_file(folder, third.run).unlink()
     now = {result.id: result for result in same(folder)}
     assert now[first.id].status == "diverged"
     assert replace(second.run, seed=77).id in now
@@ -73,13 +76,13 @@ def test_changed_new_and_removed_files_are_noticed(folder):
 
 def test_damage_is_named_also_where_the_time_of_change_was_set_back(folder):
     first, *_ = same(folder)
-    path = results.result_file(folder, first.run)
+    path = store.result_file(folder, first.run)
     stat = path.stat()
     content = path.read_bytes()
     path.write_bytes(content.replace(b'"seed": 0', b'"seed": 1'))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert path.stat().st_size == stat.st_size
-    assert [error.path for error in archive.sift(folder)[1]] == [path]
+    assert [error.path for error in results_cache.sift(folder)[1]] == [path]
     same(folder)
     path.write_bytes(content)
     same(folder)
@@ -88,9 +91,9 @@ def test_damage_is_named_also_where_the_time_of_change_was_set_back(folder):
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-100])])
 def test_copy_that_is_gone_or_damaged_is_made_anew(folder, spoil):
     same(folder)
-    spoil(archive.copy_of(folder))
+    spoil(results_cache.copy_of(folder))
     same(folder)
-    assert archive.open_copy(archive.copy_of(folder))
+    assert results_cache.open_copy(results_cache.copy_of(folder))
 
 
 def test_where_no_copy_can_be_kept_results_are_read_all_the_same(folder, tmp_path):
@@ -106,9 +109,9 @@ def test_table_and_status_are_the_same_with_and_without_a_copy(tmp_path, monkeyp
     before = sorted(tmp_path.rglob("*"))
     shown = []
     for many in (1000, 2, 2):
-        monkeypatch.setattr(archive, "MANY", many)
+        monkeypatch.setattr(results_cache, "MANY", many)
         for verb in ("table", "status"):
-            assert cli.main([verb, "fig1b", "--results", str(tmp_path)]) == 0
+            assert main.main([verb, "fig1b", "--results", str(tmp_path)]) == 0
         shown.append(capsys.readouterr().out)
     assert len(set(shown)) == 1
     assert find("fig1b").name in shown[0]

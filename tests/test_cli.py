@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rethink_gen import cli, experiment, storage, verbs
+from rethink_gen import experiment
+from rethink_gen.cli import main, overview, parser
+from rethink_gen.results import locks
 
 LINES = [
     tuple(part.strip() for part in line.split("->"))
@@ -21,7 +23,8 @@ LINES = [
 ]
 
 EXPERIMENT = '''"""Digits for an epoch or two."""
-from rethink_gen import Check, Experiment, Run, grid, tables
+from rethink_gen import Check, Experiment, Run, grid
+from rethink_gen.analysis import tables
 
 RUNS = grid(
     Run(dataset="digits", train_size=128, batch_size=64, epochs={epochs}),
@@ -60,7 +63,7 @@ def arguments_of(line, folder):
 def test_bad_command_line_gets_one_line_that_helps(line, answer, elsewhere, capsys):
     arguments = arguments_of(line, elsewhere)
     before = sorted(elsewhere.rglob("*"))
-    code = cli.main(arguments)
+    code = main.main(arguments)
     out, err = capsys.readouterr()
     assert code == 2
     assert answer in err
@@ -78,8 +81,8 @@ def test_there_are_bad_command_lines_enough():
 LONGEST = 200 + 1  # characters of an answer, and the end of its line
 
 WORDS = [
-    *cli.VERBS,
-    *cli.OPTIONS,
+    *parser.VERBS,
+    *parser.OPTIONS,
     "quickstart",
     "fig",
     "smoke",
@@ -115,9 +118,9 @@ def test_none_of_400_command_lines_ends_in_a_traceback(elsewhere, capsys, words)
 def check_answer(words, capsys):
     """Nothing is trained: a run is only listed, and a data set only named."""
     kept = [word for word in words if word not in ("--output", "prepare", "--debug", "--watch", "doctor")]
-    verb = next((word for word in kept if word in cli.VERBS), None)
+    verb = next((word for word in kept if word in parser.VERBS), None)
     extra = {"run": ["--dry-run"], "train": ["--model", "nothing"]}.get(verb, [])
-    code = cli.main([*kept, *extra])
+    code = main.main([*kept, *extra])
     err = capsys.readouterr().err
     assert code in (0, 2, 3), (kept, err)
     assert "Traceback" not in err
@@ -127,7 +130,8 @@ def check_answer(words, capsys):
 
 def test_no_bad_command_line_loads_jax(elsewhere):
     lines = [arguments_of(line, elsewhere) for line, _ in LINES]
-    code = f"import sys; from rethink_gen import cli; [cli.main(x) for x in {lines!r}]; sys.exit('jax' in sys.modules)"
+    load = "import sys; from rethink_gen.cli import main as cli; "
+    code = load + f"[cli.main(x) for x in {lines!r}]; sys.exit('jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
 
 
@@ -161,7 +165,7 @@ def test_bad_command_line_is_answered_in_two_seconds(line, elsewhere):
 )
 def test_command_that_only_reads_loads_neither_jax_nor_pandas(line, elsewhere):
     code = (
-        "import sys; from rethink_gen import cli; code = cli.main(sys.argv[1:]);"
+        "import sys; from rethink_gen.cli import main as cli; code = cli.main(sys.argv[1:]);"
         "sys.exit(code or bool({'jax', 'pandas', 'tensorflow_datasets'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code, *shlex.split(line)], capture_output=True, text=True, check=False)
@@ -171,13 +175,13 @@ def test_command_that_only_reads_loads_neither_jax_nor_pandas(line, elsewhere):
 
 def test_experiment_of_ones_own_from_run_to_table(elsewhere, capsys):
     own = ["--experiments", "mine"]
-    assert cli.main(["run", "labels", "--scale", "smoke", "--seeds", "0..1", "--dry-run", "--json", *own]) == 0
+    assert main.main(["run", "labels", "--scale", "smoke", "--seeds", "0..1", "--dry-run", "--json", *own]) == 0
     planned = json.loads(capsys.readouterr().out)
     assert [(run["corruption"], run["seed"]) for run in planned] == [
         (corruption, seed) for corruption in ("true_labels", "random_labels") for seed in (0, 1)
     ]
 
-    assert cli.main(["run", "lab", *own]) == 0
+    assert main.main(["run", "lab", *own]) == 0
     out, err = capsys.readouterr()
     folder = Path("results/labels/laptop")
     assert "2 of 2 runs" in out
@@ -185,33 +189,33 @@ def test_experiment_of_ones_own_from_run_to_table(elsewhere, capsys):
     assert "(2/2) mlp_1x512-random_labels" in err
     assert (folder / "table.md").read_text() in out
 
-    assert cli.main(["status", "labels", "--json", *own]) == 0
+    assert main.main(["status", "labels", "--json", *own]) == 0
     status = {row["scale"]: (row["done"], row["missing"]) for row in json.loads(capsys.readouterr().out)}
     assert status == {"smoke": (0, 2), "laptop": (2, 0), "paper": (0, 2)}
 
-    assert cli.main(["show", "labels", *own]) == 0
+    assert main.main(["show", "labels", *own]) == 0
     assert " on cpu" in capsys.readouterr().out, "the cost of the other scales is known from the runs of this one"
 
     code = (
-        "import sys; from rethink_gen import cli; "
+        "import sys; from rethink_gen.cli import main as cli; "
         "assert cli.main(['table', 'labels', '--json', '--experiments', 'mine']) == 0; sys.exit('jax' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     rows = json.loads(done.stdout)["rows"]
     assert [row["n"] for row in rows] == [1, 1]
 
-    assert cli.main(["table", "labels", "--format", "csv", "--output", "table.csv", *own]) == 0
+    assert main.main(["table", "labels", "--format", "csv", "--output", "table.csv", *own]) == 0
     assert Path("table.csv").read_text().startswith("corruption,metric,")
-    assert cli.main(["plot", "labels", *own]) == 2, "it draws no figure"
+    assert main.main(["plot", "labels", *own]) == 2, "it draws no figure"
 
 
 def test_train_keeps_its_result_and_does_not_repeat_it(elsewhere, capsys):
     line = ["train", "--dataset", "digits", "--train-size", "64", "--batch-size", "32", "--epochs", "1", "--json"]
-    assert cli.main(line) == 0
+    assert main.main(line) == 0
     first = json.loads(capsys.readouterr().out)
     path = Path("results/train") / f"{first['id']}.json"
     before = path.stat().st_mtime_ns
-    assert cli.main(line) == 0
+    assert main.main(line) == 0
     assert json.loads(capsys.readouterr().out) == first
     assert path.stat().st_mtime_ns == before
 
@@ -241,16 +245,16 @@ def test_reader_who_has_read_enough_is_no_error(elsewhere):
 def test_unforeseen_error_is_one_line_and_a_traceback_on_request(elsewhere, capsys):
     broken = EXPERIMENT.format(epochs=1).replace('"test_accuracy"', '"test_acuracy"')
     (elsewhere / "mine" / "labels.py").write_text(broken.replace("[Check", "[1 / 0, Check"))
-    assert cli.main(["run", "labels", "--experiments", "mine"]) != 0
+    assert main.main(["run", "labels", "--experiments", "mine"]) != 0
     err = capsys.readouterr().err
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("rethink-gen: error: ")
-    assert cli.main(["--debug", "table", "labels", "--experiments", "mine"]) != 0
+    assert main.main(["--debug", "table", "labels", "--experiments", "mine"]) != 0
     assert "Traceback" in capsys.readouterr().err
 
 
 def test_disk_without_room_is_a_matter_of_storage():
-    assert cli.explain(OSError(28, "No space left on device", "results/x.json")) == (
+    assert main.explain(OSError(28, "No space left on device", "results/x.json")) == (
         4,
         "results/x.json: No space left on device",
     )
@@ -261,7 +265,7 @@ def test_output_to_a_closed_pipe_ends_as_other_tools_do(elsewhere):
     os.close(read)
     process = subprocess.run(command("list", "models"), stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
-    assert process.returncode == cli.BROKEN_PIPE
+    assert process.returncode == main.BROKEN_PIPE
     assert not process.stderr
 
 
@@ -275,13 +279,13 @@ def test_status_is_shown_again_whenever_it_changes(tmp_path, monkeypatch, capsys
     def next_look(seconds):
         looks.append(seconds)
         if len(looks) == 1:
-            claimed.enter_context(storage.claim(folder, run.id))
+            claimed.enter_context(locks.claim(folder, run.id))
         elif len(looks) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(verbs.time, "sleep", next_look)
+    monkeypatch.setattr(overview.time, "sleep", next_look)
     with claimed:
-        assert cli.main(["status", "quickstart", "--watch", "--json", "--results", str(tmp_path)]) == 130
+        assert main.main(["status", "quickstart", "--watch", "--json", "--results", str(tmp_path)]) == 130
     shown = capsys.readouterr().out
     assert shown.startswith("[]\n[\n")
     [row] = json.loads(shown.removeprefix("[]\n"))
@@ -307,9 +311,9 @@ def test_tab_completes_verbs_experiments_and_fields(line, word, tmp_path):
     assert (tmp_path / "words").read_text().split() == [word]
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", parser.VERBS)
 def test_every_help_ends_in_an_example_that_is_a_command(verb, capsys):
-    assert cli.main([verb, "--help"]) == 0
+    assert main.main([verb, "--help"]) == 0
     example = " ".join(capsys.readouterr().out.partition("for example: ")[2].split())
     assert example.startswith(f"rethink-gen {verb}")
-    cli.parse(shlex.split(example)[1:])
+    parser.parse(shlex.split(example)[1:])

@@ -9,14 +9,15 @@ from pathlib import Path
 import yaml
 from test_merge import EXPERIMENT
 
-from rethink_gen import cli, results
+from rethink_gen.cli import main, parser
+from rethink_gen.results import store
 
 DOCS = Path(__file__).parent.parent / "docs"
 PATH = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
 def curves(folder):
-    return {path.name: results.read(path).curves for path in Path(folder).rglob("*.json")}
+    return {path.name: store.read(path).curves for path in Path(folder).rglob("*.json")}
 
 
 def test_tasks_of_the_slurm_array_merged_are_one_run(tmp_path, monkeypatch):
@@ -27,8 +28,8 @@ def test_tasks_of_the_slurm_array_merged_are_one_run(tmp_path, monkeypatch):
     for task in ("1", "2"):
         variables = {**PATH, "SLURM_ARRAY_TASK_ID": task, "SLURM_ARRAY_TASK_COUNT": "2"}
         subprocess.run([DOCS / "slurm.sh", "labels", "--scale", "laptop", *own], env=variables, check=True)
-    assert cli.main(["merge", "parts/1", "parts/2", *own]) == 0
-    assert cli.main(["run", "labels", *own, "--results", "whole"]) == 0
+    assert main.main(["merge", "parts/1", "parts/2", *own]) == 0
+    assert main.main(["run", "labels", *own, "--results", "whole"]) == 0
     assert curves("results") == curves("whole")
     table = Path("labels/laptop/table.md")
     assert ("results" / table).read_bytes() == ("whole" / table).read_bytes()
@@ -45,6 +46,6 @@ def test_pods_of_the_kubernetes_job_run_all_parts(tmp_path):
         variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "JOB_COMPLETION_INDEX": str(index)}
         line = [*container["command"], *container["args"]]
         asked.append(subprocess.run(line, env=variables, capture_output=True, text=True, check=True).stdout)
-    parsed = [cli.parse(shlex.split(line)) for line in asked]
+    parsed = [parser.parse(shlex.split(line)) for line in asked]
     assert [arguments.shard for arguments in parsed] == [f"{i}/8" for i in range(1, 9)]
     assert len({arguments.results for arguments in parsed}) == 8

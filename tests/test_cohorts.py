@@ -11,9 +11,14 @@ import jax
 import numpy as np
 import pytest
 
-from rethink_gen import cohorts, corruptions, datasets, models, programs, results, trainer, training
+from rethink_gen import registry
+from rethink_gen.data import corruptions, datasets, randomness
 from rethink_gen.errors import Interrupted, UsageError
-from rethink_gen.experiment import Run
+from rethink_gen.execution import scheduler
+from rethink_gen.models import inception
+from rethink_gen.results import store
+from rethink_gen.runs import Run
+from rethink_gen.training import checkpointing, compilation, core, preparation, trainer
 
 SMALL = Run(
     dataset="digits", train_size=200, test_size=100, batch_size=32, epochs=3, model="mlp_1x512",
@@ -22,8 +27,8 @@ SMALL = Run(
 
 
 def finish(run, **options):
-    [outcome] = cohorts.execute([run], **options)
-    assert isinstance(outcome, results.Result), outcome
+    [outcome] = scheduler.execute([run], **options)
+    assert isinstance(outcome, store.Result), outcome
     return outcome
 
 
@@ -40,12 +45,12 @@ def test_a_run_has_one_row_per_epoch_and_one_for_its_start(finished):
 
 
 def test_a_run_is_measured_by_the_metrics_that_results_names(finished):
-    assert tuple(finished.curves) == results.METRICS
+    assert tuple(finished.curves) == store.METRICS
 
 
 def test_training_accuracy_is_that_of_its_two_parts(finished):
     dataset = datasets.load("digits")
-    key = training.stream(training.root_key(0), "corrupt")
+    key = randomness.stream(randomness.root_key(0), "corrupt")
     cut = replace(
         dataset, train=dataset.train._replace(images=dataset.train.images[:200], labels=dataset.train.labels[:200])
     )
@@ -67,7 +72,7 @@ def test_a_result_says_what_made_it(finished):
 def test_an_interrupted_run_resumes_with_the_numbers_of_an_undisturbed_one(
     model, tmp_path, monkeypatch, tiny_convolution
 ):
-    monkeypatch.setattr(programs, "STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
+    monkeypatch.setattr(compilation, "STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
     run = replace(SMALL, model=model, augmentations=("flip",), weight_decay=1e-3)
     undisturbed = finish(run)
 
@@ -100,10 +105,12 @@ def tiny_convolution(monkeypatch):
 
         @nn.compact
         def __call__(self, x, *, train=False):
-            x = models.ConvModule(4, 3)(x, train=train)
+            x = inception.ConvModule(4, 3)(x, train=train)
             return nn.Dense(self.num_classes)(x.mean((1, 2)))
 
-    monkeypatch.setitem(models.MODELS, "tiny_convolution", Tiny)
+    monkeypatch.setitem(
+        registry.COMPONENTS["model"], "tiny_convolution", registry.Component("model", "tiny_convolution", Tiny)
+    )
 
 
 def test_a_run_that_diverges_is_recorded_as_diverged():
@@ -124,8 +131,8 @@ def test_a_run_that_raises_does_not_stop_the_others(monkeypatch):
         def __call__(self, **options):
             raise MemoryError("batch too large")
 
-    monkeypatch.setitem(models.MODELS, "broken", Broken())
-    outcomes = list(cohorts.execute([replace(SMALL, model="broken"), replace(SMALL, epochs=1)]))
+    monkeypatch.setitem(registry.COMPONENTS["model"], "broken", registry.Component("model", "broken", Broken()))
+    outcomes = list(scheduler.execute([replace(SMALL, model="broken"), replace(SMALL, epochs=1)]))
     assert [type(outcome).__name__ for outcome in outcomes] == ["Failure", "Result"]
     assert outcomes[0].reason.startswith("out of memory, try fewer examples or a smaller batch")
 
@@ -134,13 +141,13 @@ def test_a_run_that_raises_does_not_stop_the_others(monkeypatch):
 def test_an_unknown_name_is_answered_with_the_known_ones(field):
     run = replace(SMALL, **{field: ("flipp",) if field == "augmentations" else "flipp"})
     with pytest.raises(UsageError, match=r"no .* named 'flipp'"):
-        list(cohorts.execute([run]))
+        list(scheduler.execute([run]))
 
 
 def test_test_labels_are_the_true_ones_whatever_the_corruption():
     truth = datasets.load("digits").test.labels
-    for name in corruptions.CORRUPTIONS:
-        _, _, test, _, _ = programs.prepare([Run(dataset="digits", corruption=name)])
+    for name in ("true_labels", "random_labels", "pair_flip", "shuffled_pixels", "random_pixels", "gaussian"):
+        _, _, test, _, _ = preparation.prepare([Run(dataset="digits", corruption=name)])
         np.testing.assert_array_equal(test.labels, truth)
         assert not test.changed.any()
 
@@ -162,28 +169,28 @@ def test_equal_seeds_give_equal_runs_and_other_seeds_others(finished):
 
 def test_runs_of_one_program_follow_each_other():
     runs = [replace(SMALL, epochs=1, model=model, seed=seed) for seed in (0, 1) for model in ("mlp_1x512", "mlp_3x512")]
-    order = [outcome.run.model for outcome in cohorts.execute(runs)]
+    order = [outcome.run.model for outcome in scheduler.execute(runs)]
     assert order == ["mlp_1x512", "mlp_1x512", "mlp_3x512", "mlp_3x512"]
 
 
 def test_progress_counts_steps_and_runs():
     seen = []
-    list(cohorts.execute([replace(SMALL, epochs=1), replace(SMALL, epochs=1, seed=1)], report=seen.append))
+    list(scheduler.execute([replace(SMALL, epochs=1), replace(SMALL, epochs=1, seed=1)], report=seen.append))
     assert [(p.done_runs, p.step, p.total_runs) for p in seen] == [(0, 0, 2), (0, 6, 2), (1, 0, 2), (1, 6, 2)]
     assert seen[-1].metrics["epoch"] == 1
 
 
 def test_checkpoints_of_a_state_are_exact():
-    program, train, _, _, _ = programs.prepare([SMALL])
-    hparams = training.Hparams(training.root_key(0), 0.1, 0.95, 0.9, 0.0)
-    state = training.init(program, hparams, train.images)
-    again = trainer.restore(jax.tree.map(lambda leaf: leaf * 0, state), trainer.flatten(state))
+    program, train, _, _, _ = preparation.prepare([SMALL])
+    hparams = core.Hparams(randomness.root_key(0), 0.1, 0.95, 0.9, 0.0)
+    state = core.init(program, hparams, train.images)
+    again = checkpointing.restore(jax.tree.map(lambda leaf: leaf * 0, state), checkpointing.flatten(state))
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True))
 
 
 FAULTS = """
 import resource, sys
-from rethink_gen import machine
+from rethink_gen.execution import machine
 if sys.argv[1] == "keep":
     machine.keep_memory()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt

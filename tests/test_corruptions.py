@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rethink_gen import corruptions, training
-from rethink_gen.corruptions import CORRUPTIONS
-from rethink_gen.datasets import Dataset, Split
+from rethink_gen import registry
+from rethink_gen.data import corruptions, randomness
+from rethink_gen.data.corruptions import OF_LABELS
+from rethink_gen.data.dataset import Dataset, Split
 
 SEEDS = range(20)
 SIGMAS, P_VALUE = 4.42, 1e-5
-PIXELS = [name for name in CORRUPTIONS if name not in ("true_labels", "random_labels", "random_signs")]
+SPECIAL = ("class_conditional", "human", "extra_noisy_copies")  # see test_label_noise.py
+NAMES = [name for name in registry.COMPONENTS["corruption"] if name not in SPECIAL]
+PIXELS = [name for name in NAMES if name not in OF_LABELS]
 SHUFFLED = ["shuffled_pixels", "shuffled_pixels_channels_apart"]
 RANDOM = ["random_pixels", "random_pixels_channels_apart"]
 GAUSSIAN = {"gaussian": (0, 1, 2, 3), "gaussian_per_channel": (0, 1, 2), "gaussian_per_pixel": (0,)}
@@ -28,7 +31,7 @@ GAUSSIAN = {"gaussian": (0, 1, 2, 3), "gaussian_per_channel": (0, 1, 2), "gaussi
 
 def corrupt_key(seed):
     """The key that a run of this seed corrupts with."""
-    return training.stream(training.root_key(seed), "corrupt")
+    return randomness.stream(randomness.root_key(seed), "corrupt")
 
 
 def frozen(array):
@@ -94,25 +97,25 @@ def differs(one, other):
 
 # Laws that hold for every corruption, a newcomer's too.
 
-every_corruption = pytest.mark.parametrize("name", CORRUPTIONS)
+every_corruption = pytest.mark.parametrize("name", NAMES)
 
 
 @every_corruption
 def test_level_0_is_the_identity(name):
-    assert equal(CORRUPTIONS[name](corrupt_key(0), small(), 0.0), small())
+    assert equal(registry.resolve("corruption", name)(corrupt_key(0), small(), 0.0), small())
 
 
 @every_corruption
 def test_the_labels_of_the_test_split_are_never_touched(name):
     for level in (0.3, 1.0):
-        corrupted = CORRUPTIONS[name](corrupt_key(0), small(), level)
+        corrupted = registry.resolve("corruption", name)(corrupt_key(0), small(), level)
         assert np.array_equal(corrupted.test.labels, np.arange(30) % 10)
         assert np.array_equal(small().test.labels, np.arange(30) % 10)
 
 
 @every_corruption
 def test_a_corruption_is_a_function_of_its_key(name):
-    one, same, other = (CORRUPTIONS[name](corrupt_key(seed), small(), 0.5) for seed in (0, 0, 1))
+    one, same, other = (registry.resolve("corruption", name)(corrupt_key(seed), small(), 0.5) for seed in (0, 0, 1))
     assert equal(one, same)
     assert not equal(one, other) or name == "true_labels"
 
@@ -120,7 +123,7 @@ def test_a_corruption_is_a_function_of_its_key(name):
 @every_corruption
 def test_a_corruption_keeps_what_a_data_set_is(name):
     for level in (0.3, 1.0):
-        corrupted = CORRUPTIONS[name](corrupt_key(0), small(), level)
+        corrupted = registry.resolve("corruption", name)(corrupt_key(0), small(), level)
         assert replace(corrupted, train=small().train, test=small().test) == small()  # all but the splits
         for split, before in ((corrupted.train, small().train), (corrupted.test, small().test)):
             assert split.images.shape == before.images.shape
@@ -135,7 +138,7 @@ def test_a_corruption_keeps_what_a_data_set_is(name):
 def test_examples_that_are_hit_are_hit_at_higher_levels_too(name):
     """And in the same way: an example is at every level what it was, or what it is at level 1."""
     levels = (0.2, 0.4, 0.6, 0.8, 1.0)
-    corrupted = [CORRUPTIONS[name](corrupt_key(0), small(), level) for level in levels]
+    corrupted = [registry.resolve("corruption", name)(corrupt_key(0), small(), level) for level in levels]
     for split in ("train", "test"):
         clean, *partly = (getattr(dataset, split) for dataset in (small(), *corrupted))
         changed = [differs(some, clean) for some in partly]
@@ -182,11 +185,15 @@ def not_nested(key, dataset, level):
 
 
 def test_a_newcomer_is_held_to_the_laws(monkeypatch):
-    monkeypatch.setitem(CORRUPTIONS, "newcomer", next_class)
+    monkeypatch.setitem(
+        registry.COMPONENTS["corruption"], "newcomer", registry.Component("corruption", "newcomer", next_class)
+    )
     for law in LAWS:
         law("newcomer")
     for law, breach in zip(LAWS, (too_much, of_both_splits, impure, out_of_range, not_nested), strict=True):
-        monkeypatch.setitem(CORRUPTIONS, "newcomer", breach)
+        monkeypatch.setitem(
+            registry.COMPONENTS["corruption"], "newcomer", registry.Component("corruption", "newcomer", breach)
+        )
         with pytest.raises(AssertionError):
             law("newcomer")
 
@@ -246,14 +253,14 @@ def test_random_labels_leave_the_images_alone():
 def test_corruption_has_its_own_stream_of_every_seed():
     """So labels depend on nothing but the seed: not on the model, its initialization, or the order of examples."""
     keys = {
-        jax.random.key_data(training.stream(training.root_key(seed), name)).tobytes()
+        jax.random.key_data(randomness.stream(randomness.root_key(seed), name)).tobytes()
         for seed in SEEDS
         for name in ("corrupt", "init", "order", "augment")
     }
     assert len(keys) == 4 * len(SEEDS)
     mask = corruptions.hits(corrupt_key(0), 50_000, 0.5)
     for name in ("init", "order", "augment"):
-        other = corruptions.hits(training.stream(training.root_key(0), name), 50_000, 0.5)
+        other = corruptions.hits(randomness.stream(randomness.root_key(0), name), 50_000, 0.5)
         table = np.bincount(2 * mask + other, minlength=4).reshape(2, 2)
         assert independent(table)
 
@@ -263,7 +270,7 @@ def test_corruption_has_its_own_stream_of_every_seed():
 
 def moves(name, dataset, **options):
     """For each image of both splits, int[positions]: which position of the clean image each value came from."""
-    corrupted = CORRUPTIONS[name](corrupt_key(0), dataset, 1.0)
+    corrupted = registry.resolve("corruption", name)(corrupt_key(0), dataset, 1.0)
     found = np.concatenate([corrupted.train.images, corrupted.test.images]).astype(int)
     if name.endswith("apart"):
         return found.reshape(len(found), -1)
@@ -275,7 +282,7 @@ def moves(name, dataset, **options):
 @pytest.mark.parametrize("name", SHUFFLED + RANDOM)
 def test_pixels_are_moved_and_none_is_lost(name):
     dataset = small()
-    corrupted = CORRUPTIONS[name](corrupt_key(0), dataset, 1.0)
+    corrupted = registry.resolve("corruption", name)(corrupt_key(0), dataset, 1.0)
     rows = 24 * 3 if name.endswith("apart") else 24
     for split in ("train", "test"):
         before, after = (getattr(d, split).images.reshape(-1, rows, 72 // rows).tolist() for d in (dataset, corrupted))
@@ -289,7 +296,7 @@ def test_one_permutation_shuffles_every_image_of_both_splits(name):
     sources = moves(name, telltale())
     assert (sources == sources[0]).all()
     assert (sources[0] != np.arange(len(sources[0]))).any()
-    clean, corrupted = small(), CORRUPTIONS[name](corrupt_key(0), small(), 1.0)
+    clean, corrupted = small(), registry.resolve("corruption", name)(corrupt_key(0), small(), 1.0)
     inverse = np.argsort(sources[0])
     for split in ("train", "test"):
         was, now = getattr(clean, split).images, getattr(corrupted, split).images
@@ -305,7 +312,7 @@ def test_a_permutation_of_its_own_shuffles_each_image(name):
 
 @pytest.mark.parametrize("name", SHUFFLED + RANDOM)
 def test_channels_move_together_or_apart(name):
-    corrupted = CORRUPTIONS[name](corrupt_key(0), telltale(), 1.0).train.images
+    corrupted = registry.resolve("corruption", name)(corrupt_key(0), telltale(), 1.0).train.images
     assert (corrupted % 3 == np.arange(3)).all() != name.endswith("apart")
 
 
@@ -317,7 +324,7 @@ def test_a_pixel_may_go_anywhere():
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_the_permutation_of_an_image_does_not_depend_on_how_many_there_are(name):
-    few, many = (CORRUPTIONS[name](corrupt_key(0), telltale(n), 1.0) for n in (30, 2000))
+    few, many = (registry.resolve("corruption", name)(corrupt_key(0), telltale(n), 1.0) for n in (30, 2000))
     for split in ("train", "test"):
         some, more = getattr(few, split).images, getattr(many, split).images
         assert np.array_equal(more[:30], some)
@@ -327,7 +334,7 @@ def test_the_permutation_of_an_image_does_not_depend_on_how_many_there_are(name)
 @pytest.mark.parametrize("name", PIXELS)
 def test_images_are_hit_at_the_rate_of_the_level_in_both_splits(name):
     n, p = 2000, 0.3
-    corrupted = CORRUPTIONS[name](corrupt_key(0), uneven(), p)
+    corrupted = registry.resolve("corruption", name)(corrupt_key(0), uneven(), p)
     train, test = differs(corrupted.train, uneven().train), differs(corrupted.test, uneven().test)
     for hit in (train, test):
         assert abs(hit.sum() - n * p) < SIGMAS * np.sqrt(n * p * (1 - p))
@@ -345,7 +352,7 @@ def test_noise_has_the_moments_of_the_training_images(name):
     )
     if name == "gaussian_standard":
         mean, std = np.zeros((1, 6, 4, 3)), np.full((1, 6, 4, 3), 255.0)
-    corrupted = CORRUPTIONS[name](corrupt_key(0), uneven(), 1.0)
+    corrupted = registry.resolve("corruption", name)(corrupt_key(0), uneven(), 1.0)
     for noise in (corrupted.train.images, corrupted.test.images):
         assert noise.dtype == np.float32
         standard = (noise.astype(np.float64) - mean) / std
@@ -359,7 +366,7 @@ def test_noise_has_the_moments_of_the_training_images(name):
 
 @pytest.mark.parametrize("name", [*GAUSSIAN, "gaussian_standard"])
 def test_noise_is_drawn_anew_for_each_value_of_each_image(name):
-    corrupted = CORRUPTIONS[name](corrupt_key(0), uneven(), 1.0)
+    corrupted = registry.resolve("corruption", name)(corrupt_key(0), uneven(), 1.0)
     train, test = (
         np.array(stats.zscore(split.images.reshape(2000, 72))) for split in (corrupted.train, corrupted.test)
     )
@@ -419,6 +426,6 @@ def test_random_labels_stay(seed, level):
 
 @pytest.mark.parametrize(("seed", "name"), GOLDEN_PERMUTATIONS)
 def test_permutations_stay(seed, name):
-    corrupted = CORRUPTIONS[name](corrupt_key(seed), telltale(), 0.5)
+    corrupted = registry.resolve("corruption", name)(corrupt_key(seed), telltale(), 0.5)
     images = np.concatenate([corrupted.train.images, corrupted.test.images])
     assert sha(images) == GOLDEN_PERMUTATIONS[seed, name], MESSAGE

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from conftest import needs_real_data
 
-from rethink_gen import datasets, prepare, sources
+from rethink_gen.data import datasets, download, tfds
 from rethink_gen.errors import DataError, UsageError
 
 NAMES = {"cifar10": "cifar-10-batches-bin", "cifar100": "cifar-100-binary"}
@@ -96,7 +96,7 @@ def tiny(tmp_path_factory):
     """A folder with a CIFAR-10 of 20 random images, prepared once."""
     root = tmp_path_factory.mktemp("tiny")
     cifar_archive(root / "cifar-10-binary.tar.gz", "cifar10")
-    prepare.build("cifar10", root / "data", from_folder(root))
+    download.build("cifar10", root / "data", from_folder(root))
     return root / "data"
 
 
@@ -155,11 +155,11 @@ def test_digits_and_a_cached_set_are_opened_without_their_libraries(cifar10):
     heavy = "tensorflow_datasets", "tensorflow", "sklearn", "pandas", "jax"
     code = f"""if True:
         import sys
-        from rethink_gen import datasets
+        from rethink_gen.data import datasets
         datasets.PUBLISHED.clear()
         datasets.load("digits"), datasets.load("cifar10"), datasets.present()
         print([name for name in {heavy} if name in sys.modules])"""
-    path = {"PYTHONPATH": str(Path(datasets.__file__).parents[1])}
+    path = {"PYTHONPATH": str(Path(datasets.__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | path)
     assert done.stdout.strip() == "[]", done.stderr
 
@@ -197,9 +197,9 @@ def test_idx_files_are_prepared_without_tensorflow(name, own_data, tmp_path, mon
 def test_every_reader_knows_the_files_that_tfds_publishes_checksums_of():
     import tensorflow_datasets as tfds
 
-    for name, read in prepare.READERS.items():
+    for name, read in download.READERS.items():
         files = {info.filename for info in (tfds.builder_cls(name).url_infos or {}).values()}
-        assert len(files) == (4 if read is prepare.idx else 1), name
+        assert len(files) == (4 if read is download.idx else 1), name
 
 
 def test_what_is_prepared_is_not_fetched_again(cifar10):
@@ -274,7 +274,7 @@ def test_a_member_that_is_there_twice_or_is_too_large_is_refused(own_data, tmp_p
         cifar_archive(tmp_path / "cifar-10-binary.tar.gz", "cifar10", extra=[plain(TEST_BATCH, data)])
         with pytest.raises(DataError, match="twice"):
             datasets.prepare("cifar10", fetch=from_folder(tmp_path))
-    monkeypatch.setattr(prepare, "LIMIT", 3072)
+    monkeypatch.setattr(download, "LIMIT", 3072)
     cifar_archive(tmp_path / "cifar-10-binary.tar.gz", "cifar10")
     with pytest.raises(DataError, match="too large"):
         datasets.prepare("cifar10", fetch=from_folder(tmp_path))
@@ -341,10 +341,10 @@ def sha256(data):
 def test_a_file_is_fetched_once_whole(tmp_path):
     source, path = tmp_path / "source", tmp_path / "downloads" / "file"
     source.write_bytes(b"data" * 1000)
-    prepare.download(source.as_uri(), sha256(b"data" * 1000), path)
+    download.download(source.as_uri(), sha256(b"data" * 1000), path)
     assert path.read_bytes() == source.read_bytes()
     source.unlink()
-    prepare.download(source.as_uri(), sha256(b"data" * 1000), path)  # it is there: nothing is fetched
+    download.download(source.as_uri(), sha256(b"data" * 1000), path)  # it is there: nothing is fetched
     assert os.listdir(path.parent) == ["file"]
 
 
@@ -352,12 +352,12 @@ def test_a_file_with_another_checksum_is_not_taken(tmp_path):
     source, path = tmp_path / "source", tmp_path / "downloads" / "file"
     source.write_bytes(b"<html>moved</html>")
     with pytest.raises(DataError) as error:
-        prepare.download(source.as_uri(), sha256(b"data"), path)
+        download.download(source.as_uri(), sha256(b"data"), path)
     one_line(error, source.as_uri(), f"put it at {path}")
     assert os.listdir(path.parent) == []
     path.write_bytes(b"by hand, but wrong")
     with pytest.raises(DataError) as error:
-        prepare.download(source.as_uri(), sha256(b"data"), path)
+        download.download(source.as_uri(), sha256(b"data"), path)
     one_line(error, path, "delete it")
     assert path.read_bytes() == b"by hand, but wrong"
 
@@ -365,7 +365,7 @@ def test_a_file_with_another_checksum_is_not_taken(tmp_path):
 @pytest.mark.parametrize("address", ["file:///no/such/file", "http://127.0.0.1:9/file"])
 def test_no_network_is_one_line_with_the_way_out(address, tmp_path):
     with pytest.raises(DataError) as error:
-        prepare.download(address, sha256(b""), tmp_path / "downloads" / "file")
+        download.download(address, sha256(b""), tmp_path / "downloads" / "file")
     one_line(error, address, f"put it at {tmp_path / 'downloads' / 'file'}")
     assert os.listdir(tmp_path / "downloads") == []
 
@@ -384,7 +384,7 @@ def test_no_space_for_a_download_is_one_line_with_the_way_out(tmp_path, request)
     source.write_bytes(b"data" * 10_000)
     request.getfixturevalue("small_disk")
     with pytest.raises(DataError) as error:
-        prepare.download(source.as_uri(), sha256(source.read_bytes()), path)
+        download.download(source.as_uri(), sha256(source.read_bytes()), path)
     one_line(error, path, "make room")
     assert os.listdir(path.parent) == []
 
@@ -411,7 +411,7 @@ def test_the_checksum_covers_every_array_and_the_number_of_classes():
         arrays = [random_images(3), np.arange(3, dtype=np.int32), random_images(2), np.arange(2, dtype=np.int32)]
         if change is not None:
             arrays[change].flat[-1] ^= 1
-        return datasets.freeze(sources.Source("x", "", (32, 32, 3), num_classes, 3, 2), *arrays).checksum
+        return datasets.freeze(tfds.Source("x", "", (32, 32, 3), num_classes, 3, 2), *arrays).checksum
 
     assert len({checksum(), checksum(0), checksum(1), checksum(2), checksum(3), checksum(num_classes=11)}) == 6
     assert checksum() == checksum()
@@ -488,8 +488,8 @@ def test_an_interrupted_write_leaves_no_cache(cifar10, request):
     request.getfixturevalue("small_disk")
     with pytest.raises(DataError) as error:
         datasets.load("cifar10")
-    one_line(error, sources.cache_folder(), "make room", "RETHINK_GEN_CACHE")
-    assert os.listdir(sources.cache_folder()) == []
+    one_line(error, tfds.cache_folder(), "make room", "RETHINK_GEN_CACHE")
+    assert os.listdir(tfds.cache_folder()) == []
 
 
 def test_a_cache_folder_that_cannot_be_is_one_line(cifar10, tmp_path, monkeypatch):
@@ -509,7 +509,7 @@ def test_many_may_decode_at_once(cifar10):
         thread.join()
     assert len(checksums) == 6
     assert len(set(checksums)) == 1
-    assert os.listdir(sources.cache_folder()) == ["cifar10-3.0.2.npz"]
+    assert os.listdir(tfds.cache_folder()) == ["cifar10-3.0.2.npz"]
 
 
 # --- the source ---
@@ -627,7 +627,7 @@ def test_a_name_is_not_a_path(name, own_data):
 
 
 def test_a_set_that_is_not_there_says_how_to_get_it(own_data):
-    for name in prepare.READERS:
+    for name in download.READERS:
         with pytest.raises(DataError) as error:
             datasets.load(name)
         one_line(error, own_data, f"rethink-gen data prepare {name}", "TFDS_DATA_DIR")
@@ -669,8 +669,10 @@ def test_verifying_compares_the_cache_with_its_source(cifar10, tmp_path):
 def test_real_images_are_as_tfds_decodes_them(real_data):
     import tensorflow_datasets as tfds
 
+    from rethink_gen.data.tfds import decode
+
     source = replace(datasets.find("cifar10"), train=200, test=100)
-    images, labels, _, test_labels = sources.decode(source)
+    images, labels, _, test_labels = decode(source)
     records: Any = tfds.data_source("cifar10", split="train", data_dir=real_data)
     records = records.__getitems__(range(200))
     np.testing.assert_array_equal(images, np.stack([record["image"] for record in records]))

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from rethink_gen import cli
+from rethink_gen.cli import parser
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -25,7 +25,7 @@ MADE_BY_THE_BUILD = {"report.html"}
 @pytest.mark.parametrize("line", [line for line in COMMANDS if not re.search(r"\b[A-Z]{2,}\b", line)])
 def test_every_command_in_the_documentation_is_one(line):
     with contextlib.suppress(SystemExit):  # of --help
-        cli.parse(shlex.split(line, comments=True)[1:])
+        parser.parse(shlex.split(line, comments=True)[1:])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

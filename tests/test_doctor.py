@@ -4,8 +4,10 @@ from importlib import metadata
 
 import pytest
 
-from rethink_gen import datasets, doctor, kernels
-from rethink_gen.cli import main
+from rethink_gen.cli import doctor
+from rethink_gen.cli.main import main
+from rethink_gen.data import datasets
+from rethink_gen.solvers import kernels
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +58,7 @@ def test_an_experiment_that_cannot_be_read_is_wrong(tmp_path):
 
 def test_cifar10_that_is_missing_is_wrong(monkeypatch):
     monkeypatch.setattr(doctor, "data", DATA)
-    monkeypatch.setattr(datasets, "present", lambda: [datasets.bundled_source("digits")])
+    monkeypatch.setattr(datasets, "present", lambda: [datasets.source_of(datasets.digits())])
     assert wrong() == ["CIFAR-10 is not here: rethink-gen data prepare cifar10"]
 
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 from frames import result
 
-from rethink_gen import cli, estimates
-from rethink_gen.estimates import Speed
-from rethink_gen.experiment import KernelRun, Run
+from rethink_gen.cli import main
+from rethink_gen.execution import costs
+from rethink_gen.execution.costs import Speed
+from rethink_gen.runs import KernelRun, Run
 
 RUN = Run(dataset="digits", train_size=320, test_size=80, batch_size=32, epochs=10, seed=3)  # 10 steps an epoch
 EXPERIMENT = f'''"""One run."""
@@ -31,9 +32,9 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path))
 
     def write(*runs, processes=1):
-        content = {estimates.key(run, processes): SPEED for run in runs}
-        estimates.path().parent.mkdir(parents=True, exist_ok=True)
-        estimates.path().write_text(json.dumps(content))
+        content = {costs.key(run, processes): SPEED for run in runs}
+        costs.path().parent.mkdir(parents=True, exist_ok=True)
+        costs.path().write_text(json.dumps(content))
 
     return write
 
@@ -42,39 +43,39 @@ def test_cost_is_the_steps_the_evaluations_and_one_compilation(cache):
     cache(RUN)
     one = 10 * 10 * 0.5 + 11 * 400 * 0.01  # epochs · steps, and an evaluation more than epochs, of 400 images
     runs = [replace(RUN, seed=seed) for seed in range(4)]
-    cost = estimates.cost(runs, [], 1)
+    cost = costs.cost(runs, [], 1)
     assert cost is not None
-    assert cost.seconds == pytest.approx(estimates.START + 7 + 4 * one)
+    assert cost.seconds == pytest.approx(costs.START + 7 + 4 * one)
     assert cost.memory == 10**9
-    assert cost.disk == 2 * 10**6 + 4 * estimates.RESULT_BYTES
+    assert cost.disk == 2 * 10**6 + 4 * costs.RESULT_BYTES
 
 
 def test_processes_share_the_runs_and_not_the_memory(cache, monkeypatch):
-    monkeypatch.setattr(estimates.workers, "cores", lambda: [0, 1])
+    monkeypatch.setattr(costs.machine, "cores", lambda: [0, 1])
     cache(RUN, processes=2)
-    cost = estimates.cost([replace(RUN, seed=seed) for seed in range(4)], [], 2)
+    cost = costs.cost([replace(RUN, seed=seed) for seed in range(4)], [], 2)
     assert cost is not None
-    assert cost.seconds == pytest.approx(estimates.START + (7 + 4 * (50 + 44)) / 2)
+    assert cost.seconds == pytest.approx(costs.START + (7 + 4 * (50 + 44)) / 2)
     assert cost.memory == 2 * 10**9
-    assert estimates.cost([RUN], [], 1) is None, "one run has both cores, and was not measured so"
+    assert costs.cost([RUN], [], 1) is None, "one run has both cores, and was not measured so"
 
 
 def test_what_was_not_measured_or_is_not_trained_is_not_known(cache):
-    assert estimates.cost([RUN], [], 1) is None
+    assert costs.cost([RUN], [], 1) is None
     cache(RUN)
-    assert estimates.cost([replace(RUN, model="mlp_3x512")], [], 1) is None
-    assert estimates.cost([KernelRun()], [], 1) is None
-    estimates.path().write_text('{"half')
-    assert estimates.cost([RUN], [], 1) is None
+    assert costs.cost([replace(RUN, model="mlp_3x512")], [], 1) is None
+    assert costs.cost([KernelRun()], [], 1) is None
+    costs.path().write_text('{"half')
+    assert costs.cost([RUN], [], 1) is None
 
 
 def test_memory_is_that_of_the_program_with_any_share_of_the_cores_or_of_a_kernel_matrix(cache):
     cache(RUN, processes=2)
-    assert estimates.memory(replace(RUN, seed=8, epochs=99)) == 10**9
-    assert estimates.memory(replace(RUN, model="mlp_3x512")) == 0
+    assert costs.memory(replace(RUN, seed=8, epochs=99)) == 10**9
+    assert costs.memory(replace(RUN, model="mlp_3x512")) == 0
     kernel = KernelRun(dataset="digits", train_size=1000)
-    assert estimates.memory(kernel) * 60**2 == pytest.approx(9.4e9, rel=0.01), "of MNIST's 60,000 images it took 10 GB"
-    assert estimates.memory(replace(kernel, features="random_convolutions")) == 2 * estimates.memory(kernel)
+    assert costs.memory(kernel) * 60**2 == pytest.approx(9.4e9, rel=0.01), "of MNIST's 60,000 images it took 10 GB"
+    assert costs.memory(replace(kernel, features="random_convolutions")) == 2 * costs.memory(kernel)
 
 
 def test_runs_that_stop_early_take_the_epochs_that_their_like_took():
@@ -84,30 +85,32 @@ def test_runs_that_stop_early_take_the_epochs_that_their_like_took():
         result(replace(run, corruption_level=0.4, seed=1), train=[0.1] * 9),
         result(replace(run, corruption_level=0.8), train=[0.1] * 4),
     ]
-    assert estimates.expected_epochs(run, known) == 7  # of 6 and 8
-    assert estimates.expected_epochs(replace(run, corruption_level=1.0), known) == 3
-    assert estimates.expected_epochs(replace(run, model="mlp_3x512"), known) == 10
-    assert estimates.expected_epochs(replace(run, stop_at_train_accuracy=None), known) == 10
+    assert costs.expected_epochs(run, known) == 7  # of 6 and 8
+    assert costs.expected_epochs(replace(run, corruption_level=1.0), known) == 3
+    assert costs.expected_epochs(replace(run, model="mlp_3x512"), known) == 10
+    assert costs.expected_epochs(replace(run, stop_at_train_accuracy=None), known) == 10
 
 
 def test_a_program_is_measured_once_and_shown_without_jax(cache, tmp_path, capsys):
     (tmp_path / "one.py").write_text(EXPERIMENT)
     options = ["--results", str(tmp_path / "none"), "--experiments", str(tmp_path), "--json"]
-    assert cli.main(["show", "one", *options]) == 0
+    assert main.main(["show", "one", *options]) == 0
     smoke = json.loads(capsys.readouterr().out)["scales"][0]
     assert "show one --calibrate measures it" in smoke["the missing ones take"] or "on cpu" in str(smoke)
-    assert cli.main(["show", "one", "--calibrate", *options]) == 0
+    assert main.main(["show", "one", "--calibrate", *options]) == 0
     shown = json.loads(capsys.readouterr().out)["scales"][0]["the missing ones take"]
     assert " of memory and " in shown
     assert " on this machine" in shown
-    code = "import sys; from rethink_gen import cli; cli.main(sys.argv[1:]); assert 'jax' not in sys.modules"
+    code = (
+        "import sys; from rethink_gen.cli import main as cli; cli.main(sys.argv[1:]); assert 'jax' not in sys.modules"
+    )
     again = [sys.executable, "-c", code, "show", "one", *options]
     said = subprocess.run(again, capture_output=True, text=True, check=True, env=dict(os.environ)).stdout
     assert json.loads(said)["scales"][0]["the missing ones take"] == shown
 
 
 def test_speeds_that_are_measured_are_those_of_a_run():
-    speed = estimates.measure(replace(RUN, epochs=1))
+    speed = costs.measure(replace(RUN, epochs=1))
     assert 0 < speed.step < 1
     assert 0 < speed.image < 0.1
     assert speed.memory > speed.state > 8 * 33_000  # parameters of 49·512 + 512·10, and their momentum

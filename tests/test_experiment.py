@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from rethink_gen import experiment
 from rethink_gen.errors import UsageError
-from rethink_gen.experiment import KINDS, RANGES, Check, Experiment, Run, grid, hints
+from rethink_gen.experiment import Check, Experiment
+from rethink_gen.runs import KINDS, Run, grid, hints
 
 
 def run_of(**fields: Any) -> Run:
@@ -23,6 +24,12 @@ def kind_with(field: str) -> Any:
 
 
 DEFAULTS: dict[str, Any] = dataclasses.asdict(Run())
+RANGES = {
+    each.name: each.metadata["range"]
+    for kind in KINDS.values()
+    for each in dataclasses.fields(kind)
+    if math.isfinite(each.metadata["range"][1])
+}
 
 # A result file is named by its run's id, and every result is refused whose id does not follow from its run.
 GOLDEN_IDS = {

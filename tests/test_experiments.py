@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from rethink_gen import cohorts, experiment, results, suite, vocabulary
+from rethink_gen import experiment, runs
+from rethink_gen.execution import requests, scheduler
+from rethink_gen.results import frames, store
+from rethink_gen.study import running, studies
 
 NAMES = experiment.names()
 COMMITTED = Path(__file__).parent.parent / "results"
@@ -25,7 +28,7 @@ def test_an_experiment_states_its_claim_and_where_it_is_made(name):
 @pytest.mark.parametrize("scale", experiment.SCALES)
 def test_every_name_in_an_experiment_is_known(name, scale):
     runs = experiment.find(name).at(scale).runs
-    vocabulary.check_names(runs)
+    requests.check_names(runs)
     assert len({run.id for run in runs}) == len(runs)
     if scale == "smoke":
         assert {run.dataset for run in runs} <= {"digits", "generated_imagenet"}
@@ -34,47 +37,47 @@ def test_every_name_in_an_experiment_is_known(name, scale):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_experiment_without_results_says_so_and_does_not_fail(name):
     found = experiment.find(name)
-    assert all(check.holds is None for check in found.checks(results.frame([])))
-    found.table(results.frame([]))
+    assert all(check.holds is None for check in found.checks(frames.frame([])))
+    found.table(frames.frame([]))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_figures_and_checks_come_from_results_alone(name, tmp_path):
     """Of every run at smoke scale: the committed result, or where there is none, as in a new experiment, its own."""
-    study = suite.plan(name, scale="smoke", results=tmp_path)
-    committed = {result.id: result for result in results.load(COMMITTED / study.experiment.name / "smoke")}
+    study = running.plan(name, scale="smoke", results=tmp_path)
+    committed = {result.id: result for result in store.load(COMMITTED / study.experiment.name / "smoke")}
     for run in study.experiment.runs:
-        results.save(committed.get(run.id) or result_of(run), study.folder)
-    study = suite.load(name, scale="smoke", results=tmp_path)
+        store.save(committed.get(run.id) or result_of(run), study.folder)
+    study = studies.load(name, scale="smoke", results=tmp_path)
     assert not study.missing
     assert len(study.table())
     for kind in ("markdown", "latex", "csv", "html", "json"):
         assert study.text(kind)
     assert {check.holds for check in study.checks()} <= {True, False, None}
-    paths = suite.publish(study)
+    paths = studies.publish(study)
     assert all(path.stat().st_size > 0 for path in paths)
 
 
 @pytest.mark.parametrize("name", ["sec2_rademacher", "sec5_kernels", "sec5_sgd_minimum_norm", "thm1_expressivity"])
 def test_a_run_of_each_kind_has_what_its_experiment_tabulates(name, tmp_path):
     """So that the committed results do not hide that today's code leaves something out."""
-    study = suite.plan(name, scale="smoke", results=tmp_path)
+    study = running.plan(name, scale="smoke", results=tmp_path)
     run = study.experiment.runs[0]
-    results.save(result_of(run), study.folder)
-    [committed] = [result for result in results.load(COMMITTED / name / "smoke") if result.id == run.id]
-    [found] = results.load(study.folder)
+    store.save(result_of(run), study.folder)
+    [committed] = [result for result in store.load(COMMITTED / name / "smoke") if result.id == run.id]
+    [found] = store.load(study.folder)
     assert found.curves.keys() >= committed.curves.keys()
-    assert len(suite.load(name, scale="smoke", results=tmp_path).table())
+    assert len(studies.load(name, scale="smoke", results=tmp_path).table())
 
 
 def result_of(run):
-    [result] = cohorts.execute([run])
-    assert isinstance(result, results.Result), result
+    [result] = scheduler.execute([run])
+    assert isinstance(result, store.Result), result
     return result
 
 
 def test_the_defaults_of_a_run_are_the_papers():
-    defaults = {field.name: field.default for field in dataclasses.fields(experiment.Run)}
+    defaults = {field.name: field.default for field in dataclasses.fields(runs.Run)}
     stated = {"crop_size": 28, "whitening": True, "momentum": 0.9, "learning_rate_decay": 0.95, "weight_decay": 0.0}
     assert stated.items() <= defaults.items()
     assert defaults["augmentations"] == ()
@@ -82,13 +85,13 @@ def test_the_defaults_of_a_run_are_the_papers():
 
 
 def test_half_of_the_filters_stand_beside_the_paper_without_a_verdict(tmp_path):
-    study = suite.plan("sec5_kernels", scale="paper", results=tmp_path)
+    study = running.plan("sec5_kernels", scale="paper", results=tmp_path)
     half = [run for run in study.experiment.runs if run.num_filters == 16_000]
     for run, error in zip(half, (0.2, 0.18), strict=True):
         curves = {"epoch": [0.0], "train_accuracy": [1.0], "test_accuracy": [1 - error], "l2_norm": [1.0]}
         about = {"device": "cpu (2 cores)", "num_train": 50_000, "num_test": 10_000}
-        results.save(results.Result(run, "finished", curves, about), study.folder)
-    study = suite.load("sec5_kernels", scale="paper", results=tmp_path)
+        store.save(store.Result(run, "finished", curves, about), study.folder)
+    study = studies.load("sec5_kernels", scale="paper", results=tmp_path)
     rows = study.table()
     found = rows[rows["features"] == "random convolutions, 16,000 filters"]
     assert found["mean"].round(4).tolist() == [0.2, 0.18]
@@ -97,4 +100,4 @@ def test_half_of_the_filters_stand_beside_the_paper_without_a_verdict(tmp_path):
     assert set(whole["verdict"]) == {"not run"}
     [ridge] = [check for check in study.checks() if "takes off 1 to 4 points" in check.statement]
     assert (ridge.holds, ridge.evidence) == (True, "20.00 %, 18.00 %")
-    assert suite.publish(study)
+    assert studies.publish(study)

@@ -10,11 +10,12 @@ import pytest
 from conftest import needs_real_data
 from scipy.linalg import solve_triangular
 
-from rethink_gen import datasets, expressivity, programs
-from rethink_gen.datasets import Dataset, Split
+from rethink_gen.data import datasets, pipeline
+from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import DataError
-from rethink_gen.experiment import ExpressivityRun
-from rethink_gen.expressivity import ReluInterpolator, apply, forward, interpolate, project_apart, solve
+from rethink_gen.runs import ExpressivityRun
+from rethink_gen.solvers import theorem1
+from rethink_gen.solvers.theorem1 import ReluInterpolator, apply, forward, interpolate, project_apart, solve
 
 KEY = jax.random.key(0)
 EPS = np.finfo(np.float64).eps
@@ -110,7 +111,7 @@ def test_projections_of_8_bit_images_are_exact():
     """In integers: 2²⁴ a and the pixels are whole numbers."""
     dataset = datasets.load("digits")
     found = project_apart(KEY, dataset.train.images[:20], np.arange(20.0), quiet)
-    a = [int(value * expressivity.RESOLUTION) for value in found.direction]
+    a = [int(value * theorem1.RESOLUTION) for value in found.direction]
     pixels = dataset.train.images[:20].reshape(20, -1).tolist()
     exact = [Fraction(sum(x * y for x, y in zip(a, z, strict=True)), 2**24) for z in pixels]
     assert [Fraction(x) for x in found.projections] == sorted(exact)
@@ -148,7 +149,7 @@ def test_images_that_no_direction_tells_apart_are_refused():
 def test_a_run_fits_random_labels_and_says_how_well(depth):
     run = ExpressivityRun(dataset="digits", train_size=200, test_size=50, depth=depth)
     ticks = []
-    curves, facts = solve(run, programs.load(run)[0], lambda *progress: ticks.append(progress))
+    curves, facts = solve(run, pipeline.load(run)[0], lambda *progress: ticks.append(progress))
     row = {name: values[0] for name, values in curves.items()}
     assert (row["epoch"], row["train_accuracy"], row["num_weights"]) == (0, 1.0, 2 * 200 + 64)
     assert row["scaled_residual"] <= 16
@@ -176,7 +177,7 @@ def test_a_seed_decides_the_direction():
 @needs_real_data("cifar10")
 def test_random_labels_of_real_images_are_fitted(real_data):
     run = ExpressivityRun(train_size=5000, test_size=100)
-    curves, _ = solve(run, programs.load(run)[0], quiet)
+    curves, _ = solve(run, pipeline.load(run)[0], quiet)
     assert curves["train_accuracy"] == [1.0]
     assert curves["num_weights"] == [2 * 5000 + 3072]
     assert curves["max_residual"][0] < 1e-4

@@ -13,7 +13,7 @@ import pytest
 from frames import MLP, RANDOM, result, seeds, tidy
 from matplotlib.colors import to_rgb
 
-from rethink_gen import figures, style, tables
+from rethink_gen.analysis import figures, style, tables
 from rethink_gen.errors import StorageError, UsageError
 
 SLOW = (0.1, 0.2, 0.3, 0.5, 0.8, 1.0)

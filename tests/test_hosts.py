@@ -12,15 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rethink_gen import datasets, generated, launch, programs, results
+from rethink_gen.data import datasets, generated
 from rethink_gen.errors import UsageError
+from rethink_gen.execution import multihost
+from rethink_gen.results import store
+from rethink_gen.training import data_parallel
 
 # Runs that are resident, in lanes, and one that is streamed through a layer after batch norm, which compiles fast.
 EXPERIMENT = '''"""Digits and generated pictures."""
 import os, time
 from dataclasses import replace
 import flax.linen as nn, jax
-from rethink_gen import Check, Experiment, Run, models, streaming, tables, trainer
+from rethink_gen import Check, Experiment, Run, registry
+from rethink_gen.analysis import tables
+from rethink_gen.data import streaming
+from rethink_gen.training import trainer
 
 
 class Tiny(nn.Module):
@@ -39,7 +45,7 @@ def slow_batch(self, order, row, batch=streaming.Stream.batch):
     return batch(self, order, row)
 
 
-models.MODELS["tiny"] = Tiny
+registry.add("model", "tiny", Tiny)
 streaming.Stream.batch = slow_batch
 trainer.CHECKPOINT_SECONDS = 0.0
 SMALL = Run(
@@ -112,7 +118,7 @@ def of(folder, experiments):
 
 
 def found(folder):
-    return {result.run: result for result in results.load(folder / "many" / "paper")}
+    return {result.run: result for result in store.load(folder / "many" / "paper")}
 
 
 def assert_close(some, others, rtol=1e-3):
@@ -172,7 +178,7 @@ def lose(victim, number, experiments, folder):
         processes[victim].send_signal(number)
         signaled = time.monotonic()
         told = [process.communicate(timeout=60)[1].splitlines() for process in processes]
-        assert time.monotonic() - signaled < 2 * launch.SECONDS_TO_NOTICE
+        assert time.monotonic() - signaled < 2 * multihost.SECONDS_TO_NOTICE
         return [process.returncode for process in processes], told
 
 
@@ -183,7 +189,7 @@ def test_a_killed_process_ends_the_job_and_the_same_command_resumes_it(experimen
     [line] = [line for line in told[0] if "error" in line]
     assert line.startswith("rethink-gen: error: ")
     assert line == told[0][-1]
-    assert line.endswith(launch.WAY_OUT)
+    assert line.endswith(multihost.WAY_OUT)
     run(*of(tmp_path, experiments), "--only", "model=tiny")
     [[each, result]] = found(tmp_path).items()
     assert result.curves == found(apart[1])[each].curves
@@ -193,7 +199,7 @@ def test_a_killed_process_ends_the_job_and_the_same_command_resumes_it(experimen
 def test_a_job_whose_first_process_was_killed_continues_on_another_number_of_hosts(experiments, together, tmp_path):
     codes, told = lose(0, signal.SIGKILL, experiments, tmp_path)
     assert codes == [-signal.SIGKILL, 75]
-    assert told[1][-1].endswith(launch.WAY_OUT)
+    assert told[1][-1].endswith(multihost.WAY_OUT)
     run(*of(tmp_path, experiments), hosts=1)
     assert_close(found(tmp_path), together)
 
@@ -219,9 +225,9 @@ def test_a_host_that_falls_silent_ends_the_job(experiments, tmp_path):
             time.sleep(0.05)
         child = int(Path(f"/proc/{processes[1].pid}/task/{processes[1].pid}/children").read_text())
         os.kill(child, signal.SIGSTOP)
-        _, told = processes[0].communicate(timeout=3 * launch.SECONDS_TO_NOTICE)
+        _, told = processes[0].communicate(timeout=3 * multihost.SECONDS_TO_NOTICE)
         assert processes[0].returncode == 75
-        assert told.splitlines()[-1].endswith(launch.WAY_OUT)
+        assert told.splitlines()[-1].endswith(multihost.WAY_OUT)
 
 
 @pytest.mark.slow
@@ -239,7 +245,7 @@ def test_inception_v3_on_two_processes_has_the_losses_of_one(experiments, tmp_pa
     folders = [tmp_path / "together", tmp_path / "apart"]
     for folder, hosts in zip(folders, (1, 2), strict=True):
         run(*options, "--results", folder, hosts=hosts)
-    together, apart = ({result.run: result for result in results.load(folder / "train")} for folder in folders)
+    together, apart = ({result.run: result for result in store.load(folder / "train")} for folder in folders)
     assert_close(apart, together, rtol=2e-4)
 
 
@@ -251,7 +257,7 @@ def test_inception_v3_on_two_processes_has_the_losses_of_one(experiments, tmp_pa
 )
 def test_hosts_that_make_no_sense_are_refused(text):
     with pytest.raises(UsageError, match=r"--hosts takes auto, or .* 1/2@node1:1234, got"):
-        launch.parse(text)
+        multihost.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -281,4 +287,4 @@ def test_a_batch_that_some_host_had_no_part_of_is_refused(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(jax, "device_count", lambda: 4)
     with pytest.raises(UsageError, match="batch_size 6 cannot be shared equally by the 4 devices of all hosts"):
-        programs.mesh.__wrapped__(6)
+        data_parallel.mesh.__wrapped__(6)

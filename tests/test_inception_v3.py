@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rethink_gen import inception_v3, models
 from rethink_gen.errors import UsageError
-from rethink_gen.inception_v3 import SMALLEST, InceptionV3, truncated_normal
+from rethink_gen.models import create, inception_v3
+from rethink_gen.models.inception_v3 import SMALLEST, InceptionV3, truncated_normal
 
 KEY = jax.random.key(0, impl="threefry2x32")
 
@@ -30,7 +30,7 @@ def test_there_are_as_many_parameters_as_in_tf_slim():
     assert count(without["params"]) == 23_817_352
     assert count(without["batch_stats"]) == 34_432 + 1  # and the number of steps
     head = (128 * 768 + 128) + (768 * 5 * 5 * 128 + 768) + (1000 * 768 + 1000)
-    assert count(variables_of(models.create("inception_v3", 1000))["params"]) == 23_817_352 + head == 27_143_152
+    assert count(variables_of(create.create("inception_v3", 1000))["params"]) == 23_817_352 + head == 27_143_152
 
 
 def test_the_classes_are_counted_in_the_last_layers_alone():

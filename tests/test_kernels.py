@@ -12,12 +12,21 @@ import scipy.linalg
 import scipy.signal
 from scipy.spatial.distance import cdist
 
-from rethink_gen import cohorts, datasets, kernels, tiles
-from rethink_gen.datasets import Dataset, Split
+from rethink_gen import registry
+from rethink_gen.data import datasets
+from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import Interrupted, UsageError
-from rethink_gen.experiment import KernelRun
-from rethink_gen.features import FEATURES, FILTERS_PER_BLOCK, Features, convolve, gabor_responses, random_filters
-from rethink_gen.tiles import Matrix, Meter
+from rethink_gen.execution import scheduler
+from rethink_gen.runs import KernelRun
+from rethink_gen.solvers import kernels, linear_algebra
+from rethink_gen.solvers.features import (
+    FILTERS_PER_BLOCK,
+    Features,
+    convolve,
+    gabor_responses,
+    random_filters,
+)
+from rethink_gen.solvers.linear_algebra import Matrix, Meter
 
 DIGITS = KernelRun(dataset="digits", gamma=0.2)
 QUIET = Meter(lambda step, steps, metrics: None, 1.0)
@@ -52,7 +61,7 @@ def reference(run: KernelRun, dataset: Dataset) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("solver", tiles.SOLVERS)
+@pytest.mark.parametrize("solver", linear_algebra.SOLVERS)
 @pytest.mark.parametrize(
     ("kernel", "weight_decay"), [("gaussian", 0.0), ("gaussian", 0.1), ("laplacian", 0.0), ("linear", 0.5)]
 )
@@ -61,12 +70,12 @@ def test_solutions_are_those_of_float64(digits, solver, kernel, weight_decay):
     curves, facts = kernels.solve(run, digits, quiet)
     found = {name: values[0] for name, values in curves.items()}
     assert facts["solver"] == solver
-    assert found.pop("residual") < 2 * tiles.TOLERANCE
+    assert found.pop("residual") < 2 * linear_algebra.TOLERANCE
     assert found.pop("epoch") == 0
     assert found == pytest.approx(reference(run, digits), rel=2e-3, abs=1e-6)
 
 
-@pytest.mark.parametrize("solver", tiles.SOLVERS)
+@pytest.mark.parametrize("solver", linear_algebra.SOLVERS)
 def test_any_labels_are_fitted(digits, solver):
     labels = np.random.default_rng(0).integers(0, 10, len(digits.train.labels)).astype(np.int32)
     random = replace(digits, train=digits.train._replace(labels=labels))
@@ -92,7 +101,7 @@ def test_the_factor_is_that_of_lapack(columns):
     root = rng.normal(size=(27, 40))
     whole = (root @ root.T / 40).astype(np.float32)
     cut = lambda a, i, j: a[ends[i] : ends[i + 1], ends[j] : ends[j + 1]]
-    factor = tiles.cholesky(Matrix(lambda i, j: jnp.asarray(cut(whole, i, j)), sizes, 0.0), columns, QUIET)
+    factor = linear_algebra.cholesky(Matrix(lambda i, j: jnp.asarray(cut(whole, i, j)), sizes, 0.0), columns, QUIET)
     expected = scipy.linalg.cholesky(whole.astype(np.float64), lower=True)
     assert set(factor) == {(i, j) for j in range(columns) for i in range(j, 6)}
     for (i, j), tile in factor.items():
@@ -102,8 +111,9 @@ def test_the_factor_is_that_of_lapack(columns):
 def test_two_devices_find_what_lapack_does():
     code = """
 import jax, numpy as np
-from rethink_gen import kernels, tiles
-from rethink_gen.features import Features
+from rethink_gen.solvers import kernels
+from rethink_gen.solvers import linear_algebra as tiles
+from rethink_gen.solvers.features import Features
 assert jax.local_device_count() == 2
 meter = tiles.Meter(lambda step, steps, metrics: None, 1.0)
 x = np.random.default_rng(0).normal(size=(16, 24)).astype(np.float32)
@@ -139,7 +149,7 @@ def test_features_are_streamed_through_inner_products():
 
 def test_random_convolutions_are_streamed():
     run = KernelRun(features="random_convolutions", num_filters=2 * FILTERS_PER_BLOCK, gamma=0.3, weight_decay=0.5)
-    features = FEATURES[run.features](run, COLOR)
+    features = registry.resolve("features", run.features)(run, COLOR)
     assert features.widths == (4 * FILTERS_PER_BLOCK,) * 2
     parts = [COLOR, COLOR[::-1]]
     matrix = kernels.kernel_matrix(run, features, parts, 1, kernels.streamed(features, parts, 1, QUIET), QUIET)
@@ -171,9 +181,9 @@ def test_inner_products_are_kept_for_the_next_run_of_the_same_images_and_feature
 
 
 @pytest.mark.parametrize("images", [COLOR, np.float32(COLOR[:, :5, :4, :1])], ids=["color", "smaller_than_a_patch"])
-@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize("name", registry.COMPONENTS["features"])
 def test_features_are_those_of_each_image_alone(name, images):
-    features = FEATURES[name](KernelRun(num_filters=20), images)
+    features = registry.resolve("features", name)(KernelRun(num_filters=20), images)
     found = np.asarray(features.block(images, 0))
     assert found.shape == (len(images), features.widths[0])
     assert np.isfinite(found).all()
@@ -181,7 +191,7 @@ def test_features_are_those_of_each_image_alone(name, images):
 
 
 def test_wavelet_features_have_mean_0_and_all_together_variance_1():
-    x = np.asarray(FEATURES["gabor_wavelets"](KernelRun(), COLOR).block(COLOR, 0), np.float64)
+    x = np.asarray(registry.resolve("features", "gabor_wavelets")(KernelRun(), COLOR).block(COLOR, 0), np.float64)
     np.testing.assert_allclose(x.mean(0), 0, atol=1e-6)
     np.testing.assert_allclose(x.var(0).sum(), 1, rtol=1e-5)
 
@@ -254,9 +264,9 @@ def test_streamed_features_take_room_for_two_triangles():
     assert 2 * 2 * 50_000**2 + 4 * 50_000 * 10_000 < found.bytes < 18e9
 
 
-@pytest.mark.parametrize("solver", tiles.SOLVERS)
+@pytest.mark.parametrize("solver", linear_algebra.SOLVERS)
 def test_a_singular_kernel_is_an_error_that_says_so(digits, solver, monkeypatch):
-    monkeypatch.setattr(tiles, "ITERATIONS", 50)
+    monkeypatch.setattr(linear_algebra, "ITERATIONS", 50)
     train = Split(np.tile(digits.train.images[:80], (2, 1, 1, 1)), np.arange(160, dtype=np.int32) % 7)
     with pytest.raises(np.linalg.LinAlgError, match="160 examples is singular"):
         kernels.solve(replace(DIGITS, solver=solver), replace(digits, train=train), quiet)
@@ -276,7 +286,7 @@ def test_a_kernel_near_to_singular_is_solved_as_far_as_float32_goes(digits):
 
 def test_a_singular_kernel_does_not_stop_other_runs(digits):
     twice = KernelRun(dataset="digits", train_size=1500, gamma=1e-6)
-    singular, solved = cohorts.execute([twice, replace(DIGITS, train_size=64)])
+    singular, solved = scheduler.execute([twice, replace(DIGITS, train_size=64)])
     assert singular.reason.startswith("LinAlgError: the kernel matrix of 1500 examples is singular in float32")
     assert solved.status == "finished"
 
@@ -287,7 +297,7 @@ def test_a_name_that_is_not_known_is_refused(digits, field):
         kernels.solve(replace(DIGITS, **{field: "gausian"}), digits, quiet)
 
 
-@pytest.mark.parametrize("solver", tiles.SOLVERS)
+@pytest.mark.parametrize("solver", linear_algebra.SOLVERS)
 def test_work_is_metered_and_can_be_stopped(digits, solver):
     shares = []
     kernels.solve(replace(DIGITS, solver=solver), digits, lambda step, steps, metrics: shares.append(step / steps))

@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rethink_gen import cohorts, lanes, programs, trainer
 from rethink_gen.errors import Interrupted
-from rethink_gen.experiment import Run
-from rethink_gen.lanes import Lanes
+from rethink_gen.execution import scheduler
+from rethink_gen.runs import Run
+from rethink_gen.training import compilation, preparation, trainer, vectorize
+from rethink_gen.training.vectorize import Lanes
 
 SMALL = Run(
     dataset="digits", train_size=200, test_size=100, batch_size=32, epochs=3, model="mlp_1x512", learning_rate=0.05,
@@ -26,7 +27,7 @@ COHORT = (
 
 
 def curves(runs, **options):
-    return {outcome.run: outcome.curves for outcome in cohorts.execute(runs, **options)}
+    return {outcome.run: outcome.curves for outcome in scheduler.execute(runs, **options)}
 
 
 def close(some, others):
@@ -40,7 +41,7 @@ def close(some, others):
 
 @pytest.fixture
 def three_lanes(monkeypatch):
-    monkeypatch.setattr(lanes, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 3}})
+    monkeypatch.setattr(vectorize, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 3}})
 
 
 @pytest.fixture(scope="module")
@@ -62,25 +63,25 @@ def test_a_run_has_the_same_bits_in_any_company(three_lanes):
 def test_images_of_their_own_go_side_by_side_too(monkeypatch):
     runs = [replace(SMALL, corruption="random_pixels", seed=seed) for seed in range(2)]
     apart = curves(runs)
-    monkeypatch.setattr(lanes, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 2}})
-    assert not programs.prepare(runs)[-1].shared
+    monkeypatch.setattr(vectorize, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 2}})
+    assert not preparation.prepare(runs)[-1].shared
     close(curves(runs), apart)
 
 
 def test_runs_whose_images_would_not_fit_go_a_few_at_a_time(monkeypatch):
-    monkeypatch.setattr(lanes, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 16}})
+    monkeypatch.setattr(vectorize, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 16}})
     pixels = replace(SMALL, corruption="random_pixels")
     images = 300 * 8 * 8 * 4  # bytes, as float32
     device = type("Device", (), {})()
-    monkeypatch.setattr(lanes.jax, "local_devices", lambda: [device])
+    monkeypatch.setattr(vectorize.jax, "local_devices", lambda: [device])
     for limit, expected in ((100 * images, 16), (11 * images, 5), (images, 1), (None, 16)):
         device.memory_stats = lambda limit=limit: limit and {"bytes_limit": limit}
-        assert lanes.width(pixels) == expected
-        assert lanes.width(SMALL) == 16, "all see the same images"
+        assert vectorize.width(pixels) == expected
+        assert vectorize.width(SMALL) == 16, "all see the same images"
 
 
 def test_a_cohort_of_labels_keeps_its_images_once(three_lanes):
-    _, train, test, _, lanes = programs.prepare(COHORT)
+    _, train, test, _, lanes = preparation.prepare(COHORT)
     assert lanes == Lanes(number=3, devices=1, shared=True)
     assert train.images.shape == (200, 8, 8, 1)
     assert (train.labels.shape, test.labels.shape) == ((3, 200), (3, 100))
@@ -90,7 +91,7 @@ def test_a_cohort_of_labels_keeps_its_images_once(three_lanes):
 
 
 def test_runs_of_different_pictures_do_not_share_a_program():
-    keys = {corruption: programs.program_key(replace(SMALL, corruption=corruption)) for corruption in (
+    keys = {corruption: preparation.program_key(replace(SMALL, corruption=corruption)) for corruption in (
         "true_labels", "random_labels", "random_pixels", "gaussian")}  # fmt: skip
     assert keys["true_labels"] == keys["random_labels"]
     assert len(set(keys.values())) == 3
@@ -99,7 +100,7 @@ def test_runs_of_different_pictures_do_not_share_a_program():
 def test_an_interrupted_cohort_goes_on_with_the_same_bits_also_without_a_run_that_has_ended(
     tmp_path, monkeypatch, three_lanes
 ):
-    monkeypatch.setattr(programs, "STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
+    monkeypatch.setattr(compilation, "STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
     early = replace(SMALL, weight_decay=1e-3, corruption="random_labels", corruption_level=0.0)
     runs = [replace(run, stop_at_train_accuracy=0.5, epochs=4) for run in (early, *COHORT[1:])]
     undisturbed = curves(runs)
@@ -132,7 +133,7 @@ def test_an_interrupted_cohort_goes_on_with_the_same_bits_also_without_a_run_tha
 
 
 def test_a_run_at_another_step_than_the_rest_is_trained_after_them(tmp_path, monkeypatch, three_lanes):
-    monkeypatch.setattr(programs, "STEPS_PER_CALL", 4)
+    monkeypatch.setattr(compilation, "STEPS_PER_CALL", 4)
     undisturbed = curves(COHORT)
 
     def stopped():
@@ -141,31 +142,33 @@ def test_a_run_at_another_step_than_the_rest_is_trained_after_them(tmp_path, mon
     (tmp_path / ".work").mkdir()
     with pytest.raises(Interrupted):
         next(trainer.train({COHORT[1]: tmp_path / ".work" / COHORT[1].id}, report=lambda now: None, stopped=stopped))
-    order = [outcome.run for outcome in cohorts.execute(COHORT, work=tmp_path)]
+    order = [outcome.run for outcome in scheduler.execute(COHORT, work=tmp_path)]
     assert order == [COHORT[0], COHORT[2], COHORT[1]]
     assert curves(COHORT, work=tmp_path) == undisturbed
 
 
 def test_progress_counts_the_runs_side_by_side(three_lanes):
     seen = []
-    list(cohorts.execute([replace(run, epochs=1) for run in COHORT], report=seen.append))
+    list(scheduler.execute([replace(run, epochs=1) for run in COHORT], report=seen.append))
     assert [(now.done_runs, now.beside, now.step, now.total_runs) for now in seen] == [(0, 2, 0, 3), (0, 2, 6, 3)]
 
 
 def test_a_result_says_in_how_many_lanes_it_was_made_and_its_share_of_the_time(three_lanes):
-    results = list(cohorts.execute([replace(run, epochs=1) for run in COHORT]))
+    results = list(scheduler.execute([replace(run, epochs=1) for run in COHORT]))
     assert [result.provenance["lanes"] for result in results] == [3, 3, 3]
-    assert "lanes" not in next(cohorts.execute([replace(SMALL, model="softmax_regression", epochs=1)])).provenance
+    assert "lanes" not in next(scheduler.execute([replace(SMALL, model="softmax_regression", epochs=1)])).provenance
 
 
 def test_four_devices_have_the_numbers_of_one(alone, tmp_path):
     """Three runs in eight lanes, two on each of four devices of this machine's processor."""
     code = (
         "import json, sys, jax; jax.config.update('jax_num_cpu_devices', 4)\n"
-        "from rethink_gen import cohorts, lanes, programs; sys.path.insert(0, 'tests'); from test_lanes import COHORT\n"
-        "lanes.SIDE_BY_SIDE = {'cpu': {'mlp_1x512': 2}}\n"
-        "assert programs.prepare(COHORT)[-1][:2] == (8, 4)\n"
-        "print(json.dumps([outcome.curves for outcome in cohorts.execute(COHORT)]))"
+        "from rethink_gen.execution import scheduler\n"
+        "from rethink_gen.training import preparation, vectorize\n"
+        "sys.path.insert(0, 'tests'); from test_lanes import COHORT\n"
+        "vectorize.SIDE_BY_SIDE = {'cpu': {'mlp_1x512': 2}}\n"
+        "assert preparation.prepare(COHORT)[-1][:2] == (8, 4)\n"
+        "print(json.dumps([outcome.curves for outcome in scheduler.execute(COHORT)]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     close(dict(zip(COHORT, json.loads(done.stdout), strict=True)), alone)

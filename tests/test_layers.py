@@ -10,8 +10,10 @@ import numpy as np
 import optax
 import pytest
 
-from rethink_gen import inception_v3, models, programs, training
-from rethink_gen.layers import BatchNorm, batch_norm_relu, local_response_normalization, max_pool
+from rethink_gen.data import randomness
+from rethink_gen.models import create, inception_v3
+from rethink_gen.models.layers import BatchNorm, batch_norm_relu, local_response_normalization, max_pool
+from rethink_gen.training import compilation, core
 
 SHAPES = [(2, 28, 28, 3), (3, 5, 4, 2), (1, 3, 7, 2)]
 
@@ -87,21 +89,21 @@ def test_a_step_is_that_of_flaxs_max_pool(model, monkeypatch):
     """The whole program as it is trained, on the device that is here: what XLA computes twice depends on both."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (64, 28, 28, 3), np.uint8), rng.integers(0, 10, 64).astype(np.int32)
-    data = training.Data(jnp.asarray(images), jnp.asarray(labels), jnp.zeros(64, bool))
-    program = training.Program(models.create(model, 10), (), crop_size=28, whitening=True, batch_size=64)
-    hparams = training.Hparams(training.root_key(0), *map(jnp.float32, (1.0, 1.0, 0.0, 0.0)))
+    data = core.Data(jnp.asarray(images), jnp.asarray(labels), jnp.zeros(64, bool))
+    program = core.Program(create.create(model, 10), (), crop_size=28, whitening=True, batch_size=64)
+    hparams = core.Hparams(randomness.root_key(0), *map(jnp.float32, (1.0, 1.0, 0.0, 0.0)))
 
     def weights_after_a_step() -> Any:
         jax.clear_caches()
-        programs.jit.cache_clear()
-        state = training.init(program, hparams, data.images)
+        compilation.jit.cache_clear()
+        state = core.init(program, hparams, data.images)
         before = jax.tree.map(np.array, state.params)
-        step = programs.jit(training.train_step, convolves=True)
+        step = compilation.jit(core.train_step, convolves=True)
         after = step(program, hparams, data, jnp.arange(64)[None], state)
         return optax.tree.sub(after.params, before)
 
     found = weights_after_a_step()
-    monkeypatch.setattr(models, "max_pool", lambda x: nn.max_pool(x, (3, 3), (2, 2), "SAME"))
+    monkeypatch.setattr(create, "max_pool", lambda x: nn.max_pool(x, (3, 3), (2, 2), "SAME"))
     expected = weights_after_a_step()
     assert optax.tree.norm(optax.tree.sub(found, expected)) < 1e-4 * optax.tree.norm(expected)
 

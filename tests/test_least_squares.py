@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rethink_gen import least_squares, programs
-from rethink_gen.datasets import Dataset, Split
+from rethink_gen.data import pipeline
+from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import UsageError
-from rethink_gen.experiment import LeastSquaresRun
-from rethink_gen.least_squares import Problem, State, all_solutions, shown_epochs, solve, train_epochs
+from rethink_gen.runs import LeastSquaresRun
+from rethink_gen.solvers import least_squares
+from rethink_gen.solvers.least_squares import Problem, State, all_solutions, shown_epochs, solve, train_epochs
 
 KEY = jax.random.key(0)
 quiet = lambda *_: None
@@ -103,7 +104,7 @@ def test_from_elsewhere_it_ends_as_far_away_as_arithmetic_says(scale):
 def test_a_run_reports_its_progress_and_ends_at_its_last_epoch():
     run = LeastSquaresRun(dataset="digits", train_size=20, test_size=30, epochs=2500)
     ticks = []
-    curves, facts = solve(run, programs.load(run)[0], lambda *progress: ticks.append(progress))
+    curves, facts = solve(run, pipeline.load(run)[0], lambda *progress: ticks.append(progress))
     assert curves["epoch"] == shown_epochs(2500)
     assert curves["step"][-1] == 20 * 2500
     assert all(later[0] - earlier[0] <= 1000 for earlier, later in itertools.pairwise(ticks))

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from rethink_gen import cli, results
-from rethink_gen.experiment import Run
-from rethink_gen.merge import merge
-from rethink_gen.results import Result
+from rethink_gen.cli import main
+from rethink_gen.results import store
+from rethink_gen.results.store import Result
+from rethink_gen.runs import Run
+from rethink_gen.study.merging import merge
 
 EXPERIMENT = '''"""Digits for two epochs."""
 from matplotlib.figure import Figure
 
-from rethink_gen import Check, Experiment, Run, grid, tables
+from rethink_gen import Check, Experiment, Run, grid
+from rethink_gen.analysis import tables
 
 RUNS = grid(
     Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=2, corruption="random_labels"),
@@ -50,7 +52,7 @@ def result(run=RUN, accuracy=0.5, seconds=1.0):
 
 def made(part, *found):
     """Results where a machine might have left them."""
-    return [results.save(each, Path(part) / "labels" / "laptop") for each in found]
+    return [store.save(each, Path(part) / "labels" / "laptop") for each in found]
 
 
 def content(folder):
@@ -58,19 +60,19 @@ def content(folder):
 
 
 def curves(folder):
-    return {path.name: results.read(path).curves for path in Path(folder).rglob("*.json")}
+    return {path.name: store.read(path).curves for path in Path(folder).rglob("*.json")}
 
 
 def test_eight_shards_merged_are_one_run():
     own = ["--experiments", "mine"]
-    assert cli.main(["run", "labels", *own, "--results", "whole"]) == 0
+    assert main.main(["run", "labels", *own, "--results", "whole"]) == 0
     for i in range(1, 9):
-        assert cli.main(["run", "labels", *own, "--shard", f"{i}/8", "--results", f"parts/{i}"]) == 0
+        assert main.main(["run", "labels", *own, "--shard", f"{i}/8", "--results", f"parts/{i}"]) == 0
     parts = [curves(folder) for folder in sorted(Path("parts").iterdir())]
     assert len(parts) > 1
     assert sum(map(len, parts)) == len(set().union(*parts)) == 10, "disjoint and complete"
     assert not [path for path in content("parts") if path.name in ("table.md", "figure.svg")]
-    assert cli.main(["merge", *map(str, Path("parts").iterdir()), *own, "--results", "merged"]) == 0
+    assert main.main(["merge", *map(str, Path("parts").iterdir()), *own, "--results", "merged"]) == 0
     assert curves("merged") == curves("whole")
     for name in ("table.md", "figure.svg", "figure.png"):
         assert Path("merged/labels/laptop", name).read_bytes() == Path("whole/labels/laptop", name).read_bytes()
@@ -80,13 +82,13 @@ def test_merging_again_changes_nothing_and_finishes_what_was_stopped(capsys):
     made("part1", result(), result(replace(RUN, seed=1)))
     made("part2", result(replace(RUN, seed=1), seconds=9.0), result(replace(RUN, seed=2)))
     line = ["merge", "part1", "part2", "--experiments", "mine"]
-    assert cli.main(line) == 0
+    assert main.main(line) == 0
     assert "results/labels/laptop: 3 copied, 0 there before, table renewed" in capsys.readouterr().out
     before = content("results")
     Path("results/labels/laptop/table.md").unlink()
-    made_last = results.result_file(Path("results/labels/laptop"), replace(RUN, seed=2))
+    made_last = store.result_file(Path("results/labels/laptop"), replace(RUN, seed=2))
     made_last.unlink()
-    assert cli.main(line) == 0
+    assert main.main(line) == 0
     assert "1 copied, 2 there before" in capsys.readouterr().out
     assert content("results") == before
     assert not list(Path("results").rglob(".*-*"))
@@ -95,12 +97,12 @@ def test_merging_again_changes_nothing_and_finishes_what_was_stopped(capsys):
 def test_another_result_of_the_same_run_is_refused_and_nothing_copied(capsys):
     made("part1", result())
     [other] = made("part2", result(accuracy=0.75))
-    assert cli.main(["merge", "part1", "part2"]) == 4
+    assert main.main(["merge", "part1", "part2"]) == 4
     assert f"{other}: another result of the same run than part1/labels/laptop/{other.name}" in capsys.readouterr().err
     assert not Path("results").exists()
-    assert cli.main(["merge", "part1"]) == 0
+    assert main.main(["merge", "part1"]) == 0
     before = content("results")
-    assert cli.main(["merge", "part2"]) == 4
+    assert main.main(["merge", "part2"]) == 4
     assert f"{other}: another result of the same run than results/labels" in capsys.readouterr().err
     assert content("results") == before
 
@@ -118,7 +120,7 @@ def test_file_that_is_not_the_result_it_was_is_named_and_nothing_copied(spoil, s
     made("part1", result(replace(RUN, seed=1)))
     [path] = made("part2", result())
     spoil(path)
-    assert cli.main(["merge", "part1", "part2"]) == 4
+    assert main.main(["merge", "part1", "part2"]) == 4
     err = capsys.readouterr().err
     assert "part2/labels/laptop" in err
     assert said in err
@@ -129,17 +131,17 @@ def test_copies_are_the_files_themselves_and_failures_are_forgotten():
     made("part", result())
     folder = Path("results/labels/laptop")
     folder.mkdir(parents=True)
-    results.save_failure(results.Failure(RUN, "out of memory"), folder)
+    store.save_failure(store.Failure(RUN, "out of memory"), folder)
     [done] = merge(["part"], experiments="mine")
     assert (done.copied, done.there, done.renewed) == (1, 0, True)
-    assert not results.failures([RUN], folder)
+    assert not store.failures([RUN], folder)
     [path] = folder.glob("*.json")
     assert path.read_bytes() == Path("part/labels/laptop", path.name).read_bytes()
 
 
 def test_results_of_other_experiments_and_of_ones_own_runs_are_merged_without_a_table():
-    results.save(result(), Path("part/nowhere/paper"))
-    results.save(result(), Path("part/train"))
+    store.save(result(), Path("part/nowhere/paper"))
+    store.save(result(), Path("part/train"))
     (Path("part/notes.json")).write_text(json.dumps("of another kind"))
     assert [(str(done.folder), done.copied, done.renewed) for done in merge(["part"], experiments="mine")] == [
         ("results/nowhere/paper", 1, False),

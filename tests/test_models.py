@@ -11,12 +11,16 @@ import pytest
 from flax.errors import InvalidRngError
 from scipy import stats
 
-from rethink_gen import models
+from rethink_gen import registry
 from rethink_gen.errors import UsageError
-from rethink_gen.models import MODELS, ConvModule, create
+from rethink_gen.models import initializers, mlp
+from rethink_gen.models.create import create
+from rethink_gen.models.inception import ConvModule
 
 KEY = jax.random.key(0)
-every_model = pytest.mark.parametrize("name", [name for name in MODELS if name != "inception_v3"])  # has its own tests
+every_model = pytest.mark.parametrize(
+    "name", [name for name in registry.COMPONENTS["model"] if name != "inception_v3"]
+)  # has its own tests
 
 
 def variables_of(model: nn.Module, *shape: int) -> Any:
@@ -113,7 +117,7 @@ def test_dropout_draws_in_training_only_and_only_where_there_is_some(name):
 
 def test_dropout_acts_on_the_units_before_the_last_layer():
     """With the identity as its last layer, the network shows these units: each is 0, or 1/(1 - rate) times itself."""
-    model: Any = models.MLP(num_classes=8, dropout=0.25, hidden=(8,))
+    model: Any = mlp.MLP(num_classes=8, dropout=0.25, hidden=(8,))
     params = {
         "Dense_0": {"kernel": np.ones((4, 8)), "bias": np.arange(8.0)},
         "Dense_1": {"kernel": np.eye(8), "bias": np.zeros(8)},
@@ -165,4 +169,4 @@ def test_he_initialization_is_flaxs_to_the_bit(shape):
     shape = (1, *shape)
     key = jax.random.key(3, impl="threefry2x32")
     expected = nn.initializers.variance_scaling(2.0, "fan_in", "normal")(key, shape)
-    np.testing.assert_array_equal(models.he_normal(key, shape), expected)
+    np.testing.assert_array_equal(initializers.he_normal(key, shape), expected)

@@ -9,9 +9,12 @@ import pytest
 from frames import result
 
 import rethink_gen as rg
-from rethink_gen import cli, figures, pictures, results
+from rethink_gen import registry
+from rethink_gen.analysis import figures, pictures
+from rethink_gen.cli import main
 from rethink_gen.errors import UsageError
-from rethink_gen.experiment import Run
+from rethink_gen.results import store
+from rethink_gen.runs import Run
 
 HALF = Run(
     dataset="digits", model="mlp_1x512", corruption="random_labels", corruption_level=0.5, train_size=200, epochs=3
@@ -31,7 +34,7 @@ def texts(figure):
 
 
 def test_images_under_every_corruption(tmp_path, monkeypatch, capsys):
-    from rethink_gen.corruptions import CORRUPTIONS
+    CORRUPTIONS = registry.COMPONENTS["corruption"]
 
     drawn = pictures.corrupted_images("digits")
     [axes] = drawn.axes
@@ -43,7 +46,7 @@ def test_images_under_every_corruption(tmp_path, monkeypatch, capsys):
     assert first.shape == (8, 8)
     assert not np.array_equal(first, noise)
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["plot", "fig1a", "--dataset", "digits"]) == 2
+    assert main.main(["plot", "fig1a", "--dataset", "digits"]) == 2
     assert "--dataset goes with `plot corruptions`" in capsys.readouterr().err
 
 
@@ -120,11 +123,12 @@ def test_weights_that_are_no_images_are_refused():
 
 
 def test_commands_draw_runs_that_kept_their_weights_filters_without_jax(trained, tmp_path):
-    results.save(trained, tmp_path / "train")
+    store.save(trained, tmp_path / "train")
     line = lambda name: ["plot", name, "mlp_1x512", "--results", str(tmp_path)]
-    code = f"import sys; from rethink_gen import cli; sys.exit(cli.main({line('filters')}) or 'jax' in sys.modules)"
+    load = "import sys; from rethink_gen.cli import main as cli; "
+    code = load + f"sys.exit(cli.main({line('filters')}) or 'jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert cli.main(line("confusion")) == 0
+    assert main.main(line("confusion")) == 0
     for name in ("filters", "confusion"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
 

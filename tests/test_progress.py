@@ -5,9 +5,9 @@ import io
 import pytest
 from frames import MLP, RANDOM
 
-from rethink_gen import progress
-from rethink_gen.cohorts import Progress
-from rethink_gen.experiment import KernelRun
+from rethink_gen.execution import progress
+from rethink_gen.execution.scheduler import Progress
+from rethink_gen.runs import KernelRun
 
 METRICS = {"train_loss": 0.41234, "train_accuracy": 0.973, "test_accuracy": 0.101}
 NOW = Progress(RANDOM, 350, 1000, 35, METRICS, 3, 12, 50.0, failed_runs=1)

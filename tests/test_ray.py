@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from test_merge import EXPERIMENT
 
-from rethink_gen import cli, cohorts, ray_engine, results
+from rethink_gen.cli import main
 from rethink_gen.errors import Interrupted
-from rethink_gen.experiment import Run
+from rethink_gen.execution import ray, scheduler
+from rethink_gen.results import store
+from rethink_gen.runs import Run
 
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 HAVE_RAY = not subprocess.run([sys.executable, "-c", "import ray"], capture_output=True, check=False).returncode
@@ -22,7 +24,7 @@ needs_ray = pytest.mark.skipif(not HAVE_RAY, reason="ray is not installed: pip i
 on_a_cluster = lambda test: pytest.mark.slow(pytest.mark.filterwarnings("ignore")(needs_ray(test)))
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-NEEDS, ROOM = ray_engine.Needs(CORES), {"num_cpus": CORES}
+NEEDS, ROOM = ray.Needs(CORES), {"num_cpus": CORES}
 RUN = Run(dataset="digits", train_size=96, test_size=50, batch_size=32, epochs=6, corruption="random_labels")
 
 
@@ -48,7 +50,7 @@ def nodes():
 
 
 def curves(folder):
-    return {path.name: results.read(path).curves for path in Path(folder).rglob("*.json")}
+    return {path.name: store.read(path).curves for path in Path(folder).rglob("*.json")}
 
 
 def command(*words):
@@ -126,10 +128,11 @@ class Deadly:
 
 def impatient(runs, given, data, desk, argv):
     """A task that keeps a checkpoint after every step; with none to begin from, it dies after the first."""
-    from rethink_gen import programs, ray_engine, trainer
+    from rethink_gen.execution import ray
+    from rethink_gen.training import compilation, trainer
 
-    trainer.CHECKPOINT_SECONDS, programs.STEPS_PER_CALL = 0.0, 1
-    ray_engine.train(runs, given, data, desk if any(given.values()) else Deadly(desk), argv)
+    trainer.CHECKPOINT_SECONDS, compilation.STEPS_PER_CALL = 0.0, 1
+    ray.train(runs, given, data, desk if any(given.values()) else Deadly(desk), argv)
 
 
 @on_a_cluster
@@ -137,21 +140,21 @@ def test_task_whose_worker_died_resumes_from_the_checkpoint_that_had_arrived(nod
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    [expected] = cohorts.execute([RUN])
-    monkeypatch.setattr(ray_engine, "train", impatient)
+    [expected] = scheduler.execute([RUN])
+    monkeypatch.setattr(ray, "train", impatient)
     steps = []
-    [outcome] = ray_engine.execute(
+    [outcome] = ray.execute(
         [RUN], work=tmp_path, needs=NEEDS, address=nodes.address, report=lambda now: steps.append(now.step)
     )
     assert outcome.curves == expected.curves
     assert steps[0] == 0
     assert 0 not in steps[1:], "it did not begin again"
-    assert ray_engine.checkpoints(tmp_path, RUN), "which stays until the result is published"
+    assert ray.checkpoints(tmp_path, RUN), "which stays until the result is published"
 
 
 def test_parts_are_of_one_recipe_and_hold_every_run():
     runs = [RUN, Run(model="mlp_3x512"), *(Run(seed=seed) for seed in range(5))]
-    found = list(ray_engine.parts(runs, 2))
+    found = list(ray.parts(runs, 2))
     assert [len(part) for part in found] == [1, 1, 2, 2, 1]
     assert all(len({run.recipe for run in part}) == 1 for part in found)
     assert {run for part in found for run in part} == set(runs)
@@ -163,35 +166,35 @@ def test_room_is_what_nodes_that_live_have_of_everything_asked_for():
         {"Alive": True, "Resources": {"CPU": 3.0}},
         {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
     ]
-    assert ray_engine.Needs(2).room(nodes) == 5
-    assert ray_engine.Needs(1, gpus=0.5).room(nodes) == 4
-    assert ray_engine.Needs(1, tpus=4).room(nodes) == 0
+    assert ray.Needs(2).room(nodes) == 5
+    assert ray.Needs(1, gpus=0.5).room(nodes) == 4
+    assert ray.Needs(1, tpus=4).room(nodes) == 0
 
 
 def test_a_task_asks_for_the_memory_of_its_largest_run_and_never_for_more_than_there_is(monkeypatch):
     node = lambda alive, **resources: {"Alive": alive, "Resources": resources}
     nodes = [node(True, memory=6e9), node(True, memory=8e9), node(True), node(False, memory=9e10)]
     needed = {RUN: 10**9, Run(): 3 * 10**9, Run(model="mlp_3x512"): 0, Run(model="small_inception"): 10**10}
-    monkeypatch.setattr(ray_engine.estimates, "memory", needed.get)
-    assert ray_engine.memory([RUN, Run()], nodes) == 3 * 10**9
-    assert ray_engine.memory([Run(model="mlp_3x512")], nodes) is None, "it was not measured"
-    assert ray_engine.memory([Run(model="small_inception")], nodes) == 8 * 10**9, "else it would wait for ever"
-    assert ray_engine.memory([RUN], []) is None, "all have died, and others may come"
+    monkeypatch.setattr(ray.costs, "memory", needed.get)
+    assert ray.memory([RUN, Run()], nodes) == 3 * 10**9
+    assert ray.memory([Run(model="mlp_3x512")], nodes) is None, "it was not measured"
+    assert ray.memory([Run(model="small_inception")], nodes) == 8 * 10**9, "else it would wait for ever"
+    assert ray.memory([RUN], []) is None, "all have died, and others may come"
 
 
 def test_checkpoint_that_arrives_leaves_the_one_before_it(tmp_path):
     for number in range(4):
-        ray_engine.keep(tmp_path / "run", f"checkpoint-{number:08d}.npz", bytes([number]))
-    ray_engine.keep(tmp_path / "run", "checkpoint-00000003.npz", b"\x03")
+        ray.keep(tmp_path / "run", f"checkpoint-{number:08d}.npz", bytes([number]))
+    ray.keep(tmp_path / "run", "checkpoint-00000003.npz", b"\x03")
     assert sorted(path.name[-5:-4] for path in (tmp_path / "run").iterdir()) == ["2", "3"]
 
 
 def test_driver_loads_no_jax():
-    code = "import sys; from rethink_gen import cli, ray_engine; sys.exit('jax' in sys.modules)"
+    code = "import sys, rethink_gen.cli.main, rethink_gen.execution.ray; sys.exit('jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.skipif(HAVE_RAY, reason="ray is installed")
 def test_engine_that_is_not_installed_is_said_how_to_get(tmp_path, capsys):
-    assert cli.main(["run", "quickstart", "--engine", "ray", "--results", str(tmp_path)]) == 2
+    assert main.main(["run", "quickstart", "--engine", "ray", "--results", str(tmp_path)]) == 2
     assert "pip install 'rethink-gen[ray]'" in capsys.readouterr().err

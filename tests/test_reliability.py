@@ -31,26 +31,20 @@ import pytest
 from conftest import REAL_DATA, needs_real_data
 
 import rethink_gen as rg
-from rethink_gen import (
-    cli,
-    cohorts,
-    datasets,
-    figures,
-    machine,
-    models,
-    programs,
-    results,
-    storage,
-    suite,
-    tables,
-    trainer,
-    training,
-    verify,
-)
+from rethink_gen import atomic, registry
+from rethink_gen.analysis import figures, rendering, tables
+from rethink_gen.cli import main
+from rethink_gen.data import datasets, pipeline, randomness
 from rethink_gen.errors import Interrupted, StorageError
-from rethink_gen.experiment import KINDS, Check, Run
-from rethink_gen.paper import label
-from rethink_gen.training import Hparams
+from rethink_gen.execution import scheduler
+from rethink_gen.experiment import Check
+from rethink_gen.models import inception, mlp
+from rethink_gen.papers import label
+from rethink_gen.results import frames, locks, store
+from rethink_gen.runs import KINDS, Run
+from rethink_gen.study import running, verification
+from rethink_gen.training import checkpointing, compilation, core, preparation, trainer
+from rethink_gen.training.core import Hparams
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parent / "rethink_gen"
@@ -60,7 +54,8 @@ SMALL = Run(
 )  # fmt: skip
 
 EXPERIMENT = '''"""Digits for an epoch."""
-from rethink_gen import Check, Experiment, Run, grid, tables
+from rethink_gen import Check, Experiment, Run, grid
+from rethink_gen.analysis import tables
 
 RUNS = grid(
     Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=1),
@@ -111,7 +106,7 @@ def sweep(done, tmp_path, places):
 def result(run=SMALL, accuracy=0.5):
     curves = {name: [0.1, accuracy] for name in ("train_accuracy", "test_accuracy", "train_loss", "test_loss")}
     about = {"device": "cpu", "num_train": 96, "num_test": 50, "seconds_train": 1.0, "seconds_compile": 0.0}
-    return results.Result(run, "finished", {"epoch": [0, 1], "step": [0, 2], **curves}, about)
+    return store.Result(run, "finished", {"epoch": [0, 1], "step": [0, 2], **curves}, about)
 
 
 def train(run, work, stopped=lambda: None):
@@ -195,7 +190,7 @@ def test_file_is_on_disk_before_it_has_its_name_and_its_name_before_it_counts(tm
     for name in ("fsync", "replace"):
         monkeypatch.setattr(os, name, note(name, getattr(os, name)))
     for _ in range(2):
-        storage.write(tmp_path / "file", b"content")
+        atomic.write(tmp_path / "file", b"content")
     assert [name for name, _ in calls] == ["fsync", "replace", "fsync"] * 2
     assert [kind for name, kind in calls if name == "fsync"] == ["file", "folder"] * 2
     assert len({temporary for name, temporary in calls if name == "replace"}) == 2
@@ -227,23 +222,25 @@ def test_resumed_at_any_checkpoint_is_never_interrupted(model, steps_per_epoch, 
 
         @nn.compact
         def __call__(self, x, *, train=False):
-            x = models.ConvModule(4, 3)(x, train=train)
+            x = inception.ConvModule(4, 3)(x, train=train)
             return nn.Dense(self.num_classes)(x.mean((1, 2)))
 
-    monkeypatch.setitem(models.MODELS, "tiny_batch_norm", Tiny)
+    monkeypatch.setitem(
+        registry.COMPONENTS["model"], "tiny_batch_norm", registry.Component("model", "tiny_batch_norm", Tiny)
+    )
     run = replace(SMALL, model=model, batch_size=SMALL.train_size // steps_per_epoch)
     in_long_calls = train(run, None).curves
-    monkeypatch.setattr(programs, "STEPS_PER_CALL", steps_per_call)
+    monkeypatch.setattr(compilation, "STEPS_PER_CALL", steps_per_call)
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
-    kept, save = [], storage.save_checkpoint
+    kept, save = [], checkpointing.save_checkpoint
 
     def keep(folder, *content):
         save(folder, *content)
         kept.append(max(folder.glob("checkpoint-*.npz")).read_bytes())
 
-    monkeypatch.setattr(storage, "save_checkpoint", keep)
+    monkeypatch.setattr(checkpointing, "save_checkpoint", keep)
     undisturbed = train(run, tmp_path / "undisturbed")
-    checkpoints, last = kept[:], storage.load_checkpoint(tmp_path / "undisturbed")
+    checkpoints, last = kept[:], checkpointing.load_checkpoint(tmp_path / "undisturbed")
     assert undisturbed.curves == in_long_calls
     assert len(checkpoints) == 2 * -(-steps_per_epoch // steps_per_call)  # an epoch ends a call
     assert any("momentum" in name for name in last[0])
@@ -253,14 +250,14 @@ def test_resumed_at_any_checkpoint_is_never_interrupted(model, steps_per_epoch, 
         work.mkdir()
         (work / "checkpoint-00000000.npz").write_bytes(checkpoint)
         assert train(run, work).curves == undisturbed.curves
-        again = storage.load_checkpoint(work)
+        again = checkpointing.load_checkpoint(work)
         assert again[0].keys() == last[0].keys()
         for name, array in again[0].items():
             assert array.tobytes() == last[0][name].tobytes(), f"{name} from checkpoint {number}"
 
 
 def test_interruption_costs_at_most_the_work_since_the_last_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "STEPS_PER_CALL", 1)
+    monkeypatch.setattr(compilation, "STEPS_PER_CALL", 1)
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
     reached = []
 
@@ -277,17 +274,17 @@ def test_interruption_costs_at_most_the_work_since_the_last_checkpoint(tmp_path,
 
 def test_checkpoints_that_take_long_are_rarer(tmp_path, monkeypatch):
     """They cost 5 % of the time at most: after each, 20 times what it took goes by, as 60 s after one of 3 s."""
-    monkeypatch.setattr(programs, "STEPS_PER_CALL", 1)
+    monkeypatch.setattr(compilation, "STEPS_PER_CALL", 1)
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 20e-6)
     monkeypatch.setattr(trainer, "CHEAP_SECONDS", 1e-6)
-    took, save = [], storage.save_checkpoint
+    took, save = [], checkpointing.save_checkpoint
 
     def note(*content):
         before = time.monotonic()
         save(*content)
         took.append((before, time.monotonic()))
 
-    monkeypatch.setattr(storage, "save_checkpoint", note)
+    monkeypatch.setattr(checkpointing, "save_checkpoint", note)
     train(replace(SMALL, epochs=20), tmp_path)
     assert 1 <= len(took) < 60, "there are 60 calls"
     for (before, after), (following, _) in itertools.pairwise(took):
@@ -298,14 +295,14 @@ def test_checkpoints_that_take_long_are_rarer(tmp_path, monkeypatch):
 @pytest.mark.parametrize("model", ["small_alexnet", "small_inception", "mlp_3x512"])
 def test_checkpoint_takes_less_than_a_twentieth_of_a_minute(model, tmp_path, monkeypatch):
     """Of the networks of the paper with their momentum, at the scale of CIFAR-10, on the disk of this test."""
-    program = programs.prepare([replace(SMALL, model=model)])[0]
-    hparams = Hparams(training.root_key(0), *(0.1,) * 4)
-    state = jax.eval_shape(lambda: training.init(program, hparams, np.zeros((1, 32, 32, 3), np.uint8)))
-    arrays = trainer.flatten(jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), state))
+    program = preparation.prepare([replace(SMALL, model=model)])[0]
+    hparams = Hparams(randomness.root_key(0), *(0.1,) * 4)
+    state = jax.eval_shape(lambda: core.init(program, hparams, np.zeros((1, 32, 32, 3), np.uint8)))
+    arrays = checkpointing.flatten(jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), state))
     took = []
     for _ in range(10):
         before = time.monotonic()
-        storage.save_checkpoint(tmp_path, arrays, {"curves": {name: [0.1] * 200 for name in results.METRICS}})
+        checkpointing.save_checkpoint(tmp_path, arrays, {"curves": {name: [0.1] * 200 for name in store.METRICS}})
         took.append(time.monotonic() - before)
     print(f"{model}: {sum(array.nbytes for array in arrays.values()) / 1e6:.1f} MB, at most {max(took):.2f} s")
     assert max(took) < trainer.CHEAP_SECONDS == trainer.CHECKPOINT_SECONDS / 20
@@ -314,14 +311,14 @@ def test_checkpoint_takes_less_than_a_twentieth_of_a_minute(model, tmp_path, mon
 def test_resume_ignores_the_clock(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
     for number in range(2):
-        storage.save_checkpoint(tmp_path, {"w": np.full(3, number)}, {"epoch": number})
+        checkpointing.save_checkpoint(tmp_path, {"w": np.full(3, number)}, {"epoch": number})
     for path, years in zip(sorted(tmp_path.glob("*.npz")), (10, -10), strict=True):
         os.utime(path, (time.time() + years * 3e7,) * 2)
-    assert storage.load_checkpoint(tmp_path)[1] == {"epoch": 1}
+    assert checkpointing.load_checkpoint(tmp_path)[1] == {"epoch": 1}
 
 
 def test_no_row_is_there_twice_after_a_resume(tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "STEPS_PER_CALL", 1)
+    monkeypatch.setattr(compilation, "STEPS_PER_CALL", 1)
     for calls in (1, 2, 3, 1, 2):
         count = iter(range(calls))
         with suppress(Interrupted):
@@ -340,12 +337,12 @@ def test_results_may_be_moved_and_read_where_nothing_can_be_written(sweep, place
     before = snapshot(elsewhere)
     moved = ["--results", str(elsewhere), *options[2:]]
     for line in (["status", "labels"], ["table", "labels"], ["verify", "labels"], ["show", "labels"]):
-        assert cli.main([*line, *moved]) == 0
+        assert main.main([*line, *moved]) == 0
     assert snapshot(elsewhere) == before
     capsys.readouterr()
-    cli.main(["table", "labels", *moved])
+    main.main(["table", "labels", *moved])
     assert capsys.readouterr().out == (elsewhere / "labels/laptop/table.md").read_text()
-    assert cli.main(["run", "labels", *moved]) == 0
+    assert main.main(["run", "labels", *moved]) == 0
     assert "0 of 2 runs to do" in capsys.readouterr().err
 
 
@@ -353,7 +350,8 @@ def test_results_may_be_moved_and_read_where_nothing_can_be_written(sweep, place
 def test_stop_signal_is_answered_even_while_python_does_not_run(number, tmp_path):
     """As in a long compilation: a minute of one call into C, which lets no handler run."""
     (tmp_path / "long.py").write_text("import hashlib\nhashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)")
-    code = "import sys; from rethink_gen import cli; cli.SECONDS_TO_STOP = 0.2; sys.exit(cli.main(sys.argv[1:]))"
+    load = "import sys; from rethink_gen.cli import main as cli; "
+    code = load + "cli.SECONDS_TO_STOP = 0.2; sys.exit(cli.main(sys.argv[1:]))"
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # not so in the background
     code = heard + code
     line = ["show", "long", "--experiments", str(tmp_path)]
@@ -377,7 +375,7 @@ def cpu_seconds(pid):
 def test_stop_signal_in_the_midst_of_anything_is_no_error_of_that(tmp_path, capsys):
     """Raised by a handler wherever Python is: here while an experiment is imported, whose errors are the user's."""
     (tmp_path / "long.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nwhile True: pass")
-    assert cli.main(["show", "long", "--experiments", str(tmp_path)]) == 75
+    assert main.main(["show", "long", "--experiments", str(tmp_path)]) == 75
     assert last_line(capsys) == f"rethink-gen show long --experiments {tmp_path}"
 
 
@@ -386,16 +384,16 @@ def test_stop_signal_in_the_midst_of_anything_is_no_error_of_that(tmp_path, caps
 
 def test_dead_owner_does_not_block(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from rethink_gen import storage\n"
-        "with storage.claim(Path(sys.argv[1]), 'run') as ours: print(ours, flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from rethink_gen.results import locks\n"
+        "with locks.claim(Path(sys.argv[1]), 'run') as ours: print(ours, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout.readline() == "True\n"
-        with storage.claim(tmp_path, "run") as ours:
+        with locks.claim(tmp_path, "run") as ours:
             assert not ours
         owner.kill()
         owner.wait()
-        with storage.claim(tmp_path, "run") as ours:
+        with locks.claim(tmp_path, "run") as ours:
             assert ours
 
 
@@ -403,17 +401,17 @@ def test_run_that_another_process_finished_is_passed_over(tmp_path):
     """The result appears between the plan and the claim: a lock without a second look would train it again."""
     other = replace(SMALL, seed=1)
     outcomes = []
-    for outcome in cohorts.execute([SMALL, other], work=tmp_path):
+    for outcome in scheduler.execute([SMALL, other], work=tmp_path):
         outcomes.append(outcome)
         for run in (SMALL, other):
-            results.save(result(run), tmp_path)
+            store.save(result(run), tmp_path)
     assert [outcome.run for outcome in outcomes] == [SMALL]
 
 
 def test_run_that_another_process_is_at_is_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(cohorts, "SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(scheduler, "SECONDS_BETWEEN_LOOKS", 0.0)
     other = replace(SMALL, seed=1)
-    owner = storage.claim(tmp_path, SMALL.id)
+    owner = locks.claim(tmp_path, SMALL.id)
     assert owner.__enter__()
     waits = []
 
@@ -422,7 +420,7 @@ def test_run_that_another_process_is_at_is_waited_for(tmp_path, monkeypatch):
         if waits.count(True) == 3:  # now the other process dies
             owner.__exit__(None, None, None)
 
-    outcomes = list(cohorts.execute([SMALL, other], work=tmp_path, report=report))
+    outcomes = list(scheduler.execute([SMALL, other], work=tmp_path, report=report))
     assert [outcome.run for outcome in outcomes] == [other, SMALL]
     assert waits.count(True) == 3
 
@@ -431,44 +429,44 @@ def test_where_there_are_no_locks_work_goes_on(tmp_path, monkeypatch):
     def no_locks(descriptor, operation):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(storage.fcntl, "flock", no_locks)
+    monkeypatch.setattr(locks.fcntl, "flock", no_locks)
     for _ in range(2):
-        with storage.claim(tmp_path, "run") as ours, storage.claim(tmp_path, "run") as theirs:
+        with locks.claim(tmp_path, "run") as ours, locks.claim(tmp_path, "run") as theirs:
             assert ours
             assert theirs
 
 
 def test_second_result_of_a_run_is_kept_aside_if_it_differs(tmp_path, places, monkeypatch, options, capsys):
-    first = results.save(result(), tmp_path)
+    first = store.save(result(), tmp_path)
     content = first.read_bytes()
-    assert results.save(result(), tmp_path) == first
-    other = results.save(result(accuracy=0.75), tmp_path)
+    assert store.save(result(), tmp_path) == first
+    other = store.save(result(accuracy=0.75), tmp_path)
     assert other.suffix == ".conflict"
     assert first.read_bytes() == content
-    assert results.load(tmp_path) == [result()]
-    assert results.save(result(accuracy=0.75), tmp_path, replace=True) == first
+    assert store.load(tmp_path) == [result()]
+    assert store.save(result(accuracy=0.75), tmp_path, replace=True) == first
 
     def rival(cohort):  # publishes while we train
-        results.save(result(cohort[0]), places["results"] / "labels" / "laptop")
+        store.save(result(cohort[0]), places["results"] / "labels" / "laptop")
         return prepare(cohort)
 
-    prepare = programs.prepare
-    monkeypatch.setattr(programs, "prepare", rival)
-    assert cli.main(["run", "labels", *options]) == 1
+    prepare = preparation.prepare
+    monkeypatch.setattr(preparation, "prepare", rival)
+    assert main.main(["run", "labels", *options]) == 1
     assert "not the result that another process published" in last_line(capsys)
     monkeypatch.undo()
-    assert cli.main(["verify", "labels", *options]) == 1
+    assert main.main(["verify", "labels", *options]) == 1
     assert ".conflict: not the published result of its run" in capsys.readouterr().out
 
 
 def test_shards_are_disjoint_and_complete_and_depend_on_the_ids_alone(places):
-    study = suite.plan("labels", seeds=range(20), **places)
+    study = running.plan("labels", seeds=range(20), **places)
     for n in range(1, 8):
-        parts = [suite.to_do(study, shard=(i, n)) for i in range(1, n + 1)]
+        parts = [running.to_do(study, shard=(i, n)) for i in range(1, n + 1)]
         assert Counter(run for part in parts for run in part) == Counter(study.missing)
     shuffled = replace(study, experiment=replace(study.experiment, runs=study.experiment.runs[::-1]))
-    assert set(suite.to_do(shuffled, shard=(2, 3))) == set(suite.to_do(study, shard=(2, 3)))
-    assert [run.seed for run in suite.to_do(study, shard=(1, 7)) if run.corruption == "true_labels"] == SHARD_1_OF_7
+    assert set(running.to_do(shuffled, shard=(2, 3))) == set(running.to_do(study, shard=(2, 3)))
+    assert [run.seed for run in running.to_do(study, shard=(1, 7)) if run.corruption == "true_labels"] == SHARD_1_OF_7
 
 
 SHARD_1_OF_7 = [8, 11, 12, 18]  # of seeds 0..19; another list would mean that machines with two versions overlap
@@ -477,25 +475,25 @@ SHARD_1_OF_7 = [8, 11, 12, 18]  # of seeds 0..19; another list would mean that m
 def test_run_that_processes_died_of_comes_last(tmp_path):
     runs = [replace(SMALL, epochs=1, seed=seed) for seed in range(2)]
     code = (
-        "import os, sys; from pathlib import Path; from rethink_gen import storage\n"
+        "import os, sys; from pathlib import Path; from rethink_gen.results import locks\n"
         "for _ in range(3):\n"
-        "    claim = storage.claim(Path(sys.argv[1]), sys.argv[2])\n"
+        "    claim = locks.claim(Path(sys.argv[1]), sys.argv[2])\n"
         "    if not os.fork(): claim.__enter__(); os._exit(9)\n"
         "    os.wait()"
     )
-    order = lambda: [outcome.run for outcome in cohorts.execute(runs, work=tmp_path)]
+    order = lambda: [outcome.run for outcome in scheduler.execute(runs, work=tmp_path)]
     assert order() == runs
     subprocess.run([sys.executable, "-c", code, str(tmp_path), runs[0].id], check=True)
-    assert storage.deaths(tmp_path, runs[0]) == cohorts.DEATHS == 3
+    assert locks.deaths(tmp_path, runs[0]) == scheduler.DEATHS == 3
     assert order() == runs[::-1]
-    assert storage.deaths(tmp_path, runs[0]) == 0
+    assert locks.deaths(tmp_path, runs[0]) == 0
 
 
 def test_order_and_company_do_not_matter():
     runs = [replace(SMALL, seed=seed, model=model) for seed in (0, 1) for model in ("mlp_1x512", "mlp_3x512")]
-    together = {outcome.run: outcome.curves for outcome in cohorts.execute(runs)}
-    assert {outcome.run: outcome.curves for outcome in cohorts.execute(runs[::-1])} == together
-    assert next(cohorts.execute(runs[1:2])).curves == together[runs[1]]
+    together = {outcome.run: outcome.curves for outcome in scheduler.execute(runs)}
+    assert {outcome.run: outcome.curves for outcome in scheduler.execute(runs[::-1])} == together
+    assert next(scheduler.execute(runs[1:2])).curves == together[runs[1]]
 
 
 # Faults.
@@ -503,48 +501,48 @@ def test_order_and_company_do_not_matter():
 
 def test_run_that_fails_is_recorded_and_tried_again_by_the_same_command(places, options, monkeypatch, capsys):
     line = ["run", "labels", *options]
-    real = programs.prepare
+    real = preparation.prepare
 
     def broken(cohort):
         if cohort[0].corruption == "random_labels":
             raise RuntimeError("no luck")
         return real(cohort)
 
-    monkeypatch.setattr(programs, "prepare", broken)
-    assert cli.main(line) == 1
+    monkeypatch.setattr(preparation, "prepare", broken)
+    assert main.main(line) == 1
     assert last_line(capsys).endswith("RuntimeError: no luck")
     folder = places["results"] / "labels" / "laptop"
     assert [path.read_text() for path in folder.glob("*.failed")] == ["RuntimeError: no luck\n"]
-    assert len(results.load(folder)) == 1
-    assert cli.main(["status", "labels", "--json", *options]) == 0
+    assert len(store.load(folder)) == 1
+    assert main.main(["status", "labels", "--json", *options]) == 0
     assert [row["failed"] for row in json.loads(capsys.readouterr().out)] == [0, 1, 0]
     assert "1 of 2 runs done, 1 failed." in (folder / "table.md").read_text()
     monkeypatch.undo()
-    assert cli.main(line) == 0
+    assert main.main(line) == 0
     assert not list(folder.glob("*.failed"))
-    assert len(results.load(folder)) == 2
+    assert len(store.load(folder)) == 2
 
 
 def test_diverged_run_is_an_error_only_where_that_is_asked_for(sweep, options, capsys):
     path = max(sweep.glob("*.json"))
-    diverged = results.read(path)
-    results.save(replace(diverged, status="diverged"), sweep, replace=True)
+    diverged = store.read(path)
+    store.save(replace(diverged, status="diverged"), sweep, replace=True)
     line = ["run", "labels", *options]
-    assert cli.main(line) == 0
-    assert cli.main([*line, "--strict"]) == 1
+    assert main.main(line) == 0
+    assert main.main([*line, "--strict"]) == 1
     assert last_line(capsys) == f"rethink-gen: error: 1 of 2 runs diverged, the first is {path.stem}"
     other = min(sweep.glob("*.json"))
-    assert cli.main([*line, "--strict", "--only", f"corruption={results.read(other).run.corruption}"]) == 0
+    assert main.main([*line, "--strict", "--only", f"corruption={store.read(other).run.corruption}"]) == 0
 
 
 def test_out_of_memory_is_the_runs_own_trouble(monkeypatch):
-    class Vast(models.MLP):
+    class Vast(mlp.MLP):
         def __post_init__(self):
             object.__setattr__(self, "hidden", (1 << 40,))
             super().__post_init__()
 
-    monkeypatch.setitem(models.MODELS, "vast", Vast)
-    failed, finished = cohorts.execute([replace(SMALL, model="vast"), replace(SMALL, epochs=1)])
+    monkeypatch.setitem(registry.COMPONENTS["model"], "vast", registry.Component("model", "vast", Vast))
+    failed, finished = scheduler.execute([replace(SMALL, model="vast"), replace(SMALL, epochs=1)])
     assert failed.reason.startswith("out of memory, try fewer examples or a smaller batch")
     assert finished.status == "finished"
 
@@ -557,14 +555,17 @@ def test_run_for_which_there_is_no_memory_fails_alone():
         r"""
         import re, resource
         from pathlib import Path
-        from rethink_gen import cohorts, models
+        from rethink_gen import registry
+        from rethink_gen.execution import scheduler
+        from rethink_gen.models import mlp
         from rethink_gen.experiment import grid, Run
-        models.MODELS["vast"] = lambda **options: models.MLP(hidden=(1 << 27,), **options)  # 32 GiB
+        make = lambda **options: mlp.MLP(hidden=(1 << 27,), **options)  # 32 GiB
+        registry.COMPONENTS["model"]["vast"] = registry.Component("model", "vast", make)
         run = Run(dataset="digits", train_size=96, test_size=50, batch_size=32, epochs=1, model="mlp_1x512")
-        next(cohorts.execute([run]))
+        next(scheduler.execute([run]))
         size = int(re.search(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[1]) << 10
         resource.setrlimit(resource.RLIMIT_AS, (size + (2 << 30),) * 2)
-        for outcome in cohorts.execute(grid(run, model=("vast", "mlp_1x512"))):
+        for outcome in scheduler.execute(grid(run, model=("vast", "mlp_1x512"))):
             print(getattr(outcome, "reason", "finished"))
         """
     )
@@ -578,10 +579,10 @@ def test_no_flipped_bit_of_a_result_is_loaded_silently(sweep):
     """200 flips: noticed, or in white space, where it changes nothing."""
     loaded = 0
     for path in sorted(sweep.glob("*.json")):
-        right = results.read(path)
+        right = store.read(path)
         for content in flips(path.read_bytes(), 100):
             path.write_bytes(content)
-            sound, damaged = results.sift(sweep)
+            sound, damaged = store.sift(sweep)
             assert len(sound) + len(damaged) == 2
             loaded += sum(r.run == right.run and r != right for r in sound)
         path.write_bytes(path.read_bytes()[:-1])
@@ -591,12 +592,14 @@ def test_no_flipped_bit_of_a_result_is_loaded_silently(sweep):
 def test_no_flipped_bit_of_a_checkpoint_is_loaded_silently(tmp_path):
     state = {"params": np.arange(300, dtype=np.float32), "momentum": np.ones((7, 5), np.float32), "step": np.int32(7)}
     for number in range(2):
-        storage.save_checkpoint(tmp_path, {**state, "step": np.int32(number)}, {"epoch": number, "curves": [0.5] * 40})
+        checkpointing.save_checkpoint(
+            tmp_path, {**state, "step": np.int32(number)}, {"epoch": number, "curves": [0.5] * 40}
+        )
     older, newer = sorted(tmp_path.glob("*.npz"))
     content, used = newer.read_bytes(), Counter()
     for flipped in flips(content, 200):
         newer.write_bytes(flipped)
-        arrays, notes = storage.load_checkpoint(tmp_path)
+        arrays, notes = checkpointing.load_checkpoint(tmp_path)
         assert notes == {"epoch": notes["epoch"], "curves": [0.5] * 40}
         assert arrays["step"] == notes["epoch"]
         assert all(np.array_equal(arrays[name], state[name]) for name in ("params", "momentum"))
@@ -606,7 +609,7 @@ def test_no_flipped_bit_of_a_checkpoint_is_loaded_silently(tmp_path):
     assert used["older"] > 150
     for length in np.linspace(0, len(content) - 1, 20).astype(int):
         newer.write_bytes(content[:length])
-        assert storage.load_checkpoint(tmp_path)[1]["epoch"] == 0
+        assert checkpointing.load_checkpoint(tmp_path)[1]["epoch"] == 0
     assert older.exists()
 
 
@@ -616,36 +619,36 @@ def test_damaged_result_is_named_and_left_out_until_it_is_removed(sweep, options
     path.write_bytes(b"")
     before = sound.read_bytes()
     for verb in ("run", "table"):
-        assert cli.main([verb, "labels", *options]) == 1
+        assert main.main([verb, "labels", *options]) == 1
         out, error = capsys.readouterr()
         assert f"1 of 2 runs done. {path.name} is damaged and left out." in out
         assert error.splitlines()[-1].startswith(f"rethink-gen: error: 1 damaged, the first is {path}: ")
         assert error.splitlines()[-1].endswith("remove it and run again")
     path.unlink()
-    assert cli.main(["run", "labels", *options]) == 0
+    assert main.main(["run", "labels", *options]) == 0
     assert sound.read_bytes() == before
-    assert results.read(path).curves == json.loads(right)["curves"]
+    assert store.read(path).curves == json.loads(right)["curves"]
 
 
 def test_result_of_a_later_version_is_refused(sweep, options, capsys):
     path = max(sweep.glob("*.json"))
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
-    assert cli.main(["table", "labels", *options]) == 4
+    assert main.main(["table", "labels", *options]) == 4
     assert str(path) in last_line(capsys)
 
 
 def test_result_with_a_field_that_is_not_known_is_damaged(tmp_path):
-    path = results.save(result(), tmp_path)
+    path = store.save(result(), tmp_path)
     path.write_text(path.read_text().replace('"momentum"', '"momentun"'))
-    assert [error.path for error in results.sift(tmp_path)[1]] == [path]
+    assert [error.path for error in store.sift(tmp_path)[1]] == [path]
 
 
 def test_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
     train(SMALL, tmp_path)
-    arrays, notes = storage.load_checkpoint(tmp_path)
+    arrays, notes = checkpointing.load_checkpoint(tmp_path)
     notes["made_by"]["jax"] = "0.4.1"
-    storage.save_checkpoint(tmp_path, arrays, notes)
+    checkpointing.save_checkpoint(tmp_path, arrays, notes)
     with pytest.raises(StorageError, match=rf"jax 0.4.1, here {jax.__version__}.*remove that folder"):
         train(SMALL, tmp_path)
     with pytest.raises(StorageError, match=SMALL.id):
@@ -653,27 +656,27 @@ def test_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
 
 
 def test_folder_that_vanishes_stops_the_sweep_and_is_not_made_anew(places, options, capsys, monkeypatch):
-    real = programs.prepare
+    real = preparation.prepare
 
     def vanish(cohort):
         shutil.rmtree(places["results"])
         return real(cohort)
 
-    monkeypatch.setattr(programs, "prepare", vanish)
+    monkeypatch.setattr(preparation, "prepare", vanish)
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
-    assert cli.main(["run", "labels", *options]) == 4
+    assert main.main(["run", "labels", *options]) == 4
     assert str(places["results"]) in last_line(capsys)
     assert not places["results"].exists()
 
 
 def test_disk_that_takes_no_more_is_named_and_nothing_half_written_stays(tmp_path):
     path = tmp_path / "file"
-    storage.write(path, b"before")
+    atomic.write(path, b"before")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))  # a real refusal, after a write in part
     try:
         with pytest.raises(StorageError, match="file: cannot be written"):
-            storage.write(path, bytes(100_000))
+            atomic.write(path, bytes(100_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert path.read_bytes() == b"before"
@@ -686,20 +689,20 @@ def test_disk_that_takes_no_more_stops_the_sweep_at_once(sweep, options, capsys,
     for path in sweep.glob("*.json"):
         path.unlink()
         (sweep / ".work" / path.stem).touch()
-    assert cli.main(["run", "labels", *options]) == 4
+    assert main.main(["run", "labels", *options]) == 4
     assert str(sweep / ".work") in last_line(capsys)
     assert not list(sweep.glob("*.failed"))
 
 
 def test_each_exit_code_is_as_documented(places, options, sweep, capsys, monkeypatch, own_data):
     """75 and 130: test_cli.py::test_stopped_command_names_the_one_that_continues."""
-    assert cli.main(["run", "labels", *options]) == 0
-    assert cli.main(["run", "labells", *options]) == 2
-    assert cli.main(["train", "--dataset", "cifar10", *options[:2]]) == 3
+    assert main.main(["run", "labels", *options]) == 0
+    assert main.main(["run", "labells", *options]) == 2
+    assert main.main(["train", "--dataset", "cifar10", *options[:2]]) == 3
     (places["results"] / "train").write_text("in the way")
-    assert cli.main(["train", "--dataset", "digits", *options[:2]]) == 4
+    assert main.main(["train", "--dataset", "digits", *options[:2]]) == 4
     max(sweep.glob("*.json")).write_bytes(b"{")
-    assert cli.main(["run", "labels", *options]) == 1
+    assert main.main(["run", "labels", *options]) == 1
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -708,44 +711,44 @@ def test_each_exit_code_is_as_documented(places, options, sweep, capsys, monkeyp
 
 def test_verify_finds_what_is_wrong(sweep, options, capsys):
     line = ["verify", "labels", *options]
-    assert cli.main(line) == 0
+    assert main.main(line) == 0
     assert capsys.readouterr().out == f"right  {sweep}: 2 results with the right checksum\n"
     table = sweep / "table.md"
     table.write_text(table.read_text().replace("0", "1", 1))
-    assert cli.main(line) == 1
+    assert main.main(line) == 1
     assert f"{table}: is not what the results beside it give" in capsys.readouterr().out
     path = max(sweep.glob("*.json"))
     content = json.loads(path.read_bytes())
     content["provenance"]["data_sha256"] = "0" * 64
     falsify(path, content)
-    assert cli.main(line) == 1
+    assert main.main(line) == 1
     assert f"{path}: made from other data than the published digits" in capsys.readouterr().out
 
 
 def falsify(path, content):
     """Writes a result with a checksum that is right."""
     content.pop("sha256", None)
-    path.write_text(json.dumps({**content, "sha256": results._digest(content)}))
+    path.write_text(json.dumps({**content, "sha256": store._digest(content)}))
 
 
 def test_verify_trains_runs_anew_and_finds_a_false_number(sweep, options, capsys):
     line = ["verify", "labels", "--retrain", "2", *options]
-    assert cli.main(line) == 0
+    assert main.main(line) == 0
     assert capsys.readouterr().out.count("trained anew, to the last bit") == 2
     path = max(sweep.glob("*.json"))
     content = json.loads(path.read_bytes())
     content["curves"]["train_loss"][-1] += 1e-7
     falsify(path, content)
-    assert cli.main(line) == 1
+    assert main.main(line) == 1
     assert f"{path.stem}: its curves are not those recorded" in capsys.readouterr().out
 
 
 def test_verify_compares_across_devices_within_a_tolerance():
     here = {"device": "cpu", "versions": {"jax": "1", "jaxlib": "1", "numpy": "2"}}
     made = lambda accuracy, **about: replace(result(accuracy=accuracy), provenance={**here, **about})
-    assert verify.compare(made(0.5), made(0.51)).wrong
-    assert not verify.compare(made(0.5), made(0.51, device="a chip")).wrong
-    assert verify.compare(made(0.5), made(0.6, device="a chip")).wrong
+    assert verification.compare(made(0.5), made(0.51)).wrong
+    assert not verification.compare(made(0.5), made(0.51, device="a chip")).wrong
+    assert verification.compare(made(0.5), made(0.6, device="a chip")).wrong
 
 
 # Determinism.
@@ -754,9 +757,9 @@ def test_verify_compares_across_devices_within_a_tolerance():
 def test_table_and_run_are_the_same_in_another_process_with_another_environment(chaos, tmp_path, monkeypatch):
     """Another hash seed, time zone, locale and folder; the same results and the same table, byte for byte."""
     monkeypatch.syspath_prepend(HERE / "reliability")
-    monkeypatch.setattr(programs, "STEPS_PER_CALL", 3)  # as there: a result says so
+    monkeypatch.setattr(compilation, "STEPS_PER_CALL", 3)  # as there: a result says so
     sweep = importlib.import_module("chaos").Sweep("many", tmp_path / "here", 10)
-    assert cli.main(sweep.command) == 0
+    assert main.main(sweep.command) == 0
     assert sweep.hashes() == chaos["hashes"]
     assert len(chaos["hashes"]) == 10 + 1
 
@@ -767,10 +770,10 @@ def test_number_of_cores_is_not_an_input_where_nproc_says_how_many(tmp_path):
     code = textwrap.dedent(
         """
         import sys
-        from rethink_gen import cohorts
+        from rethink_gen.execution import scheduler
         from rethink_gen.experiment import Run
         run = Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=1, model="small_inception")
-        [outcome] = cohorts.execute([run])
+        [outcome] = scheduler.execute([run])
         print(outcome.curves)
         """
     )
@@ -786,7 +789,7 @@ def test_number_of_cores_is_not_an_input_where_nproc_says_how_many(tmp_path):
 def test_repeats_under_load_are_the_same():
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
-        curves = [next(cohorts.execute([SMALL])).curves for _ in range(25)]
+        curves = [next(scheduler.execute([SMALL])).curves for _ in range(25)]
     finally:
         for process in busy:
             process.kill()
@@ -798,7 +801,7 @@ def test_repeats_under_load_are_the_same():
 
 
 def test_labels_are_corrupted_once_and_the_same_after_a_resume():
-    digest = lambda: hashlib.sha256(programs.load(SMALL)[0].train.labels.tobytes()).hexdigest()
+    digest = lambda: hashlib.sha256(pipeline.load(SMALL)[0].train.labels.tobytes()).hexdigest()
     assert digest() == digest()
 
 
@@ -807,11 +810,11 @@ def test_accuracy_is_that_of_numpys_own_forward_pass(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
     run = replace(SMALL, crop_size=8)
     curves = train(run, tmp_path).curves
-    arrays, _ = storage.load_checkpoint(tmp_path)
+    arrays, _ = checkpointing.load_checkpoint(tmp_path)
     weights = {name: value for name, value in arrays.items() if name.startswith(".params")}
     kernels = [value for name, value in sorted(weights.items()) if "kernel" in name]
     biases = [value for name, value in sorted(weights.items()) if "bias" in name]
-    corrupted, _ = programs.load(run)
+    corrupted, _ = pipeline.load(run)
     for split, name in ((corrupted.train, "train"), (corrupted.test, "test")):
         images = split.images.reshape(len(split.images), -1) / 255.0
         spread = np.maximum(images.std(1, keepdims=True), 1 / np.sqrt(images.shape[1]))
@@ -827,7 +830,7 @@ def test_random_labels_are_fitted_and_say_nothing_about_the_test_set():
         SMALL, train_size=200, test_size=297, epochs=60, corruption_level=1.0, augmentations=(), weight_decay=0.0,
         learning_rate=0.05,
     )  # fmt: skip
-    [outcome] = cohorts.execute([run])
+    [outcome] = scheduler.execute([run])
     assert outcome.summary["train_accuracy"] == 1.0
     assert abs(outcome.summary["test_accuracy"] - 0.1) < 4.42 * np.sqrt(0.1 * 0.9 / 297)  # false alarm: 1e-5
 
@@ -846,7 +849,7 @@ def test_thousand_random_labels_are_fitted_and_leave_chance(real_data):
     )  # fmt: skip
     ends = {
         corruption: [
-            outcome.summary for outcome in cohorts.execute(rg.grid(run, corruption=(corruption,), seed=range(5)))
+            outcome.summary for outcome in scheduler.execute(rg.grid(run, corruption=(corruption,), seed=range(5)))
         ]
         for corruption in ("true_labels", "random_labels")
     }
@@ -869,13 +872,18 @@ def test_images_in_both_splits_of_cifar10_are_known(real_data):
 
 
 def test_nothing_in_the_package_can_run_what_it_loads():
-    """No pickle, no eval, no shell; np.load never of objects."""
+    """No pickle, no eval, no shell; np.load never of objects.
+
+    Two files are exempt: one has an unpickler that admits arrays alone (test_cifar10n.py), and one unpacks what its own
+    parent process has packed.
+    """
+    exempt = {"cifar10n.py": {"pickle"}, "shipping.py": {"cloudpickle"}}
     forbidden = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle", "yaml", "torch"}
     for path in [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "experiments").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not {name.partition(".")[0] for name in names} & forbidden, path
+            assert not {name.partition(".")[0] for name in names} & (forbidden - exempt.get(path.name, set())), path
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
                 options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
@@ -893,7 +901,7 @@ def test_hostile_checkpoint_runs_no_code(tmp_path):
     np.savez(tmp_path / "checkpoint-00000000.npz", notes=np.array(Hostile(), dtype=object))
     np.save(tmp_path / "checkpoint-00000001.npy", np.array([Hostile()], dtype=object))
     (tmp_path / "checkpoint-00000001.npy").rename(tmp_path / "checkpoint-00000001.npz")
-    assert storage.load_checkpoint(tmp_path) is None
+    assert checkpointing.load_checkpoint(tmp_path) is None
     assert not (tmp_path / "pwned").exists()
 
 
@@ -938,7 +946,7 @@ def traps(folder):
     os.mkfifo(folder / "pipe.json")
     os.mkfifo(folder / f"{min(folder.glob('mlp*.json')).stem}.failed")
     for field in ("model", "dataset", "corruption"):
-        results.save(result(replace(SMALL, **{field: "os.system"})), folder)
+        store.save(result(replace(SMALL, **{field: "os.system"})), folder)
 
 
 def test_strangers_results_are_opened_safely(sweep, places, options):
@@ -949,7 +957,7 @@ def test_strangers_results_are_opened_safely(sweep, places, options):
     code = textwrap.dedent(
         """
         import sys
-        from rethink_gen import cli
+        from rethink_gen.cli import main as cli
         seen = []
         root = sys.argv.pop(1)
         def watch(event, arguments):
@@ -990,18 +998,19 @@ HOSTILE = [
 def test_hostile_names_are_shown_as_they_are_in_every_format_and_figure():
     """In cells, checks and notes, and beside the lines of a figure: what is read is what was written."""
     assert len(set(HOSTILE)) >= 40
-    frame = results.frame(result(replace(SMALL, seed=seed)) for seed in range(len(HOSTILE)))
+    frame = frames.frame(result(replace(SMALL, seed=seed)) for seed in range(len(HOSTILE)))
     frame["corruption"] = [HOSTILE[seed] for seed in frame["seed"]]
     table = tables.mean_and_interval(frame, ["corruption"], "test_accuracy")
     checks = [Check(name, True, name) for name in HOSTILE]
     shown = {
-        form: tables.render(table, form, checks=checks, note=f"note: {' '.join(HOSTILE)}") for form in tables.FORMATS
+        form: rendering.render(table, form, checks=checks, note=f"note: {' '.join(HOSTILE)}")
+        for form in rendering.FORMATS
     }
     assert [row["corruption"].removeprefix("'") for row in csv.DictReader(io.StringIO(shown["csv"]))] == [
         name.removeprefix("'") for name in HOSTILE
     ]
     assert [row["corruption"] for row in json.loads(shown["json"])["rows"]] == HOSTILE
-    latex = {escaped: c for c, escaped in tables.LATEX.items() if c != "–"}  # LaTeX itself makes one of --
+    latex = {escaped: c for c, escaped in rendering.LATEX.items() if c != "–"}  # LaTeX itself makes one of --
     plain = {
         "html": html.unescape(re.sub("<[^>]*>", "¦", shown["html"])),
         "markdown": html.unescape(re.sub(r"\\(.)", r"\1", shown["markdown"])),
@@ -1022,14 +1031,14 @@ def test_hostile_names_are_shown_as_they_are_in_every_format_and_figure():
 @pytest.mark.parametrize("field", ["schema", "kind", "id", "run", "curves", "provenance"])
 @pytest.mark.parametrize("value", ["../../etc/passwd", {"py/object": "os.system"}, "<script>", [], [[]], None, 7])
 def test_result_of_another_shape_is_damaged_whatever_its_checksum(field, value, tmp_path):
-    path = results.save(result(), tmp_path)
+    path = store.save(result(), tmp_path)
     content = json.loads(path.read_bytes())
     falsify(path, {**content, field: value})
     if field == "schema":
         with pytest.raises(StorageError, match="another version"):
-            results.sift(tmp_path)
+            store.sift(tmp_path)
     else:
-        noticed = [error.path for error in results.sift(tmp_path)[1]] == [path]
+        noticed = [error.path for error in store.sift(tmp_path)[1]] == [path]
         assert noticed != (field == "provenance" and isinstance(value, dict)), "there, any object may stand"
 
 
@@ -1041,7 +1050,7 @@ def test_link_where_work_in_progress_belongs_is_refused(name, tmp_path):
     place = tmp_path / "results" / ".work" / name.format(run=SMALL.id)
     place.parent.mkdir(parents=True)
     place.symlink_to(target)
-    with pytest.raises(StorageError, match="is a link"), storage.claim(tmp_path / "results", SMALL.id):
+    with pytest.raises(StorageError, match="is a link"), locks.claim(tmp_path / "results", SMALL.id):
         pass
     assert (target / ".checkpoint-of-mine").exists()
 
@@ -1051,7 +1060,7 @@ def test_link_where_work_in_progress_belongs_is_refused(name, tmp_path):
     "name", ["../../x", "/etc/passwd", "a/b", "a\\b", "..", ".hidden", "a\0b", "a\nb", "ａ", "x" * 65]
 )
 def test_names_are_not_paths(kind, name):
-    texts = [field for field, hint in rg.experiment.hints(kind).items() if hint is str]
+    texts = [field for field, hint in rg.runs.hints(kind).items() if hint is str]
     for field in texts:
         with pytest.raises(rg.errors.UsageError, match=field):
             kind(**{field: name})
@@ -1066,7 +1075,7 @@ def test_compiled_programs_are_kept_where_nobody_else_can_write(tmp_path, monkey
             jax.config.update("jax_compilation_cache_dir", "")
             if mode:
                 folder.chmod(mode)
-            machine.use_compile_cache.__wrapped__()
+            compilation.use_compile_cache.__wrapped__()
             assert (jax.config.jax_compilation_cache_dir == str(folder)) == taken
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert folder.is_relative_to(tmp_path)

@@ -19,9 +19,12 @@ import pytest
 from frames import MLP, RANDOM, result, tidy
 from matplotlib.colors import to_rgb
 
-from rethink_gen import cli, experiment, figures, report, style, suite, tables
+from rethink_gen import experiment
+from rethink_gen.analysis import figures, report, style, tables
+from rethink_gen.cli import main
 from rethink_gen.experiment import Check, Experiment
-from rethink_gen.suite import Study
+from rethink_gen.study import studies
+from rethink_gen.study.studies import Study
 
 ROOT = Path(__file__).parent.parent
 SHOWN = ("fig1a_learning_curves", "table4_random_labels_regularized")
@@ -74,11 +77,11 @@ def plain():
 
 @pytest.fixture(scope="module")
 def committed():
-    return report.render(suite.survey(SHOWN, results=ROOT / "results"))
+    return report.render(studies.survey(SHOWN, results=ROOT / "results"))
 
 
 def test_the_map_leads_to_every_experiment_and_its_claim(tmp_path):
-    page = Reader(report.render(suite.survey(results=tmp_path)))
+    page = Reader(report.render(studies.survey(results=tmp_path)))
     tiles = [
         attributes["href"] for tag, attributes in page.tags if tag == "a" and "tile" in attributes.get("class", "")
     ]
@@ -169,7 +172,7 @@ def test_no_id_is_given_twice_and_each_that_is_meant_is_there(committed):
 def test_the_same_results_give_the_same_bytes_wherever_they_are(committed, tmp_path):
     for name in SHOWN:
         shutil.copytree(ROOT / "results" / name, tmp_path / name)
-    assert report.render(suite.survey(reversed(SHOWN), results=tmp_path)) == committed
+    assert report.render(studies.survey(reversed(SHOWN), results=tmp_path)) == committed
     assert [word for word in (str(ROOT), str(tmp_path), socket.gethostname()) if word in committed] == []
 
 
@@ -233,17 +236,17 @@ def test_prose_of_a_docstring():
 
 def test_the_command_writes_a_page_into_a_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["report", "thm1", "table4", "--output", "a/b"]) == 0
+    assert main.main(["report", "thm1", "table4", "--output", "a/b"]) == 0
     assert capsys.readouterr().out == "a/b/report.html\n"
-    assert Path("a/b/report.html").read_text() == report.render(suite.survey(["table4", "thm1"]))  # without results
-    assert cli.main(["report", "table9"]) == 2
+    assert Path("a/b/report.html").read_text() == report.render(studies.survey(["table4", "thm1"]))  # without results
+    assert main.main(["report", "table9"]) == 2
     assert "no experiment named 'table9'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_the_report_of_all_committed_results_is_small_and_built_in_seconds():
     begin = time.process_time()
-    page = report.render(suite.survey(results=ROOT / "results"))
+    page = report.render(studies.survey(results=ROOT / "results"))
     assert time.process_time() - begin < 20  # on an idle core; a quarter of it is matplotlib's layout
     assert len(page.encode()) < 3_000_000
 
@@ -355,7 +358,7 @@ def test_the_page_fits_a_narrow_screen_in_the_colors_of_the_reader(visit, commit
 
 
 def test_paper_shows_all_of_a_wide_table_on_a_page_that_is_turned_in_the_colors_of_a_light_one(visit):
-    page = visit(report.render(suite.survey(["table2"], results=ROOT / "results")), color_scheme="dark")
+    page = visit(report.render(studies.survey(["table2"], results=ROOT / "results")), color_scheme="dark")
     page.emulate_media(media="print")
     assert page.locator("table th[scope=col]").count() > 20
     page.set_viewport_size({"width": 941, "height": 700})  # 249 mm, a letter without its margins, turned for this table

@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rethink_gen import results, storage
+from rethink_gen import atomic
 from rethink_gen.errors import StorageError
-from rethink_gen.experiment import Run
+from rethink_gen.results import frames, locks, store
+from rethink_gen.runs import Run
+from rethink_gen.training import checkpointing
 
 RUN = Run(dataset="digits", corruption="random_labels", corruption_level=0.5, seed=3)
 
@@ -26,17 +28,15 @@ def example(run=RUN, train=(0.1, 0.5, 0.99, 1.0), test=(0.1, 0.4, 0.35, 0.3), st
         "test_loss": [2.3] * n,
         "test_accuracy": list(test),
     }
-    return results.Result(
-        run, status, curves, {"device": "cpu", "num_train": 100, "num_test": 50, "seconds_train": 1.5}
-    )
+    return store.Result(run, status, curves, {"device": "cpu", "num_train": 100, "num_test": 50, "seconds_train": 1.5})
 
 
 def test_a_result_read_back_is_the_one_saved(tmp_path):
     result = example()
-    path = results.save(result, tmp_path)
+    path = store.save(result, tmp_path)
     assert path.name == f"{RUN.id}.json"
-    assert results.read(path) == result
-    assert results.load(tmp_path) == [result]
+    assert store.read(path) == result
+    assert store.load(tmp_path) == [result]
 
 
 def test_summary_is_that_of_the_curves():
@@ -52,12 +52,12 @@ def test_a_run_that_never_fits_is_censored_not_zero():
     summary = example(train=(0.1, 0.5, 0.6, 0.989)).summary
     assert summary["epochs_to_fit"] is None
     assert summary["steps_to_fit"] is None
-    assert math.isnan(results.frame([example(train=(0.1, 0.5, 0.6, 0.989))])["steps_to_fit"].iloc[0])
+    assert math.isnan(frames.frame([example(train=(0.1, 0.5, 0.6, 0.989))])["steps_to_fit"].iloc[0])
 
 
 def test_a_file_holds_strict_json_also_of_a_diverged_run(tmp_path):
     diverged = example(train=(0.1, 0.2, 0.1, None), test=(0.1, 0.1, 0.1, math.nan), status="diverged")
-    text = results.save(diverged, tmp_path).read_text()
+    text = store.save(diverged, tmp_path).read_text()
 
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
@@ -66,7 +66,7 @@ def test_a_file_holds_strict_json_also_of_a_diverged_run(tmp_path):
 
 
 def test_every_flipped_bit_is_noticed(tmp_path):
-    path = results.save(example(), tmp_path)
+    path = store.save(example(), tmp_path)
     content = path.read_bytes()
     rng = np.random.default_rng(0)
     for position, bit in zip(rng.integers(0, len(content), 100), rng.integers(0, 8, 100), strict=True):
@@ -74,7 +74,7 @@ def test_every_flipped_bit_is_noticed(tmp_path):
         flipped[position] ^= 1 << bit
         path.write_bytes(flipped)
         with contextlib.suppress(StorageError):
-            assert results.read(path) == example()  # a flip in white space changes nothing
+            assert store.read(path) == example()  # a flip in white space changes nothing
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema": 1}'])
@@ -82,31 +82,31 @@ def test_what_is_no_result_is_named(tmp_path, content):
     path = tmp_path / f"{RUN.id}.json"
     path.write_bytes(content)
     with pytest.raises(StorageError, match=RUN.id):
-        results.read(path)
+        store.read(path)
 
 
 def test_a_result_under_another_runs_name_is_refused(tmp_path):
-    path = results.save(example(), tmp_path)
+    path = store.save(example(), tmp_path)
     other = path.rename(tmp_path / f"{replace(RUN, seed=4).id}.json")
     with pytest.raises(StorageError, match="which its name does not say"):
-        results.read(other)
+        store.read(other)
 
 
 def test_a_later_schema_is_refused(tmp_path):
-    path = results.save(example(), tmp_path)
+    path = store.save(example(), tmp_path)
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
     with pytest.raises(StorageError, match="another version"):
-        results.read(path)
+        store.read(path)
 
 
 def test_each_curve_stands_on_one_line(tmp_path):
-    lines = results.save(example(), tmp_path).read_text().splitlines()
+    lines = store.save(example(), tmp_path).read_text().splitlines()
     assert sum('"train_loss": [' in line and line.rstrip(",").endswith("]") for line in lines) == 1
 
 
 def test_frame_has_a_row_per_run_and_epoch():
     other = example(replace(RUN, corruption="true_labels", augmentations=("flip", "rotation")))
-    frame = results.frame([example(), other])
+    frame = frames.frame([example(), other])
     assert len(frame) == 8
     assert frame["last"].sum() == 2
     assert set(frame[frame["last"]]["epoch"]) == {3}
@@ -119,55 +119,55 @@ def test_frame_has_a_row_per_run_and_epoch():
 
 
 def test_frame_of_nothing_is_empty():
-    nothing, something = results.frame([]), results.frame([example()])
+    nothing, something = frames.frame([]), frames.frame([example()])
     assert len(nothing) == 0
     assert set(something.columns) <= set(nothing.columns)
 
 
 def test_a_run_that_a_sibling_has_is_copied(tmp_path):
-    results.save(example(), tmp_path / "fig1b" / "smoke")
+    store.save(example(), tmp_path / "fig1b" / "smoke")
     here = tmp_path / "fig1c" / "smoke"
-    copied = results.adopt(RUN, here)
+    copied = store.adopt(RUN, here)
     assert copied == here / f"{RUN.id}.json"
-    assert results.load(here) == [example()]
-    assert results.adopt(replace(RUN, seed=9), here) is None
-    assert results.adopt(RUN, tmp_path / "fig1c" / "paper") is None  # another scale
+    assert store.load(here) == [example()]
+    assert store.adopt(replace(RUN, seed=9), here) is None
+    assert store.adopt(RUN, tmp_path / "fig1c" / "paper") is None  # another scale
 
 
 def test_a_checkpoint_is_read_back_and_two_are_kept(tmp_path):
     for i in range(4):
-        storage.save_checkpoint(tmp_path, {"w": np.full(3, i, np.float32)}, {"epoch": i})
+        checkpointing.save_checkpoint(tmp_path, {"w": np.full(3, i, np.float32)}, {"epoch": i})
     assert len(list(tmp_path.glob("checkpoint-*.npz"))) == 2
-    arrays, notes = storage.load_checkpoint(tmp_path)
+    arrays, notes = checkpointing.load_checkpoint(tmp_path)
     np.testing.assert_array_equal(arrays["w"], [3, 3, 3])
     assert notes == {"epoch": 3}
 
 
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path):
     for i in range(2):
-        storage.save_checkpoint(tmp_path, {"w": np.full(300, i, np.float32)}, {"epoch": i})
+        checkpointing.save_checkpoint(tmp_path, {"w": np.full(300, i, np.float32)}, {"epoch": i})
     newest = sorted(tmp_path.glob("checkpoint-*.npz"))[-1]
     content = bytearray(newest.read_bytes())
     content[len(content) // 3] ^= 1
     newest.write_bytes(content)
-    assert storage.load_checkpoint(tmp_path)[1] == {"epoch": 0}
+    assert checkpointing.load_checkpoint(tmp_path)[1] == {"epoch": 0}
     assert newest.with_suffix(".corrupt").exists()
 
 
 def test_no_checkpoint_is_no_error(tmp_path):
-    assert storage.load_checkpoint(tmp_path) is None
+    assert checkpointing.load_checkpoint(tmp_path) is None
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
     (tmp_path / "file").write_text("before")
     with pytest.raises(StorageError, match="file/below"):
-        storage.write(tmp_path / "file" / "below", b"after")
+        atomic.write(tmp_path / "file" / "below", b"after")
     assert (tmp_path / "file").read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_run_is_running_while_a_process_is_at_it(tmp_path):
-    assert storage.running(tmp_path) == []
-    with storage.claim(tmp_path, "one"), storage.claim(tmp_path, "two"):
-        assert storage.running(tmp_path) == ["one", "two"]
-    assert storage.running(tmp_path) == []
+    assert locks.running(tmp_path) == []
+    with locks.claim(tmp_path, "one"), locks.claim(tmp_path, "two"):
+        assert locks.running(tmp_path) == ["one", "two"]
+    assert locks.running(tmp_path) == []

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rethink_gen.errors import UsageError
-from rethink_gen.results import FIT_THRESHOLD
-from rethink_gen.statistics import Summary, differing, same_scale, summarize, verdict
+from rethink_gen.results.store import FIT_THRESHOLD
+from rethink_gen.results.verdicts import Summary, differing, same_scale, summarize, verdict
 
 
 def one(mean, **others):

@@ -15,22 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rethink_gen import (
-    cohorts,
-    corruptions,
-    datasets,
-    experiment,
-    generated,
-    models,
-    prepare,
-    programs,
-    results,
-    vocabulary,
-)
-from rethink_gen.datasets import Dataset, Split
+from rethink_gen import experiment, registry
+from rethink_gen.data import augmentations, corruptions, datasets, download, generated
+from rethink_gen.data.dataset import Dataset, Split
+from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import DataError, Interrupted, UsageError
-from rethink_gen.experiment import KernelRun, Run
-from rethink_gen.streaming import Stream
+from rethink_gen.execution import requests, scheduler
+from rethink_gen.results import store
+from rethink_gen.runs import KernelRun, Run
+from rethink_gen.training import data_parallel
 
 N, TEST = 50, 20
 RUN = Run(
@@ -56,7 +49,7 @@ def cache(tmp_path_factory):
     """A cache folder of this module's own, in which the generated set is made once; and a model."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models.MODELS, "tiny", Tiny)
+        patch.setitem(registry.COMPONENTS["model"], "tiny", registry.Component("model", "tiny", Tiny))
         patch.setenv("RETHINK_GEN_CACHE", str(folder))
         yield folder
 
@@ -132,7 +125,7 @@ def test_the_central_crop_is_the_one_of_tensorflows_package(source):
     width, height = whole.size
     box = (width / 16, height / 16, width * 15 / 16, height * 15 / 16)
     theirs = np.asarray(whole.resize((299, 299), Image.Resampling.BILINEAR, box=box), float)
-    ours = programs.center_crop(image, 299)[0]
+    ours = augmentations.center_crop(image, 299)[0]
     assert ours.shape == (299, 299, 3)
     blocks = lambda image: image.reshape(23, 13, 23, 13, 3).mean((1, 3))  # without the noise of single pixels
     assert np.abs(blocks(ours) - blocks(theirs)).max() < 4  # of 255: the places differ by less than a pixel
@@ -159,8 +152,8 @@ def test_labels_are_corrupted_as_those_of_data_in_memory(source):
 
 
 def finish(run, **options):
-    [outcome] = cohorts.execute([run], **options)
-    assert isinstance(outcome, results.Result), outcome
+    [outcome] = scheduler.execute([run], **options)
+    assert isinstance(outcome, store.Result), outcome
     return outcome
 
 
@@ -198,7 +191,7 @@ def test_an_interrupted_streamed_run_continues_with_the_same_numbers(finished, t
 
     for _ in range(2):
         with pytest.raises(Interrupted):
-            list(cohorts.execute([RUN], work=tmp_path, report=stop_twice))
+            list(scheduler.execute([RUN], work=tmp_path, report=stop_twice))
     resumed = finish(RUN, work=tmp_path, report=stop_twice)
     assert seen == [0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12]  # each begins by saying where it goes on
     assert resumed.curves == finished.curves
@@ -206,11 +199,14 @@ def test_an_interrupted_streamed_run_continues_with_the_same_numbers(finished, t
 
 ON_FOUR_DEVICES = """if True:
     import json, test_streaming as ours
-    ours.models.MODELS["tiny"] = ours.Tiny
-    _, train, _, _, _ = ours.programs.prepare([ours.RUN])
-    images = ours.programs.read(train, ours.np.arange(8)[None], 0).images
-    [result] = ours.cohorts.execute([ours.RUN])
-    step = ours.programs.jit(ours.programs.training.train_batch, convolves=True)
+    from rethink_gen import registry
+    from rethink_gen.execution import scheduler
+    from rethink_gen.training import compilation, core, data_parallel, preparation
+    registry.add("model", "tiny", ours.Tiny)
+    _, train, _, _, _ = preparation.prepare([ours.RUN])
+    images = data_parallel.read(train, ours.np.arange(8)[None], 0).images
+    [result] = scheduler.execute([ours.RUN])
+    step = compilation.jit(core.train_batch, convolves=True)
     print(json.dumps([result.curves, len(images.devices()), *images.sharding.spec, step._cache_size()]))
 """
 
@@ -230,8 +226,8 @@ def test_four_devices_share_a_batch_and_agree_with_one(finished):
 
 
 def test_a_batch_that_devices_cannot_share_equally_is_for_fewer_of_them():
-    assert programs.mesh(7).shape == {"data": 1}
-    assert programs.mesh(7).axis_names == ("data",)
+    assert data_parallel.mesh(7).shape == {"data": 1}
+    assert data_parallel.mesh(7).axis_names == ("data",)
 
 
 # What cannot be done.
@@ -245,13 +241,13 @@ def one_line(error, *parts):
 
 def test_pixels_of_a_stream_cannot_be_corrupted(source):
     with pytest.raises(UsageError) as error:
-        list(cohorts.execute([replace(RUN, corruption="shuffled_pixels")]))
+        list(scheduler.execute([replace(RUN, corruption="shuffled_pixels")]))
     one_line(error, "shuffled_pixels", generated.NAME, "random_labels")
 
 
 def test_what_needs_all_images_at_once_says_so(source):
     with pytest.raises(UsageError) as error:
-        list(cohorts.execute([KernelRun(dataset=generated.NAME)]))
+        list(scheduler.execute([KernelRun(dataset=generated.NAME)]))
     one_line(error, generated.NAME, "streamed")
     assert len(datasets.verify(generated.NAME)) == 1
     assert datasets.prepare(generated.NAME).train == 160
@@ -279,10 +275,10 @@ def test_missing_imagenet_is_one_line_with_its_size_and_the_way_out(own_data):
         with pytest.raises(DataError) as error:
             act("imagenet2012")
         one_line(error, "ILSVRC2012_img_train.tar (138 GB)", own_data / "downloads" / "manual", "data prepare imagenet")
-    vocabulary.check_names([Run(dataset="imagenet2012")])  # a name that is known
-    manual = own_data / prepare.MANUAL
+    requests.check_names([Run(dataset="imagenet2012")])  # a name that is known
+    manual = own_data / download.MANUAL
     manual.mkdir(parents=True)
-    for file in prepare.BY_HAND["imagenet2012"]:
+    for file in download.BY_HAND["imagenet2012"]:
         (manual / file.split()[0]).touch()
     with pytest.raises(DataError, match="preparing imagenet2012 needs TensorFlow"):
         datasets.prepare("imagenet2012")
@@ -304,7 +300,7 @@ def test_the_test_split_of_imagenet_is_its_validation_split(source, tmp_path):
 def test_at_smoke_scale_generated_pictures_stand_in_for_imagenet():
     [run] = experiment.smoke((Run(dataset="imagenet2012", crop_size=299, batch_size=256),))
     assert (run.dataset, run.crop_size, run.train_size) == (generated.NAME, 299, 8)
-    vocabulary.check_data([run])  # it need not be there yet
+    requests.check_data([run])  # it need not be there yet
 
 
 @pytest.mark.slow

@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 
 import rethink_gen as rg
-from rethink_gen import models, results, suite, vocabulary
+from rethink_gen import registry
 from rethink_gen.errors import RethinkError, StorageError, UsageError
-from rethink_gen.experiment import Run
-from rethink_gen.results import Result
+from rethink_gen.execution import costs, requests
+from rethink_gen.results import store
+from rethink_gen.results.store import Result
+from rethink_gen.runs import Run
+from rethink_gen.study import running, trained
 
 EXPERIMENT = '''"""Digits for an epoch."""
 from matplotlib.figure import Figure
 
-from rethink_gen import Check, Experiment, Run, grid, tables
+from rethink_gen import Check, Experiment, Run, grid
+from rethink_gen.analysis import tables
 
 
 def figure(frame):
@@ -59,9 +63,9 @@ def result(run, *, accuracy=1.0, seconds=1.0, device="cpu (2 cores)"):
 
 def fill(places, scale, *, name="labels", keep=slice(None), **values):
     """Puts results of an experiment's runs where `run` would."""
-    study = suite.plan(name, scale=scale, **places)
+    study = running.plan(name, scale=scale, **places)
     for run in study.experiment.runs[keep]:
-        results.save(result(run, **values), study.folder)
+        store.save(result(run, **values), study.folder)
     return study
 
 
@@ -125,34 +129,34 @@ def test_weights_are_kept_where_asked_for_and_gone_with_the_result_they_belong_t
 
 def test_a_file_of_a_result_is_the_same_with_and_without_weights(tmp_path):
     made = result(Run())
-    bare = results.save(made, tmp_path / "bare").read_bytes()
-    assert results.save(replace(made, weights={"params/kernel": np.ones(3)}), tmp_path / "kept").read_bytes() == bare
-    assert results.with_weights(tmp_path / "kept" / f"{made.run.id}.json").weights["params/kernel"].tolist() == [
+    bare = store.save(made, tmp_path / "bare").read_bytes()
+    assert store.save(replace(made, weights={"params/kernel": np.ones(3)}), tmp_path / "kept").read_bytes() == bare
+    assert store.with_weights(tmp_path / "kept" / f"{made.run.id}.json").weights["params/kernel"].tolist() == [
         1,
         1,
         1,
     ]
-    assert results.with_weights(tmp_path / "bare" / f"{made.run.id}.json").weights is None
+    assert store.with_weights(tmp_path / "bare" / f"{made.run.id}.json").weights is None
 
 
 def test_runs_that_kept_their_weights_are_found_by_the_beginning_of_their_id(tmp_path):
     with pytest.raises(UsageError, match=r"no run in .* kept its weights"):
-        suite.kept(results=tmp_path)
+        trained.kept(results=tmp_path)
     runs = [Run(), Run(corruption="random_labels")]
     for run in runs:
-        results.save(replace(result(run), weights={"params/kernel": np.ones(3)}), tmp_path / "train")
-    assert [found.run for found in suite.kept(["mlp_1x512-ran", runs[0].id], results=tmp_path)] == runs[::-1]
+        store.save(replace(result(run), weights={"params/kernel": np.ones(3)}), tmp_path / "train")
+    assert [found.run for found in trained.kept(["mlp_1x512-ran", runs[0].id], results=tmp_path)] == runs[::-1]
     with pytest.raises(UsageError, match="2 runs kept their weights, name some: mlp_1x512-random_labels-"):
-        suite.kept(results=tmp_path)
+        trained.kept(results=tmp_path)
     with pytest.raises(UsageError, match="no run that kept its weights named 'mlp_3x512'; known: mlp_1x512-random"):
-        suite.kept(["mlp_3x512"], results=tmp_path)
-    results.weights_file(tmp_path / "train", runs[0]).write_bytes(b"PK")
+        trained.kept(["mlp_3x512"], results=tmp_path)
+    store.weights_file(tmp_path / "train", runs[0]).write_bytes(b"PK")
     with pytest.raises(StorageError, match=r"mlp_1x512-true_labels-\w+\.weights\.npz: damaged"):
-        suite.kept(["mlp_1x512-true"], results=tmp_path)
+        trained.kept(["mlp_1x512-true"], results=tmp_path)
 
 
 def test_reports_count_the_runs_that_failed(places, monkeypatch):
-    from rethink_gen import trainer
+    from rethink_gen.training import trainer
 
     train = trainer.train
 
@@ -177,7 +181,7 @@ def test_run_of_another_experiment_at_the_same_scale_is_copied(places):
 
 
 def test_seeds_stand_in_for_those_of_the_experiment(places):
-    planned = suite.plan("labels", seeds=range(2, 4), **places)
+    planned = running.plan("labels", seeds=range(2, 4), **places)
     assert [(run.corruption, run.seed) for run in planned.missing] == [
         ("true_labels", 2),
         ("true_labels", 3),
@@ -188,7 +192,7 @@ def test_seeds_stand_in_for_those_of_the_experiment(places):
 
 def test_only_takes_fields_and_alternatives(places):
     pick = lambda **only: [
-        (r.corruption, r.seed) for r in suite.plan("labels", seeds=(0, 1), only=only, **places).missing
+        (r.corruption, r.seed) for r in running.plan("labels", seeds=(0, 1), only=only, **places).missing
     ]
     assert pick(corruption="random_labels") == [("random_labels", 0), ("random_labels", 1)]
     assert pick(seed=["1"]) == [("true_labels", 1), ("random_labels", 1)]
@@ -198,8 +202,8 @@ def test_only_takes_fields_and_alternatives(places):
 def test_every_seed_of_a_setting_counts_and_other_settings_do_not(places):
     study = fill(places, "laptop")
     known, _ = study.experiment.runs
-    results.save(result(replace(known, seed=7)), study.folder)
-    results.save(result(replace(known, momentum=0.5)), study.folder)
+    store.save(result(replace(known, seed=7)), study.folder)
+    store.save(result(replace(known, momentum=0.5)), study.folder)
     assert [(r.run.corruption, r.run.seed) for r in rg.load("labels", **places).results] == [
         ("true_labels", 0),
         ("true_labels", 7),
@@ -272,7 +276,7 @@ def test_missing_data_is_an_error_before_training(places, monkeypatch, tmp_path)
 
 def test_run_that_fails_is_told_and_the_others_go_on(places, monkeypatch):
     broken = lambda **options: 1 / 0
-    monkeypatch.setitem(models.MODELS, "broken", broken)
+    monkeypatch.setitem(registry.COMPONENTS["model"], "broken", registry.Component("model", "broken", broken))
     path = places["experiments"] / "labels.py"
     path.write_text(EXPERIMENT.format(more="").replace("corruption=(", 'model=("broken", "mlp_1x512"), corruption=('))
     study = rg.run("labels", only={"corruption": "true_labels"}, **places)
@@ -289,27 +293,18 @@ def test_estimate_is_seconds_per_epoch_of_the_same_recipe_on_each_device():
         result(replace(run, model="mlp_3x512"), seconds=100.0),
     ]
     # 10 epochs for each of two runs at the median of 4 s / 2 and 15 s / 5
-    assert suite.estimate([run, replace(run, seed=3)], timed) == {"cpu (2 cores)": 50.0, "a chip": 2.0}
-    assert suite.estimate([run, replace(run, batch_size=64)], timed) == {}
-
-
-@pytest.mark.parametrize("kind", vocabulary.TABLES)
-def test_vocabulary_is_what_the_tables_hold(kind):
-    from rethink_gen import corruptions, features, kernels, transforms
-
-    tables = {"model": models.MODELS, "corruption": corruptions.CORRUPTIONS, "augmentation": transforms.AUGMENTATIONS}
-    tables |= {"features": features.FEATURES, "kernel": kernels.KERNELS}
-    names = vocabulary.vocabulary(kind)
-    assert names.keys() == tables[kind].keys()
-    assert all(names.values()), "each has a line that describes it"
+    assert costs.estimate([run, replace(run, seed=3)], timed) == {"cpu (2 cores)": 50.0, "a chip": 2.0}
+    assert costs.estimate([run, replace(run, batch_size=64)], timed) == {}
 
 
 def test_name_added_at_run_time_is_known(monkeypatch):
-    monkeypatch.setitem(models.MODELS, "mine", models.MODELS["mlp_1x512"])
-    vocabulary.check_names([Run(model="mine")])
+    monkeypatch.setitem(
+        registry.COMPONENTS["model"], "mine", replace(registry.find("model", "mlp_1x512"), name="mine", target="none")
+    )
+    requests.check_names([Run(model="mine")])
     monkeypatch.undo()
     with pytest.raises(UsageError, match="mine"):
-        vocabulary.check_names([Run(model="mine")])
+        requests.check_names([Run(model="mine")])
 
 
 def test_import_loads_neither_jax_nor_pandas():
@@ -320,9 +315,9 @@ def test_import_loads_neither_jax_nor_pandas():
 def test_plan_of_very_many_runs_is_made_and_parted_in_seconds(places):
     """A fifth of the most there may be; benchmarks/scale.py has them all."""
     started = time.process_time()
-    planned = suite.plan("labels", seeds=range(10_000), **places)
-    parts = [suite.to_do(planned, shard=(i, 3)) for i in (1, 2, 3)]
+    planned = running.plan("labels", seeds=range(10_000), **places)
+    parts = [running.to_do(planned, shard=(i, 3)) for i in (1, 2, 3)]
     assert sum(map(len, parts)) == len(planned.missing) == 20_000
     assert time.process_time() - started < 12  # seconds; 2 where nothing else is going on
     with pytest.raises(UsageError, match="100002 runs asked for"):
-        suite.plan("labels", seeds=range(50_001), **places)
+        running.plan("labels", seeds=range(50_001), **places)

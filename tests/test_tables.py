@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 from frames import MLP, RANDOM, result, seeds, tidy
 
-from rethink_gen import paper, tables
+from rethink_gen import papers
+from rethink_gen.analysis import rendering, tables
 from rethink_gen.errors import UsageError
 from rethink_gen.experiment import Check
 
@@ -45,18 +46,18 @@ def cells(markdown):
 
 
 def test_the_papers_values_join_onto_our_frame():
-    values = paper.values("table1")
+    values = papers.values("table1")
     known = tidy([result(MLP)]).columns
     accuracies = values[values["metric"] != "parameters"]
     assert set(accuracies["metric"]) <= set(known)
     assert len(accuracies) == 2 * 19  # Table 1 has 19 rows of training and test accuracy
     assert accuracies["value"].between(0, 1).all()
-    everything = paper.values()
+    everything = papers.values()
     assert not everything.duplicated(list(everything.columns.drop(["value", "unit", "confidence", "note"]))).any()
 
 
 def test_the_papers_mlp_on_random_labels():
-    values = paper.values("table1").query("model == 'mlp_1x512' and corruption == 'random_labels'")
+    values = papers.values("table1").query("model == 'mlp_1x512' and corruption == 'random_labels'")
     assert dict(zip(values["metric"], values["value"], strict=True)) == {
         "train_accuracy": 0.9934,
         "test_accuracy": 0.1061,
@@ -65,7 +66,7 @@ def test_the_papers_mlp_on_random_labels():
 
 def test_an_item_that_the_paper_does_not_have_names_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'table"):
-        paper.values("tabel1")
+        papers.values("tabel1")
 
 
 def test_each_row_of_the_paper_is_shown_in_its_order_run_or_not():
@@ -107,13 +108,13 @@ def test_a_failure_to_converge_is_a_value():
     table = tables.beside_paper(tidy([result(alexnet, train=(0.1, 0.1))]), "table4")
     (row,) = table[table["model"] == "small_alexnet"].itertuples()
     assert (row.paper, row.verdict) == ("failed to converge", "reproduced")
-    assert "| failed to converge |" in tables.render(table)
+    assert "| failed to converge |" in rendering.render(table)
 
 
 def test_diverged_runs_are_counted_beside_those_that_finished():
     frame = tidy([*seeds(MLP, "test", [0.5, 0.52]), result(replace(MLP, seed=2), status="diverged")])
     table = mlp_rows(frame, "table1", metrics=["test_accuracy"])
-    assert [row[-4] for row in cells(tables.render(table))[1:]] == ["0", "2 (1 diverged)", "0"]
+    assert [row[-4] for row in cells(rendering.render(table))[1:]] == ["0", "2 (1 diverged)", "0"]
 
 
 def test_rows_that_the_paper_does_not_have_are_refused():
@@ -136,7 +137,7 @@ def test_mean_and_interval_has_a_row_per_setting_and_metric():
 
 def test_markdown_is_in_per_cent_with_interval_and_n():
     frame = tidy(seeds(MLP, "test", [0.50, 0.52, 0.54]))
-    text = tables.render(mlp_rows(frame, "table1"))
+    text = rendering.render(mlp_rows(frame, "table1"))
     header, _, row, _ = cells(text)
     expected = [
         "data",
@@ -157,7 +158,7 @@ def test_markdown_is_in_per_cent_with_interval_and_n():
 
 def test_a_table_of_single_seeds_prints_no_interval():
     for kind in ("markdown", "latex", "html"):
-        text = tables.render(tables.beside_paper(tidy(seeds(MLP, "test", [0.5])), "table1"), kind)
+        text = rendering.render(tables.beside_paper(tidy(seeds(MLP, "test", [0.5])), "table1"), kind)
         assert "50.00" in text
         assert "±" not in text
         assert "interval" not in text
@@ -166,7 +167,7 @@ def test_a_table_of_single_seeds_prints_no_interval():
 
 def test_a_time_to_fit_that_was_not_reached_is_said():
     frame = tidy([*seeds(MLP, "train", [(0.1, 1.0), (0.1, 0.5)]), *seeds(RANDOM, "train", [(0.1, 0.5)])])
-    text = tables.render(tables.mean_and_interval(frame, ["corruption"], "epochs_to_fit"))
+    text = rendering.render(tables.mean_and_interval(frame, ["corruption"], "epochs_to_fit"))
     assert [row[1:] for row in cells(text)[1:]] == [
         ["2", "1 (1 never fitted)"],
         ["1", "never fitted"],
@@ -178,7 +179,7 @@ CHECKS = [Check("It <fits> | all_of it", True, "3 of 3"), Check("B", False, "1 %
 
 @pytest.mark.parametrize("kind", ["markdown", "latex", "html"])
 def test_checks_and_note_are_below_the_table(kind):
-    text = tables.render(tables.beside_paper(tidy([]), "table4"), kind, checks=CHECKS, note="At paper scale.")
+    text = rendering.render(tables.beside_paper(tidy([]), "table4"), kind, checks=CHECKS, note="At paper scale.")
     places = [text.index(word) for word in ("verdict", "holds", "does not hold", "not known", "At paper scale.")]
     assert places == sorted(places)
 
@@ -186,12 +187,12 @@ def test_checks_and_note_are_below_the_table(kind):
 def test_csv_and_json_keep_fractions_and_every_number():
     frame = tidy(seeds(MLP, "test", [0.50, 0.52, 0.54]))
     table = mlp_rows(frame, "table1", metrics=["test_accuracy"])
-    rows = list(csv.DictReader(io.StringIO(tables.render(table, "csv"))))
+    rows = list(csv.DictReader(io.StringIO(rendering.render(table, "csv"))))
     assert [float(row["paper"]) for row in rows] == [0.5039, 0.5051, 0.1061]
     assert float(rows[1]["mean"]) == table.loc[1, "mean"]
     assert rows[0]["mean"] == ""
     content = json.loads(
-        tables.render(table, "json", checks=CHECKS, note="n"), parse_constant=lambda name: pytest.fail(name)
+        rendering.render(table, "json", checks=CHECKS, note="n"), parse_constant=lambda name: pytest.fail(name)
     )
     assert content["rows"][1]["high"] == table.loc[1, "high"]
     assert content["rows"][0]["mean"] is None
@@ -203,17 +204,17 @@ def test_csv_and_json_keep_fractions_and_every_number():
 def test_hostile_text_is_inert(text):
     table = pd.DataFrame({"name": [text], "test_error": [-0.25]})
     check = [Check(text, True, text)]
-    (row,) = csv.DictReader(io.StringIO(tables.render(table, "csv")))
+    (row,) = csv.DictReader(io.StringIO(rendering.render(table, "csv")))
     assert row["name"] == ("'" + text if text[0] in "=+-@" else text)
     assert float(row["test_error"]) == -0.25  # a number is no text
-    page = tables.render(table, "html", checks=check, note=text)
+    page = rendering.render(table, "html", checks=check, note=text)
     parser = Collect()
     parser.feed(page)
     assert parser.tags <= {"table", "thead", "tbody", "tr", "th", "td", "ul", "li", "b", "p"}
     assert text in parser.text
-    assert len(cells(tables.render(table, checks=check).replace(r"\|", "¦"))[1]) == 2
-    assert "<script" not in tables.render(table, checks=check, note=text)
-    row = tables.render(table, "latex", checks=check, note=text).splitlines()[5]
+    assert len(cells(rendering.render(table, checks=check).replace(r"\|", "¦"))[1]) == 2
+    assert "<script" not in rendering.render(table, checks=check, note=text)
+    row = rendering.render(table, "latex", checks=check, note=text).splitlines()[5]
     plain = re.sub(r"\\text[a-z]+\{\}|\\[{}$&#_%]|\{\[\}", "", row.removesuffix(r" & -25.00 \\"))
     assert not set(plain) & set("\\{}$&#_%^~<>|[")
 
@@ -233,20 +234,20 @@ class Collect(HTMLParser):
 
 
 def test_markdown_links_and_control_characters_are_inert():
-    text = tables.render(pd.DataFrame({"a": ["[x](https://example.org)\n\x1b[31m"]}))
+    text = rendering.render(pd.DataFrame({"a": ["[x](https://example.org)\n\x1b[31m"]}))
     assert "](" not in text
     assert "\x1b" not in text
     assert len(text.splitlines()) == 3
 
 
 def test_a_table_of_another_shape_is_shown_as_it_is():
-    text = tables.render(pd.DataFrame({"mlp": ["a"], "test_error": [0.125], "count": [3], "size": [1234567.0]}))
+    text = rendering.render(pd.DataFrame({"mlp": ["a"], "test_error": [0.125], "count": [3], "size": [1234567.0]}))
     assert cells(text) == [["mlp", "test error, %", "count", "size"], ["a", "12.50", "3", "1,234,567"]]
 
 
 def test_an_unknown_format_names_the_known():
     with pytest.raises(UsageError, match="known: csv, html, json, latex, markdown"):
-        tables.render(pd.DataFrame(), "xml")
+        rendering.render(pd.DataFrame(), "xml")
 
 
 def test_fitted_is_the_share_of_all_runs():
@@ -283,7 +284,7 @@ def test_percent():
 
 def test_neither_tables_nor_figures_import_jax_or_pyplot():
     code = (
-        "import sys; from rethink_gen import figures, tables;"
+        "import sys; from rethink_gen.analysis import figures, tables;"
         "assert not {'jax', 'pandas', 'matplotlib', 'scipy', 'numpy'} & set(sys.modules);"
         "figures.draw(figures.dots(tables.beside_paper(__import__('pandas').DataFrame(), 'table1')), 'png');"
         "assert not {'jax', 'matplotlib.pyplot', 'scipy.stats'} & set(sys.modules)"

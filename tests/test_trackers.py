@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rethink_gen import cli, results, trackers
+from rethink_gen.cli import main
+from rethink_gen.execution import loggers
+from rethink_gen.results import store
 
 RUN = ["run", "fig1b", "--scale", "smoke", "--only", "model=mlp_1x512", "corruption_level=0.4"]
 
@@ -26,35 +28,35 @@ def logged(folder: Path) -> dict[tuple[str, int], float]:
 
 def test_tensorboard_is_told_each_epoch_of_a_run(tmp_path):
     pytest.importorskip("tensorboardX")
-    assert cli.main([*RUN, "--results", str(tmp_path), "--log", "tensorboard"]) == 0
+    assert main.main([*RUN, "--results", str(tmp_path), "--log", "tensorboard"]) == 0
     [path] = tmp_path.glob("fig1b*/smoke/*.json")
-    curves = results.read(path).curves
+    curves = store.read(path).curves
     found = logged(tmp_path / ".log" / path.parent.parent.name / "smoke" / path.stem)
     for metric in ("train_loss", "test_accuracy"):
         expected = dict(zip(curves["step"], curves[metric], strict=True))
         assert {step: value for (name, step), value in found.items() if name == metric} == pytest.approx(expected)
-    assert cli.main(["verify", "fig1b", "--results", str(tmp_path)]) == 0
+    assert main.main(["verify", "fig1b", "--results", str(tmp_path)]) == 0
 
 
 @pytest.mark.slow
 def test_weights_and_biases_is_told_of_a_run_without_a_network(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    assert cli.main([*RUN, "--results", str(tmp_path), "--log", "wandb"]) == 0
+    assert main.main([*RUN, "--results", str(tmp_path), "--log", "wandb"]) == 0
     [path] = tmp_path.glob("fig1b*/smoke/*.json")
     [log] = (tmp_path / ".log").rglob("*.wandb")
     assert path.stem in log.name
     assert b"test_accuracy" in log.read_bytes()
-    assert cli.main(["verify", "fig1b", "--results", str(tmp_path)]) == 0
+    assert main.main(["verify", "fig1b", "--results", str(tmp_path)]) == 0
 
 
 def test_a_tracker_that_is_not_installed_is_named_before_anything_is_trained(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(trackers.TRACKERS, "wandb", ("no_such_package", trackers.weights_and_biases))
-    assert cli.main([*RUN, "--results", str(tmp_path), "--log", "wandb"]) == 2
+    monkeypatch.setitem(loggers.TRACKERS, "wandb", ("no_such_package", loggers.weights_and_biases))
+    assert main.main([*RUN, "--results", str(tmp_path), "--log", "wandb"]) == 2
     assert "--log wandb needs no_such_package: pip install 'rethink-gen[wandb]'" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.json"))
 
 
 def test_an_unknown_tracker_is_an_error(tmp_path, capsys):
-    assert cli.main([*RUN, "--results", str(tmp_path), "--log", "tensorbord"]) == 2
+    assert main.main([*RUN, "--results", str(tmp_path), "--log", "tensorbord"]) == 2
     assert "did you mean 'tensorboard'" in capsys.readouterr().err

@@ -11,20 +11,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rethink_gen import training
+from rethink_gen.data.randomness import root_key, stream
 from rethink_gen.errors import UsageError
-from rethink_gen.models import MLP
-from rethink_gen.training import Data, Hparams, Program, State, epoch_order, optimizer, root_key, stream
+from rethink_gen.models.mlp import MLP
+from rethink_gen.training import core
+from rethink_gen.training.core import Data, Hparams, Program, State, epoch_order, optimizer
 
 N, BATCH, CLASSES = 13, 4, 3  # three steps an epoch; one example is left over
 NUMBERS = {"learning_rate": 0.1, "learning_rate_decay": 0.5, "momentum": 0.9, "weight_decay": 0.02}
 PROGRAM = Program(MLP(CLASSES, hidden=(7,)), augmentations=(), crop_size=4, whitening=True, batch_size=BATCH)
 
-initialize = jax.jit(training.init, static_argnums=0)
-train_step = jax.jit(training.train_step, static_argnums=0)
-train_steps: Any = jax.jit(training.train_steps, static_argnums=0)
-evaluate = jax.jit(training.evaluate, static_argnums=(0, 4))
-order_of = jax.jit(epoch_order, static_argnums=(2, 3))
+initialize = jax.jit(core.init, static_argnums=0)
+train_step = jax.jit(core.train_step, static_argnums=0)
+train_steps: Any = jax.jit(core.train_steps, static_argnums=0)
+evaluate = jax.jit(core.evaluate, static_argnums=(0, 4))
+ordered = jax.jit(epoch_order, static_argnums=(0, 3, 4))
+
+
+def order_of(hparams, epoch, size, batch_size):
+    return ordered(PROGRAM, hparams, epoch, size, batch_size)
 
 
 def hparams_of(seed=0, **numbers: float) -> Hparams:
@@ -126,7 +131,7 @@ def test_steps_are_those_of_sgd_written_by_hand(numbers):
 
 def test_weight_decay_is_of_kernels_not_of_biases_or_offsets():
     params = {"kernel": jnp.ones((2, 3)), "convolution": jnp.ones((3, 3, 1, 2)), "bias": jnp.ones(3)}
-    sgd = optimizer(hparams_of(weight_decay=0.5), 0.1)
+    sgd = optimizer(PROGRAM, hparams_of(weight_decay=0.5), 0.1)
     updates, _ = sgd.update(jax.tree.map(jnp.zeros_like, params), sgd.init(params), params)
     assert {name: float(leaf.mean()) for name, leaf in updates.items()} == pytest.approx(
         {"kernel": -0.05, "convolution": -0.05, "bias": 0}
@@ -184,12 +189,12 @@ def test_evaluation_neither_augments_nor_drops_out():
 
 def test_weight_norm_is_over_all_parameters():
     expected = np.sqrt(sum((leaf**2).sum() for leaf in weights(start()).values()))
-    assert float(training.weight_norm(start())) == pytest.approx(expected, rel=1e-6)
+    assert float(core.weight_norm(start())) == pytest.approx(expected, rel=1e-6)
 
 
 def test_layer_norms_are_of_kernels_alone():
     kernels = [np.linalg.norm(leaf) for leaf in weights(start()).values() if leaf.ndim == 2]
-    assert sorted(map(float, training.layer_norms(start()))) == pytest.approx(sorted(kernels), rel=1e-6)
+    assert sorted(map(float, core.layer_norms(start()))) == pytest.approx(sorted(kernels), rel=1e-6)
 
 
 # Order and chance.
@@ -258,18 +263,17 @@ def test_streams_are_apart():
 
 
 def test_inputs_are_cropped_scaled_and_whitened():
-    found = training.inputs(PROGRAM, jnp.asarray(data().images))
+    found = core.inputs(PROGRAM, jnp.asarray(data().images))
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found.reshape(N, -1), whitened(data().images), atol=1e-5)
     raw = Program(PROGRAM.model, (), 4, whitening=False, batch_size=BATCH)
-    np.testing.assert_allclose(
-        training.inputs(raw, jnp.asarray(data().images)), data().images[:, :4, 1:5] / 255, rtol=1e-6
-    )
+    np.testing.assert_allclose(core.inputs(raw, jnp.asarray(data().images)), data().images[:, :4, 1:5] / 255, rtol=1e-6)
 
 
 def test_an_augmentation_that_is_not_known_is_answered_with_the_nearest():
+    program = Program(PROGRAM.model, ("flip", "rotate"), 4, True, BATCH)
     with pytest.raises(UsageError, match="no augmentation named 'rotate'; did you mean 'rotation'"):
-        Program(PROGRAM.model, ("flip", "rotate"), 4, True, BATCH)
+        core.inputs(program, jnp.asarray(data().images), root_key(0))
 
 
 # What ImageNet needs.
@@ -323,11 +327,11 @@ def test_top_5_counts_labels_among_the_five_likeliest():
     logits, labels = rng.normal(size=(40, 12)).astype(np.float32), rng.integers(0, 12, 40).astype(np.int32)
     batch = Data(*map(jnp.asarray, (np.zeros((40, 1, 1, 1)), labels, labels < 0)))
     weight = (np.arange(40) < 30).astype(np.float32)
-    sums = training.score(replace(PROGRAM, top5=True), jnp.asarray(logits), batch, weight)
+    sums = core.score(replace(PROGRAM, top5=True), jnp.asarray(logits), batch, weight)
     rank = (logits > logits[np.arange(40), labels][:, None]).sum(1)
     assert int(sums.correct_top5) == (rank < 5)[:30].sum()
     assert int(sums.correct) == (rank < 1)[:30].sum()
-    assert training.score(PROGRAM, jnp.asarray(logits), batch).correct_top5 is None
+    assert core.score(PROGRAM, jnp.asarray(logits), batch).correct_top5 is None
     assert initialize(replace(PROGRAM, top5=True), hparams_of(), data().images).running.correct_top5 == 0
 
 

@@ -9,12 +9,13 @@ import pytest
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 from scipy import ndimage, stats
 
-from rethink_gen import transforms
-from rethink_gen.transforms import AUGMENTATIONS, center_crop, flip, random_crop, rotation
+from rethink_gen import registry
+from rethink_gen.data import augmentations
+from rethink_gen.data.augmentations import center_crop, flip, random_crop, rotation
 
 SIGMAS, P_VALUE = 4.42, 1e-5  # a right implementation passes on 99.999 % of seeds
 KEY = jax.random.key(0)
-whiten = jax.jit(transforms.whiten)
+whiten = jax.jit(augmentations.whiten)
 crop_28 = jax.jit(partial(random_crop, size=28))
 
 
@@ -65,7 +66,7 @@ def test_flip_mirrors_half_of_the_images_left_to_right():
 
 
 def test_rotation_by_no_angle_is_the_identity(monkeypatch):
-    monkeypatch.setattr(transforms, "MAX_ROTATION", 0.0)
+    monkeypatch.setattr(augmentations, "MAX_ROTATION", 0.0)
     images = random_images(3, 7, 8, 3)
     turned = jax.jit(lambda images: rotation(KEY, images))(images)
     assert turned.dtype == jnp.float32
@@ -101,12 +102,14 @@ def test_rotation_is_scipys_with_the_nearest_pixel_outside():
         np.testing.assert_allclose(ours, theirs, atol=0.01)  # 255 per pixel × 1e-5 of a pixel
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", registry.COMPONENTS["augmentation"])
 def test_an_augmentation_is_drawn_for_each_image_from_the_key_alone(name):
     images = np.tile(random_images(1, 8, 8, 3), (40, 1, 1, 1))
-    augment = jax.jit(partial(AUGMENTATIONS[name], **({"size": 6} if name in transforms.CROPS else {})))
+    augment = jax.jit(
+        partial(registry.resolve("augmentation", name), **({"size": 6} if augmentations.crops([name]) else {}))
+    )
     one, same, other = (np.asarray(augment(jax.random.key(seed), images)) for seed in (1, 1, 2))
-    assert one.shape == ((40, 6, 6, 3) if name in transforms.CROPS else (40, 8, 8, 3))
+    assert one.shape == ((40, 6, 6, 3) if augmentations.crops([name]) else (40, 8, 8, 3))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
     assert len(np.unique(one, axis=0)) > 1
@@ -139,7 +142,7 @@ def test_whitening_does_not_see_brightness_contrast_or_the_order_of_pixels():
     np.testing.assert_allclose(whiten(shuffled), white[:, ::-1, jnp.array([3, 0, 4, 1, 2])], atol=1e-5)
 
 
-crop_16 = jax.jit(partial(transforms.crop, size=16))
+crop_16 = jax.jit(partial(augmentations.crop, size=16))
 
 
 @cache
@@ -198,7 +201,7 @@ def test_hue_and_saturation_are_matplotlibs():
         hsv = rgb_to_hsv(rgb.astype(np.float64))
         hsv[..., 0] = (hsv[..., 0] + turn) % 1
         hsv[..., 1] = (factor * hsv[..., 1]).clip(0, 1)
-        found = transforms.turn_hue(jnp.asarray(rgb), jnp.float32(turn), jnp.float32(factor))
+        found = augmentations.turn_hue(jnp.asarray(rgb), jnp.float32(turn), jnp.float32(factor))
         np.testing.assert_allclose(found, hsv_to_rgb(hsv), atol=2e-6)
 
 
@@ -206,10 +209,10 @@ def test_color_changes_brightness_and_contrast_of_grey_images_within_its_bounds(
     """Of a grey image only these two are left: mean + factor · (x + shift - mean)."""
     image = np.full((1, 8, 8, 3), 120, np.uint8)
     image[:, :, ::2] = 136
-    found = np.asarray(jax.jit(transforms.color)(KEY, np.repeat(image, 1000, 0)), np.float64)
+    found = np.asarray(jax.jit(augmentations.color)(KEY, np.repeat(image, 1000, 0)), np.float64)
     assert np.ptp(found, axis=-1).max() < 1e-3, "grey stays grey"
     shift, factor = (found.mean((1, 2, 3)) - 128) / 32, found.std((1, 2, 3)) / 8
     assert stats.kstest((shift + 1) / 2, stats.uniform.cdf).pvalue > P_VALUE
     assert stats.kstest(factor - 0.5, stats.uniform.cdf).pvalue > P_VALUE
-    extreme = np.asarray(jax.jit(transforms.color)(KEY, random_images(50, 4, 4, 3)))
+    extreme = np.asarray(jax.jit(augmentations.color)(KEY, random_images(50, 4, 4, 3)))
     assert (extreme.min(), extreme.max()) == (0, 255), "what leaves the range is cut off"

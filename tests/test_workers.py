@@ -10,17 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from rethink_gen import results, storage, workers
-from rethink_gen.experiment import KernelRun, Run
+from rethink_gen import runs
+from rethink_gen.execution import machine, processes
+from rethink_gen.results import locks, store
+from rethink_gen.runs import KernelRun, Run
 
-MANY_CORES = len(workers.cores()) > 1
+MANY_CORES = len(machine.cores()) > 1
 needs_cores = pytest.mark.skipif(not MANY_CORES, reason="this machine has one core")
 
 # An experiment of a user's own, in a file that brings its own model, too.
 EXPERIMENT = """
 import flax.linen as nn
-from rethink_gen import models
-from rethink_gen.experiment import Experiment, Run, grid
+import rethink_gen as rg
+from rethink_gen import Experiment, Run, grid
 
 class Own(nn.Module):
     num_classes: int
@@ -31,8 +33,8 @@ class Own(nn.Module):
         {trouble}
         return nn.Dense(self.num_classes)(x.reshape(len(x), -1))
 
-models.MODELS["softmax_regression"] = Own
-RUN = Run(dataset="digits", train_size=96, test_size=50, batch_size=16, epochs={epochs}, model="softmax_regression")
+rg.register.model("own")(Own)
+RUN = Run(dataset="digits", train_size=96, test_size=50, batch_size=16, epochs={epochs}, model="own")
 RUNS = grid(RUN, seed=range(4))
 EXPERIMENT = Experiment(
     claim="none", locator="none", runs=RUNS, laptop=RUNS, checks=lambda frame: [],
@@ -71,7 +73,7 @@ def undisturbed(tmp_path_factory):
 
 
 def curves(folder: Path):
-    return {result.run.seed: result.curves for result in results.load(folder / "results" / "own" / "laptop")}
+    return {result.run.seed: result.curves for result in store.load(folder / "results" / "own" / "laptop")}
 
 
 def until(truth, seconds=60.0):
@@ -96,16 +98,16 @@ def workers_of(pid):
 
 def test_number_of_processes_follows_from_the_runs_and_the_cores(monkeypatch):
     monkeypatch.delenv("NPROC", raising=False)
-    monkeypatch.setattr(workers, "cores", lambda: [0, 1, 2, 3])
-    monkeypatch.setattr(workers, "accelerated", lambda: False)
+    monkeypatch.setattr(machine, "cores", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(machine, "accelerated", lambda: False)
     grid = [Run(seed=seed) for seed in range(9)]
-    assert [workers.count(grid[:n]) for n in (1, 2, 3, 9)] == [1, 2, 3, 4]
-    assert workers.count([*grid, KernelRun()]) == 1, "a kernel machine wants all the memory"
-    monkeypatch.setattr(workers, "accelerated", lambda: True)
-    assert workers.count(grid) == 1
-    monkeypatch.setattr(workers, "accelerated", lambda: False)
+    assert [processes.count(grid[:n]) for n in (1, 2, 3, 9)] == [1, 2, 3, 4]
+    assert processes.count([*grid, KernelRun()]) == 1, "a kernel machine wants all the memory"
+    monkeypatch.setattr(machine, "accelerated", lambda: True)
+    assert processes.count(grid) == 1
+    monkeypatch.setattr(machine, "accelerated", lambda: False)
     monkeypatch.setenv("NPROC", "4")
-    assert workers.count(grid) == 1
+    assert processes.count(grid) == 1
 
 
 @pytest.mark.parametrize(("platforms", "plugins", "found"), [
@@ -114,25 +116,25 @@ def test_number_of_processes_follows_from_the_runs_and_the_cores(monkeypatch):
 ])  # fmt: skip
 def test_an_accelerator_is_expected_where_jax_has_a_plugin_for_it(monkeypatch, platforms, plugins, found):
     monkeypatch.setenv("JAX_PLATFORMS", platforms)
-    monkeypatch.setattr(workers.importlib.util, "find_spec", lambda name: name in plugins or None)
-    assert workers.accelerated() is found
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: name in plugins or None)
+    assert machine.accelerated() is found
 
 
 def test_a_run_survives_the_way_to_another_process():
     run = Run(corruption="random_labels", corruption_level=0.1, augmentations=("flip",), seed=3, train_size=7)
-    assert workers.from_dict(workers.as_dict(run)) == run
+    assert runs.from_dict(runs.as_dict(run)) == run
 
 
 @needs_cores
 def test_a_grid_has_the_bits_of_one_core_in_one_process_or_several(undisturbed, own, tmp_path):
     several = curves(undisturbed)
     assert sorted(several) == [0, 1, 2, 3]
-    found = results.load(undisturbed / "results" / "own" / "laptop")
-    assert {result.provenance["device"] for result in found} == {f"cpu ({len(workers.cores()) // 2 or 1} cores)"} or (
-        len(workers.cores()) > 3
+    found = store.load(undisturbed / "results" / "own" / "laptop")
+    assert {result.provenance["device"] for result in found} == {f"cpu ({len(machine.cores()) // 2 or 1} cores)"} or (
+        len(machine.cores()) > 3
     )
     assert all(result.provenance["command"].startswith("rethink-gen run own") for result in found)
-    if len(workers.cores()) == 2:
+    if len(machine.cores()) == 2:
         again = own(epochs=300, NPROC="1")
         again.communicate(timeout=100)
         assert curves(tmp_path) == several
@@ -181,14 +183,14 @@ def test_an_error_of_a_worker_is_the_error_of_the_command(own, tmp_path):
 def test_a_stopped_grid_is_continued_by_the_same_command_with_the_same_bits(number, code, undisturbed, own, tmp_path):
     folder = tmp_path / "results" / "own" / "laptop"
     going = own(epochs=300)
-    until(lambda: (folder.is_dir() and len(storage.running(folder)) > 1) or going.poll() is not None)
+    until(lambda: (folder.is_dir() and len(locks.running(folder)) > 1) or going.poll() is not None)
     before = time.monotonic()
     going.send_signal(number)
     _, said = going.communicate(timeout=20)
     assert going.returncode == code, said
     assert "To continue:" in said
     assert time.monotonic() - before < 10
-    assert not storage.running(folder)
+    assert not locks.running(folder)
     own(epochs=300).communicate(timeout=100)
     assert curves(tmp_path) == curves(undisturbed)
 
@@ -198,12 +200,12 @@ def test_a_stopped_grid_is_continued_by_the_same_command_with_the_same_bits(numb
 def test_workers_do_not_outlive_a_command_that_is_killed(own, tmp_path):
     going = own(epochs=100_000)
     folder = tmp_path / "results" / "own" / "laptop"
-    until(lambda: folder.is_dir() and len(storage.running(folder)) > 1)
+    until(lambda: folder.is_dir() and len(locks.running(folder)) > 1)
     children = workers_of(going.pid)
-    assert len(children) == len(workers.cores()[:4])
+    assert len(children) == len(machine.cores()[:4])
     going.kill()
     going.communicate(timeout=20)
-    until(lambda: not storage.running(folder), seconds=5)
+    until(lambda: not locks.running(folder), seconds=5)
 
 
 @pytest.mark.slow
@@ -211,7 +213,7 @@ def test_workers_do_not_outlive_a_command_that_is_killed(own, tmp_path):
 def test_a_worker_that_is_killed_leaves_its_run_to_the_others(own, tmp_path):
     going = own(epochs=400)
     folder = tmp_path / "results" / "own" / "laptop"
-    until(lambda: folder.is_dir() and len(storage.running(folder)) > 1)
+    until(lambda: folder.is_dir() and len(locks.running(folder)) > 1)
     os.kill(workers_of(going.pid)[0], signal.SIGKILL)
     _, said = going.communicate(timeout=100)
     assert going.returncode == 0, said

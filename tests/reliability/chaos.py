@@ -35,7 +35,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from faults import Steps
 
 EXPERIMENT = '''"""A sweep to be killed."""
-from rethink_gen import Check, Experiment, Run, grid, programs, tables
+from rethink_gen import Check, Experiment, Run, grid
+from rethink_gen.analysis import tables
 
 RUNS = grid(Run(dataset="digits", batch_size=64, learning_rate=0.01, {base}), {axes})
 EXPERIMENT = Experiment(
@@ -90,13 +91,15 @@ class Sweep:
                     fcntl.flock = lambda descriptor, operation: None
                 if fatal:
                     Steps(self.folder, fatal, act).install()
-                from rethink_gen import cli, cohorts, programs, trainer
+                from rethink_gen.cli import main
+                from rethink_gen.execution import scheduler
+                from rethink_gen.training import compilation, trainer
 
                 trainer.CHECKPOINT_SECONDS = 0.0  # after every call
-                programs.STEPS_PER_CALL = 3  # several calls per epoch
-                cohorts.SECONDS_BETWEEN_LOOKS = 0.1
+                compilation.STEPS_PER_CALL = 3  # several calls per epoch
+                scheduler.SECONDS_BETWEEN_LOOKS = 0.1
                 os.write(begun, b".")
-                code = cli.main(self.command)
+                code = main.main(self.command)
             os._exit(code)
         os.close(begun)
         os.read(ready, 1)
@@ -251,10 +254,11 @@ def count_steps(scratch: Path, act: str) -> int:
                 sweep.redirect()
                 log = os.open(path, os.O_WRONLY | os.O_CREAT)
                 Steps(sweep.folder, 0, act, log).install()
-                from rethink_gen import cli, programs, trainer
+                from rethink_gen.cli import main
+                from rethink_gen.training import compilation, trainer
 
-                trainer.CHECKPOINT_SECONDS, programs.STEPS_PER_CALL = 0.0, 3
-                code = cli.main(sweep.command)
+                trainer.CHECKPOINT_SECONDS, compilation.STEPS_PER_CALL = 0.0, 3
+                code = main.main(sweep.command)
             os._exit(code)
         assert wait(pid) == 0
     return len(path.read_text().splitlines())
@@ -264,7 +268,7 @@ def workers(
     scratch: Path, *, repeats: int, runs: int, processes: int, kills: int, locks: bool = True, seed: int = 0
 ) -> dict:
     """Several processes on one folder, killed now and then, while another reads; then the command once more."""
-    from rethink_gen import suite
+    from rethink_gen.study import running
 
     rng = random.Random(seed)
     reference = Sweep("many", scratch / "alone", runs).finish()
@@ -276,7 +280,7 @@ def workers(
         live = [sweep.start(locks=locks) for _ in range(processes)]
         killed, seen = set(), 0
         while live:
-            study = suite.plan("many", **places)  # a reader, who sees every result whole
+            study = running.plan("many", **places)  # a reader, who sees every result whole
             assert not study.damaged
             assert len(study.results) >= seen
             seen, looks = len(study.results), looks + 1
@@ -356,7 +360,8 @@ def full_disk(scratch: Path) -> dict:
     sweep = Sweep("one", scratch / "read-only")
     with small_disk(sweep.root / "results") as disk:
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-        code = "import sys; from rethink_gen import cli; sys.exit(cli.main(sys.argv[1:]) + 70 * ('jax' in sys.modules))"
+        load = "import sys; from rethink_gen.cli import main as cli; "
+        code = load + "sys.exit(cli.main(sys.argv[1:]) + 70 * ('jax' in sys.modules))"
         before = os.times()
         done = subprocess.run([sys.executable, "-c", code, *sweep.command], capture_output=True, text=True, check=False)
         seconds = sum(os.times()[2:4]) - sum(before[2:4])  # of CPU: the machine may have other things to do
@@ -371,7 +376,8 @@ def preload() -> None:
     import flax.linen as nn
     import pandas  # noqa: F401
 
-    from rethink_gen import cohorts, models  # noqa: F401
+    from rethink_gen import registry
+    from rethink_gen.models import inception
 
     class TinyBatchNorm(nn.Module):
         """A convolution with batch norm, and a linear layer: compiles in a second."""
@@ -381,10 +387,10 @@ def preload() -> None:
 
         @nn.compact
         def __call__(self, x, *, train=False):
-            x = models.ConvModule(4, 3)(x, train=train)
+            x = inception.ConvModule(4, 3)(x, train=train)
             return nn.Dense(self.num_classes)(x.mean((1, 2)))
 
-    models.MODELS["tiny_batch_norm"] = TinyBatchNorm
+    registry.add("model", "tiny_batch_norm", TinyBatchNorm)
 
 
 def quick(scratch: Path) -> dict:

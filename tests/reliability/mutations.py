@@ -28,129 +28,129 @@ class Bug(NamedTuple):
 
 R = "test_reliability.py"
 BUGS = [
-    Bug("skip the fsync of a file", "storage.py", "os.fsync(file.fileno())", "pass", f"{R} -k before_it_has_its_name"),
-    Bug("skip the fsync of a folder", "storage.py", "os.fsync(folder)", "pass", f"{R} -k before_it_has_its_name"),
+    Bug("skip the fsync of a file", "atomic.py", "os.fsync(file.fileno())", "pass", f"{R} -k before_it_has_its_name"),
+    Bug("skip the fsync of a folder", "atomic.py", "os.fsync(folder)", "pass", f"{R} -k before_it_has_its_name"),
     Bug(
-        "reuse a temporary name", "storage.py", "{secrets.token_hex(8)}", "tmp", f"{R} -k before_it_has_its_name"
+        "reuse a temporary name", "atomic.py", "{secrets.token_hex(8)}", "tmp", f"{R} -k before_it_has_its_name"
     ),
     Bug(
-        "write in place", "storage.py", 'with open(temporary, "xb") as file:', 'with open(path, "wb") as file:',
+        "write in place", "atomic.py", 'with open(temporary, "xb") as file:', 'with open(path, "wb") as file:',
         "test_results.py",
     ),
     Bug(
-        "leave what a killed process left", "storage.py", "                leftover.unlink()", "                pass",
+        "leave what a killed process left", "results/locks.py", "                leftover.unlink()", "                pass",
         f"{R} -k disk_operation",
     ),
     Bug(
-        "leave the work of runs that are done", "storage.py", 'for lock in (folder / ".work").glob("*.lock"):',
+        "leave the work of runs that are done", "results/locks.py", 'for lock in (folder / ".work").glob("*.lock"):',
         "for lock in ():", f"{R} -k disk_operation",
     ),
     Bug(
-        "lock without a second look", "cohorts.py", "if run not in busy and not published(run)]", "if run not in busy]",
+        "lock without a second look", "execution/scheduler.py", "if run not in busy and not published(run)]", "if run not in busy]",
         f"{R} -k passed_over",
     ),
-    Bug("do not lock", "storage.py", "fcntl.flock(descriptor,", "(lambda *_: 0)(descriptor,", f"{R} -k dead_owner"),
+    Bug("do not lock", "results/locks.py", "fcntl.flock(descriptor,", "(lambda *_: 0)(descriptor,", f"{R} -k dead_owner"),
     Bug(
-        "take an existing lock file for a live owner", "storage.py", "os.O_RDWR | os.O_CREAT | os.O_APPEND",
+        "take an existing lock file for a live owner", "results/locks.py", "os.O_RDWR | os.O_CREAT | os.O_APPEND",
         "os.O_RDWR | os.O_CREAT | os.O_EXCL", f"{R} -k dead_owner",
     ),
     Bug(
-        "skip what others are at instead of waiting", "cohorts.py", "                todo.extend(busy)\n", "",
+        "skip what others are at instead of waiting", "execution/scheduler.py", "                todo.extend(busy)\n", "",
         f"{R} -k is_waited_for",
     ),
     Bug(
-        "overwrite a different result", "results.py", "if path.exists() and not replace:", "if False:",
+        "overwrite a different result", "results/store.py", "if path.exists() and not replace:", "if False:",
         f"{R} -k kept_aside",
     ),
-    Bug("shard by Python's hash", "suite.py", "int(hashlib.sha256(run.id.encode()).hexdigest(), 16)", "hash(run.id)",
+    Bug("shard by Python's hash", "study/running.py", "int(hashlib.sha256(run.id.encode()).hexdigest(), 16)", "hash(run.id)",
         f"{R} -k shards"),
     Bug(
-        "drop the momentum at resume", "trainer.py", "self.spent = restore(state, arrays),",
+        "drop the momentum at resume", "training/trainer.py", "self.spent = restore(state, arrays),",
         "self.spent = restore(state, arrays)._replace(momentum=state.momentum),", f"{R} -k resumed_at",
     ),
     Bug(
-        "drop batch-norm statistics at resume", "trainer.py", "self.spent = restore(state, arrays),",
+        "drop batch-norm statistics at resume", "training/trainer.py", "self.spent = restore(state, arrays),",
         "self.spent = restore(state, arrays)._replace(batch_stats=state.batch_stats),",
         f"{R} -k resumed_at",
     ),
     Bug(
-        "drop the running sums at resume", "trainer.py", "self.spent = restore(state, arrays),",
+        "drop the running sums at resume", "training/trainer.py", "self.spent = restore(state, arrays),",
         "self.spent = restore(state, arrays)._replace(running=state.running),", f"{R} -k resumed_at",
     ),
     Bug(
-        "measure the start again at resume", "trainer.py", "    if not cohort.measured:\n", "    if True:\n",
+        "measure the start again at resume", "training/trainer.py", "    if not cohort.measured:\n", "    if True:\n",
         f"{R} -k no_row_is_there_twice",
     ),
     Bug(
-        "resume from another run's checkpoint", "trainer.py", "    if differ:\n", "    if False:\n",
+        "resume from another run's checkpoint", "training/checkpointing.py", "    if differ:\n", "    if False:\n",
         f"{R} -k something_else",
     ),
     Bug(
-        "choose the checkpoint by its time", "storage.py", 'folder.glob("checkpoint-*.npz")), reverse=True)',
+        "choose the checkpoint by its time", "training/checkpointing.py", 'folder.glob("checkpoint-*.npz")), reverse=True)',
         'folder.glob("checkpoint-*.npz")), key=lambda path: -path.stat().st_mtime)', f"{R} -k clock",
     ),
     Bug(
-        "save as often where that is slow", "trainer.py", " * max(1.0, self.cost / CHEAP_SECONDS)", "",
+        "save as often where that is slow", "training/trainer.py", " * max(1.0, self.cost / CHEAP_SECONDS)", "",
         f"{R} -k take_long",
     ),
-    Bug("escape for another format", "tables.py", " if escapes is MARKDOWN else escaped", "", f"{R} -k hostile_names"),
+    Bug("escape for another format", "analysis/rendering.py", " if escapes is MARKDOWN else escaped", "", f"{R} -k hostile_names"),
     Bug(
-        "give up at a damaged checkpoint", "storage.py", 'path.rename(path.with_suffix(".corrupt"))',
+        "give up at a damaged checkpoint", "training/checkpointing.py", 'path.rename(path.with_suffix(".corrupt"))',
         'path.rename(path.with_suffix(".corrupt")); return None', f"{R} -k of_a_checkpoint",
     ),
-    Bug("do not check the checksum", "results.py", "if recorded != _digest(content):", "if False:",
+    Bug("do not check the checksum", "results/store.py", "if recorded != _digest(content):", "if False:",
         f"{R} -k of_a_result"),
-    Bug("load pickles", "storage.py", "np.load(io.BytesIO(content), allow_pickle=False)",
+    Bug("load pickles", "training/checkpointing.py", "np.load(io.BytesIO(content), allow_pickle=False)",
         "np.load(io.BytesIO(content), allow_pickle=True)",
         f"{R} -k hostile_checkpoint"),
-    Bug("follow links in work in progress", "storage.py", "if path.is_symlink():", "if False:", f"{R} -k link_where"),
-    Bug("forget a failure", "suite.py", "files.save_failure(outcome, folder)", "pass", f"{R} -k that_fails"),
+    Bug("follow links in work in progress", "results/locks.py", "if path.is_symlink():", "if False:", f"{R} -k link_where"),
+    Bug("forget a failure", "execution/publishing.py", "store.save_failure(outcome, folder)", "pass", f"{R} -k that_fails"),
     Bug(
-        "exit 0 though runs failed", "verbs.py", "    if study.failures:\n", "    if False:\n", f"{R} -k that_fails"
+        "exit 0 though runs failed", "cli/commands.py", "    if study.failures:\n", "    if False:\n", f"{R} -k that_fails"
     ),
     Bug(
-        "fail one run after the other on a disk that is gone", "cohorts.py", "except (RethinkError, OSError):",
+        "fail one run after the other on a disk that is gone", "execution/scheduler.py", "except (RethinkError, OSError):",
         "except KeyboardInterrupt:", f"{R} -k stops_the_sweep_at_once",
     ),
     Bug(
-        "leave a damaged result out without a word", "results.py", "damaged.append(error)", "pass",
+        "leave a damaged result out without a word", "results/store.py", "damaged.append(error)", "pass",
         f"{R} -k until_it_is_removed",
     ),
     Bug(
-        "let no stop signal through", "cli.py", "if number and not ended.wait(SECONDS_TO_STOP):", "if False:",
+        "let no stop signal through", "cli/main.py", "if number and not ended.wait(SECONDS_TO_STOP):", "if False:",
         f"{R} -k while_python_does_not_run",
     ),
     Bug(
-        "let a run depend on those before it", "trainer.py", "hparams.append(Hparams(training.root_key(run.seed),",
+        "let a run depend on those before it", "training/trainer.py", "hparams.append(Hparams(randomness.root_key(run.seed),",
         "run_count = globals().setdefault('seen', []); run_count.append(0)\n"
-        "            hparams.append(Hparams(training.root_key(run.seed + len(run_count)),", f"{R} -k order_and_company",
+        "            hparams.append(Hparams(randomness.root_key(run.seed + len(run_count)),", f"{R} -k order_and_company",
     ),
     Bug(
-        "corrupt the test labels too", "corruptions.py", "train=dataset.train._replace(labels=",
+        "corrupt the test labels too", "data/corruptions.py", "train=dataset.train._replace(labels=",
         "test=dataset.test._replace(labels=(dataset.test.labels + 1) % dataset.num_classes), "
         "train=dataset.train._replace(labels=", "test_corruptions.py -k never_touched",
     ),
     Bug(
-        "report the running accuracy for that of the training set", "programs.py",
+        "report the running accuracy for that of the training set", "training/measurement.py",
         '"train_accuracy": ratio(train_sums.correct, train_sums.count)',
         '"train_accuracy": ratio(running.correct, running.count)', f"{R} -k numpys_own",
     ),
     Bug(
-        "use the same order in each epoch", "training.py",
+        "use the same order in each epoch", "training/core.py",
         'jax.random.fold_in(stream(hparams.key, "order"), epoch)', 'stream(hparams.key, "order")',
         "test_training.py -k 'order or epoch'",
     ),
     Bug(
-        "use the same chance in each step", "training.py",
+        "use the same chance in each step", "training/core.py",
         'jax.random.fold_in(stream(hparams.key, "augment"), state.step)', 'stream(hparams.key, "augment")',
         "test_training.py -k chance",
     ),
     Bug(
-        "do not derive the table anew", "verify.py", "if table.read_bytes() != study.text().encode():", "if False:",
+        "do not derive the table anew", "study/verification.py", "if table.read_bytes() != study.text().encode():", "if False:",
         f"{R} -k verify_finds",
     ),
     Bug(
-        "compare what was trained anew roughly", "verify.py", "if fingerprint(then) == fingerprint(now):", "if False:",
+        "compare what was trained anew roughly", "study/verification.py", "if fingerprint(then) == fingerprint(now):", "if False:",
         f"{R} -k trains_runs_anew",
     ),
 ]  # fmt: skip

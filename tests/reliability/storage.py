@@ -22,9 +22,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 from faults import Steps
 
-from rethink_gen import results, storage
+from rethink_gen import atomic
 from rethink_gen.errors import StorageError
-from rethink_gen.experiment import Run
+from rethink_gen.results import locks, store
+from rethink_gen.runs import Run
+from rethink_gen.training import checkpointing
 
 RUN = Run(dataset="digits")
 EPOCHS = 3
@@ -32,19 +34,19 @@ EPOCHS = 3
 
 def work(folder: Path) -> None:
     """A run of three steps of arithmetic with a checkpoint after each, published, then a table."""
-    storage.make_folder(folder)
-    with storage.claim(folder, RUN.id) as ours:
-        if ours and not results.result_file(folder, RUN).exists():
-            own = storage.work_folder(folder, RUN)
-            arrays, notes = storage.load_checkpoint(own) or ({"w": np.ones(100)}, {"epoch": []})
+    atomic.make_folder(folder)
+    with locks.claim(folder, RUN.id) as ours:
+        if ours and not store.result_file(folder, RUN).exists():
+            own = locks.work_folder(folder, RUN)
+            arrays, notes = checkpointing.load_checkpoint(own) or ({"w": np.ones(100)}, {"epoch": []})
             while len(notes["epoch"]) < EPOCHS:
                 arrays = {"w": arrays["w"] * 1.5 + 1}
                 notes = {"epoch": [*notes["epoch"], float(arrays["w"][0])]}
-                storage.save_checkpoint(own, arrays, notes)
-            results.save(results.Result(RUN, "finished", notes, {}), folder)
-    storage.tidy(folder)
-    with storage.claim(folder, "table", wait=True):
-        storage.write(folder / "table.md", b"".join(path.read_bytes() for path in sorted(folder.glob("*.json"))))
+                checkpointing.save_checkpoint(own, arrays, notes)
+            store.save(store.Result(RUN, "finished", notes, {}), folder)
+    locks.tidy(folder)
+    with locks.claim(folder, "table", wait=True):
+        atomic.write(folder / "table.md", b"".join(path.read_bytes() for path in sorted(folder.glob("*.json"))))
 
 
 def left(folder: Path) -> dict[str, bytes]:
@@ -84,7 +86,7 @@ def main(act: str) -> None:
             code = in_a_process(folder, fatal=number, act=act)
             codes[code] += 1
             assert code in ((-9,) if act == "kill" else (0, 4)), f"exit {code} at step {step}"
-            results.sift(folder)
+            store.sift(folder)
             before = left(folder)
             assert all(before[name] == reference[name] for name in before if name.endswith("json")), step
             assert in_a_process(folder) == 0, step

@@ -1,0 +1,1 @@
+"""Frames to tables, figures, pictures and the report. Imports no jax."""

@@ -1,0 +1,204 @@
+"""What results do not hold, as everyone who explains the paper draws it: images under each corruption; what networks
+have learned, in the filters of the first layer and in the answers.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rethink_gen import papers, registry
+from rethink_gen.analysis.style import GREY, LOOKS, dark, styled
+from rethink_gen.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from rethink_gen.data.dataset import Split
+    from rethink_gen.results.store import Result
+
+
+SIDE = 8  # filters in a row, and rows of them
+MOST_NAMED = 20  # classes; with more, a confusion has neither names nor numbers
+SIGNS = ("−1", "+1")  # of the classes 0 and 1, as `random_signs` has them
+
+
+def corrupted_images(name: str, count: int = 8) -> Figure:
+    """The first image of each of `count` classes of a data set, whole, under every corruption at level 1."""
+    import jax
+
+    from rethink_gen.data import datasets
+
+    whole = datasets.load(name)
+    first = lambda split, n: split._replace(images=split.images[:n], labels=split.labels[:n])
+    some = replace(whole, train=first(whole.train, 1000), test=first(whole.test, 1))  # enough for a mean and a variance
+    labels = some.train.labels.tolist()
+    chosen = [labels.index(label) for label in sorted(set(labels))[:count]]
+    versions = {}
+    for corruption in registry.known("corruption"):
+        function = registry.resolve("corruption", corruption)
+        train = function(jax.random.key(0), some, 1.0).train
+        versions[corruption] = train._replace(images=train.images[chosen], labels=train.labels[chosen])
+    return grid(versions, class_names(name, whole.num_classes))
+
+
+def class_names(name: str, count: int) -> list[str]:
+    """What the classes of a data set are called, where tensorflow-datasets has written it down; else their numbers."""
+    from rethink_gen.data import datasets
+
+    source = datasets.find(name)
+    file = source.folder and source.folder / f"{source.features[1]}.labels.txt"
+    known = file.read_text(encoding="utf-8").split("\n") if file and file.is_file() else []
+    return known[:count] if len(known) >= count else [str(label) for label in range(count)]
+
+
+@styled
+def grid(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
+    """The same images under every corruption, a row each, those of the paper first; labels stand above their images.
+
+    Args:
+      versions: corruption → the images and their labels; of `true_labels` first of all.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    true = versions["true_labels"]
+    names = sorted(versions, key=lambda name: name not in LOOKS)
+    changed = {name: name == "true_labels" or not np.array_equal(versions[name].labels, true.labels) for name in names}
+    ours = next((i for i, name in enumerate(names) if name not in LOOKS), len(names))
+    room = [1.08 + 0.3 * changed[name] + 0.25 * (i == ours) for i, name in enumerate(names)]  # in images
+    bottoms = np.cumsum(room)
+    width, height = len(true.labels) * 1.08 + 2, float(bottoms[-1])
+    figure = Figure(figsize=(0.7 * width, 0.7 * height + 0.1))
+    axes = figure.add_axes((0, 0, 1, 1))
+    for name, bottom in zip(names, bottoms, strict=True):
+        color = dark(LOOKS[name].color) if name in LOOKS else GREY
+        words = "\n".join(textwrap.wrap(papers.label(name).replace("gaussian", "Gaussian"), 16))
+        axes.text(-0.15, bottom - 0.5, words, color=color, ha="right", va="center", parse_math=False)
+        for i, (pixels, label) in enumerate(zip(*versions[name], strict=True)):
+            left = 1.08 * i
+            shown = np.clip(pixels, 0, 255) / 255
+            gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if shown.shape[-1] == 1 else {}
+            axes.imshow(shown.squeeze(), extent=(left, left + 1, bottom, bottom - 1), interpolation="nearest", **gray)
+            if changed[name]:
+                text = (SIGNS if name == "random_signs" else class_names)[int(label)]
+                right = label == true.labels[i] and name != "random_signs"
+                style: Any = {"color": "#222222" if right else dark(LOOKS["random_labels"].color)}
+                style["fontweight"] = "normal" if right else "bold"
+                axes.text(
+                    left + 0.5, bottom - 1.06, text, ha="center", va="bottom", fontsize=7, parse_math=False, **style
+                )
+    axes.set(xlim=(-1.95, width - 1.95), ylim=(height + 0.07, -0.07), aspect="equal")
+    axes.set_axis_off()
+    return figure
+
+
+@styled
+def filters(results: Sequence[Result]) -> Figure:
+    """The first layer of each network as images: its 64 filters of the largest norm, each in shades of its own."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(0.4 + 3.3 * len(results), 3.9))
+    for column, result in enumerate(results):
+        every = first_filters(result)
+        norms = np.linalg.norm(every.reshape(len(every), -1), axis=1)
+        chosen = every[np.argsort(-norms, kind="stable")[: SIDE**2]]
+        axes = figure.add_axes(((0.2 + 3.3 * column) / figure.get_figwidth(), 0.06, 3.1 / figure.get_figwidth(), 0.8))
+        for i, weights in enumerate(chosen):
+            left, top = 1.08 * (i % SIDE), 1.08 * (i // SIDE)
+            shown = 0.5 + weights / (2 * np.abs(weights).max() or 1)
+            gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if shown.shape[-1] == 1 else {}
+            style: Any = {"extent": (left, left + 1, top + 1, top), "interpolation": "nearest"}
+            axes.imshow(shown.squeeze(-1) if gray else shown, **style, **gray)
+        axes.set(xlim=(-0.04, 1.08 * SIDE), ylim=(1.08 * SIDE, -0.04), aspect="equal")
+        axes.set_axis_off()
+        size = "×".join(map(str, every.shape[1:3]))
+        axes.set_title(told(result), fontsize=9, parse_math=False)
+        axes.text(
+            0, 1.08 * SIDE, f"{len(chosen)} of {len(every)} filters of {size} pixels", va="top", fontsize=7, color=GREY
+        )
+    return figure
+
+
+def first_filters(result: Result) -> np.ndarray:
+    """float32[filters, H, W, C]: the first kernel of a run that acts on pixels, on 1 or 3 channels of them."""
+    import numpy as np
+
+    for name, weights in (result.weights or {}).items():
+        if not name.startswith("params/") or weights.ndim not in (2, 4):
+            continue
+        *window, inputs, _ = weights.shape
+        squares = [] if window else [(math.isqrt(inputs // c), c) for c in (3, 1) if inputs % c == 0]
+        whole = [(side, side, c) for side, c in squares if side * side * c == inputs]  # a dense layer on square images
+        if (window and inputs in (1, 3)) or whole:
+            if not np.isfinite(weights).all():
+                raise UsageError(f"{result.run.id} diverged: its weights are no numbers")
+            return np.moveaxis(weights, -1, 0).reshape(-1, *(whole[0] if whole else (*window, inputs)))
+    raise UsageError(f"{result.run.id} has no layer that acts on pixels, on 1 or 3 channels of square images")
+
+
+@styled
+def confusion(results: Sequence[Result], answers: Sequence[tuple[np.ndarray, ...]]) -> Figure:
+    """Of each run a row: the true classes against the labels it was given, and against its answers on both splits.
+
+    Args:
+      answers: for each run int[N] of the training images: the true labels, those given, those predicted; int[M] of the
+        test images: the true and the predicted ones.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    rows = list(answers)
+    figure = Figure(figsize=(9, 3.4 * len(rows)), layout="constrained")
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for part, result, (true, given, train, test_true, test) in zip(parts, results, rows, strict=True):
+        names = class_names(result.run.dataset, max(map(np.max, (true, given, train, test_true, test))) + 1)
+        same = lambda a, b: f"{100 * np.mean(a == b):.1f} %"
+        panels = part.subplots(1, 3, sharey=True)
+        part.suptitle(told(result), fontsize=9, parse_math=False)
+        draw_confusion(panels[0], true, given, names, f"labels it was given: {same(true, given)} true")
+        draw_confusion(panels[1], true, train, names, f"answers, training images: {same(given, train)} as given")
+        draw_confusion(panels[2], test_true, test, names, f"answers, test images: {same(test_true, test)} true")
+        panels[0].set_ylabel("true class")
+    return figure
+
+
+def draw_confusion(axes: Axes, true: np.ndarray, other: np.ndarray, names: Sequence[str], title: str) -> None:
+    """For each true class, a row, the share of each other: in shades, and in per cent where there is room."""
+    import numpy as np
+
+    counts = np.zeros((len(names), len(names)))
+    np.add.at(counts, (true, other), 1)
+    shares = counts / counts.sum(1, keepdims=True).clip(min=1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.set_title(title, fontsize=8)
+    if len(names) > MOST_NAMED:
+        axes.set(xticks=[], yticks=[])
+        return
+    ticks = range(len(names))
+    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", fontsize=7, parse_math=False)
+    axes.set_yticks(ticks, names, fontsize=7, parse_math=False)
+    for (row, column), share in np.ndenumerate(shares):
+        color = "#ffffff" if share > 0.5 else "#222222"
+        if share >= 0.005:
+            axes.text(column, row, f"{100 * share:.0f}", color=color, fontsize=6, ha="center", va="center_baseline")
+
+
+def told(result: Result) -> str:
+    """A run for a reader: its network, its data and how well it did."""
+    level = f" at {result.run.corruption_level:g}" if result.run.corruption_level not in (0, 1) else ""
+    words = [result.run.subject, result.run.dataset, result.run.corruption]
+    accuracies = ", ".join(
+        f"{name} {100 * value:.1f} %"
+        for name in ("train", "test")
+        if (value := result.summary[f"{name}_accuracy"]) is not None
+    )
+    return ", ".join(map(papers.label, words)) + level + (f"\naccuracy: {accuracies}" if accuracies else "")

@@ -1,0 +1,230 @@
+"""A table as markdown, LaTeX, HTML, CSV or JSON."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rethink_gen import papers
+from rethink_gen.errors import unknown
+from rethink_gen.experiment import Check
+from rethink_gen.results.verdicts import CLOSE, REPRODUCED, Summary, is_fraction
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+from rethink_gen.analysis.tables import KEYS, MORE_KEYS, Row
+
+
+def render(table: pd.DataFrame, format: str = "markdown", *, checks: Iterable[Check] = (), note: str = "") -> str:  # noqa: A002
+    """A table as text, with the checks of the claim and a note below it; text in cells is inert in each format.
+
+    CSV has room for the table alone. A table that is not of this module's shape is shown as it is.
+    """
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    return FORMATS[format](table, list(checks), note)
+
+
+class Layout(NamedTuple):
+    """Cells for a reader. `numbers` says which columns are set to the right; `note`, what the cells leave out."""
+
+    headers: list[str]
+    rows: list[list[str]]
+    numbers: list[bool]
+    note: str = ""
+
+
+def lay_out(table: pd.DataFrame) -> Layout:
+    """A table as its readers see it: metrics side by side, a key that is the same in all rows moved to the note."""
+    if not len(table) or not {"metric", *Summary._fields} <= set(table.columns):
+        return _plain(table)
+    keys, settings = _by_setting(table)
+    shown = [key for key in keys if _informative(table, key)]
+    rows = [next(iter(by_metric.values())) for by_metric in settings]
+    columns = [[_key_header(key), *(_cell(key, row[key]) for row in rows)] for key in shown]
+    columns.append(["n", *map(_count, settings)])
+    for metric in dict.fromkeys(metric for by_metric in settings for metric in by_metric):
+        cells = [by_metric.get(metric) for by_metric in settings]
+        columns.append([_header(metric) or "ours, %", *(_ours(row) if row else "" for row in cells)])
+        if "paper" in table:
+            columns.append(["paper", *(_cell(row["metric"], row["paper"]) if row else "" for row in cells)])
+            columns.append(["verdict", *(row["verdict"] if row else "" for row in cells)])
+    left = [i < len(shown) or column[0] == "verdict" for i, column in enumerate(columns)]
+    lines = [list(line) for line in zip(*(column[1:] for column in columns), strict=True)]
+    return Layout([column[0] for column in columns], lines, [not text for text in left], _legend(table, keys))
+
+
+def _plain(table: pd.DataFrame) -> Layout:
+    rows = [[_cell(name, value) for name, value in row.items()] for row in table.to_dict("records")]
+    return Layout([*map(_header, table.columns)], rows, [dtype.kind in "iuf" for dtype in table.dtypes])
+
+
+def _by_setting(table: pd.DataFrame) -> tuple[list[str], list[dict[str, Row]]]:
+    """(keys, metric → row for each setting); where each setting has its own metric, that is a key."""
+    keys = list(table.columns[: table.columns.get_loc("metric")])
+    several = table["metric"].nunique() > 1 and all(map(is_fraction, table["metric"]))
+    alone = several and not table.duplicated(keys).any()
+    keys += ["metric"] * alone
+    settings: dict[tuple[str, ...], dict[str, Row]] = {}
+    for row in table.to_dict("records"):
+        settings.setdefault(tuple(str(row[key]) for key in keys), {})["" if alone else row["metric"]] = row
+    return keys, list(settings.values())
+
+
+def _informative(table: pd.DataFrame, key: str) -> bool:
+    """Whether a key tells rows apart, and says more than the one before it: true labels are level 0, the others 1."""
+    if key == "corruption_level" and "corruption" in table:
+        implied = [0.0 if corruption == "true_labels" else 1.0 for corruption in table["corruption"]]
+        return bool((table[key] != implied).any())
+    return len(table) < 2 or table[key].nunique(dropna=False) > 1
+
+
+def _legend(table: pd.DataFrame, keys: list[str]) -> str:
+    """What the cells leave out: the keys that all rows share, what brackets are, the rule of the verdicts."""
+    shared = [key for key in keys if not _informative(table, key) and table[key].nunique(dropna=False) == 1]
+    same = ", ".join(f"{_key_header(key)} {_cell(key, table[key].iloc[0])}" for key in shared)
+    used = set(table["verdict"]) if "verdict" in table else set()
+    near = f"reproduced is within {100 * REPRODUCED:g} percentage point of the paper, close within {100 * CLOSE:g}"
+    sentences = {
+        f"In all rows: {same}.": bool(shared),
+        "In brackets: 95 % interval over n seeds (Student's t).": bool((table["n"] > 1).any()),
+        f"Verdicts: {near}.": bool(used & {"reproduced", "close", "off"}),
+        "Other scale than the paper's: no verdict.": "other scale" in used,
+    }
+    return " ".join(sentence for sentence, applies in sentences.items() if applies)
+
+
+def _ours(row: Row) -> str:
+    show = lambda value: _cell(row["metric"], value)
+    without = "never fitted" if row["metric"].endswith("_to_fit") else "without a value"
+    if not row["n"]:
+        return "diverged" if row["diverged"] else without if row["censored"] else "not run"
+    interval = f" [{show(row['low'])}, {show(row['high'])}]" if row["n"] > 1 else ""
+    return show(row["mean"]) + interval + (f" ({row['censored']} {without})" if row["censored"] else "")
+
+
+def _count(by_metric: dict[str, Row]) -> str:
+    """How many runs finished, and how many did not."""
+    row = max(by_metric.values(), key=lambda row: row["n"])
+    return f"{row['n'] + row['censored']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
+
+
+def _header(name: str) -> str:
+    return papers.label(name) + ", %" * is_fraction(name)
+
+
+def _key_header(key: str) -> str:
+    readable = {"corruption": "data", "corruption_level": "level", "augmentations": "augmentation"}
+    return readable.get(key, papers.label(key))
+
+
+def _cell(column: str, value: Any) -> str:
+    """A value of a column for a reader: fractions as per cent, names as the paper writes them."""
+    if isinstance(value, str):
+        return (papers.label(value) or "none") if column in (*MORE_KEYS, *KEYS, "metric") else value
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and is_fraction(column):
+        return f"{100 * value:.2f}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
+    return str(value)
+
+
+def _markdown(table: pd.DataFrame, checks: list[Check], note: str) -> str:
+    layout = lay_out(table)
+    cells = [[_inert(MARKDOWN, text) for text in row] for row in (layout.headers, *layout.rows)]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(layout.headers))]
+    align = lambda text, i: text.rjust(widths[i]) if layout.numbers[i] else text.ljust(widths[i])
+    lines = ["| " + " | ".join(align(text, i) for i, text in enumerate(row)) + " |" for row in cells]
+    rule = ("-" * (width - 1) + (":" if number else "-") for width, number in zip(widths, layout.numbers, strict=True))
+    lines.insert(1, "| " + " | ".join(rule) + " |")
+    items = [f"- **{_word(c)}** · {_inert(MARKDOWN, _said(c))}" for c in checks]
+    notes = [_inert(MARKDOWN, text) for text in (layout.note, note) if text]
+    return "\n\n".join("\n".join(block) for block in (lines, items, *([text] for text in notes)) if block) + "\n"
+
+
+def _latex(table: pd.DataFrame, checks: list[Check], note: str) -> str:
+    layout = lay_out(table)
+    line = lambda cells: " & ".join(_inert(LATEX, text) for text in cells) + r" \\"
+    body = [
+        r"% \usepackage{booktabs}",
+        r"\begin{tabular}{" + "".join("r" if number else "l" for number in layout.numbers) + "}",
+        *(r"\toprule", line(layout.headers), r"\midrule", *map(line, layout.rows), r"\bottomrule"),
+        r"\end{tabular}",
+    ]
+    if checks:
+        items = (rf"\item \textbf{{{_word(c)}}}: {_inert(LATEX, _said(c))}" for c in checks)
+        body += [r"\begin{itemize}", *items, r"\end{itemize}"]
+    body += [rf"\par {_inert(LATEX, text)}" for text in (layout.note, note) if text]
+    return "\n".join(body) + "\n"
+
+
+def _html(table: pd.DataFrame, checks: list[Check], note: str) -> str:
+    layout = lay_out(table)
+    side = [' style="text-align:right"' if number else ' style="text-align:left"' for number in layout.numbers]
+    row = lambda tag, cells: "".join(f"<{tag}{s}>{_inert(HTML, c)}</{tag}>" for s, c in zip(side, cells, strict=True))
+    lines = [f"<table>\n<thead><tr>{row('th', layout.headers)}</tr></thead>\n<tbody>"]
+    lines += [*(f"<tr>{row('td', cells)}</tr>" for cells in layout.rows), "</tbody>\n</table>"]
+    if checks:
+        items = (f"<li><b>{_word(c)}</b> · {_inert(HTML, _said(c))}</li>" for c in checks)
+        lines += ["<ul>", *items, "</ul>"]
+    lines += [f"<p>{_inert(HTML, text)}</p>" for text in (layout.note, note) if text]
+    return "\n".join(lines) + "\n"
+
+
+def _csv(table: pd.DataFrame, checks: list[Check], note: str) -> str:
+    # A spreadsheet would run a text cell that begins like a formula; numbers are left alone.
+    guard = lambda value: "'" + value if isinstance(value, str) and re.match(r"[=+\-@\t\r\n]", value) else value
+    return table.rename(columns=guard).map(guard).to_csv(index=False, lineterminator="\n")
+
+
+def _json(table: pd.DataFrame, checks: list[Check], note: str) -> str:
+    strict = lambda value: None if isinstance(value, float) and not math.isfinite(value) else value
+    rows = [{key: strict(value) for key, value in row.items()} for row in table.to_dict("records")]
+    content = {"rows": rows, "checks": [check._asdict() for check in checks], "note": note}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+
+
+def _word(check: Check) -> str:
+    return {True: "holds", False: "does not hold", None: "not known"}[check.holds]
+
+
+def _said(check: Check) -> str:
+    return f"{check.statement} ({check.evidence})"
+
+
+def _inert(escapes: Mapping[str, str], text: str) -> str:
+    """Text that no reader of a format takes for anything but text."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    escaped = "".join(escapes.get(c, c) for c in printable)
+    return escaped.replace("](", "]\\(") if escapes is MARKDOWN else escaped  # no link
+
+
+MARKDOWN = {c: "\\" + c for c in "\\|`*"} | {"<": "&lt;", "&": "&amp;"}
+
+
+HTML = {c: html.escape(c) for c in "&<>\"'"}
+
+
+LATEX = {c: "\\" + c for c in "{}$&#_%"} | {"[": "{[}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+
+
+LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+
+
+LATEX |= {"ℓ": r"$\ell$", "γ": r"$\gamma$", "λ": r"$\lambda$", "²": r"$^2$"}
+
+
+LATEX |= {"×": r"$\times$", "·": r"$\cdot$", "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$", "…": r"\ldots{}"}
+
+
+Format = Callable[["pd.DataFrame", list[Check], str], str]
+
+
+FORMATS: dict[str, Format] = {"markdown": _markdown, "latex": _latex, "html": _html, "csv": _csv, "json": _json}

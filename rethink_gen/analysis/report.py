@@ -1,0 +1,345 @@
+"""Studies → one HTML page: the paper as a map, and a section for each of its claims.
+
+Reads no file of results, no clock and no name of a machine: the same studies give the same bytes. The page needs no
+network, and forbids itself any by its Content-Security-Policy. Claims, names and notes are text of other people: the
+template escapes them, and matplotlib those that stand in a figure.
+"""
+
+from __future__ import annotations
+
+import base64
+import colorsys
+import dataclasses
+import hashlib
+import html
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from xml.etree import ElementTree
+
+import jinja2
+from markupsafe import Markup
+
+from rethink_gen import papers
+from rethink_gen.analysis import figures, rendering
+from rethink_gen.experiment import Check
+from rethink_gen.papers.zhang2017 import protocol
+from rethink_gen.words import duration
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from rethink_gen.study.studies import Study
+
+
+HERE = Path(__file__).parent
+SVG = "{http://www.w3.org/2000/svg}"
+COLOR = re.compile(r"#[0-9a-f]{6}\b")  # as matplotlib writes them in an svg
+VERDICTS = ("reproduced", "close", "off", "not run")
+FEWEST_EPOCHS = 3  # of which a curve says something
+
+
+class Picture(NamedTuple):
+    """A figure for the page: `switches` are names and colors of its lines, `lines` what the script knows of them."""
+
+    svg: Markup
+    switches: list[tuple[str, str]]
+    lines: list[dict[str, Any]]
+
+
+class Section(NamedTuple):
+    """What the page says of one experiment."""
+
+    study: Study
+    place: str  # where in the paper, in two words
+    verdict: str
+    counts: dict[str, int]  # of VERDICTS, over cells and checks
+    layout: rendering.Layout | None
+    checks: list[Check]
+    figure: Picture | None
+    runs: Picture | None
+    about: dict[str, str]
+    settings: dict[str, str]
+    title: str
+    notes: list[str]
+    found: list[str]  # the notes that say how results differ from what was expected, and why
+    commands: list[str]
+
+    @property
+    def known(self) -> int:
+        return sum(self.counts.values()) - self.counts["not run"]
+
+    @property
+    def in_part(self) -> bool:
+        """Whether a verdict is of some cells and checks, and others are not known yet."""
+        return 0 < self.known < sum(self.counts.values())
+
+    @property
+    def full_size(self) -> bool:
+        """Whether the runs are those of the paper's scale, or the same at every scale."""
+        experiment = self.study.experiment
+        return experiment.scale == "paper" or (experiment.scale == "smoke" and not self.smoke_alone)
+
+    @property
+    def smoke_alone(self) -> bool:
+        return _smoke_alone(self.study)
+
+
+def render(studies: Iterable[Study]) -> str:
+    """The page of these studies, in the order of the paper."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["prose"] = prose
+    sections = [section(study) for study in sorted(studies, key=_order)]
+    script = (HERE / "report.js").read_text(encoding="utf-8")
+    drawn = [picture.svg for section in sections for picture in (section.figure, section.runs) if picture]
+    page = environment.get_template("report.html.jinja").render(
+        sections=sections,
+        verdicts=VERDICTS,
+        totals=Counter(section.verdict for section in sections),
+        in_part=Counter(section.verdict for section in sections if section.in_part),
+        protocol=_paragraphs(protocol.__doc__ or ""),
+        style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        dark={color: dark_page(color) for color in sorted({found for svg in drawn for found in COLOR.findall(svg)})},
+        script=Markup(script),
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    return page.strip() + "\n"
+
+
+def section(study: Study) -> Section:
+    """All that the page says of a study; of one without results, what it asks and how to run it."""
+    experiment, frame = study.experiment, study.curves
+    table = study.table() if study.results else None
+    checks = study.checks() if study.results else []
+    counts = count(table, checks)
+    if _smoke_alone(study):
+        counts = {word: sum(counts.values()) if word == "not run" else 0 for word in VERDICTS}
+    title, *notes = _paragraphs(experiment.doc) or [experiment.name]
+    deep = frame[frame.groupby("run")["epoch"].transform("nunique") >= FEWEST_EPOCHS]
+    drawn = study.figure() if study.results else None
+    curves = figures.runs(deep) if len(deep) and deep["train_accuracy"].notna().any() else None
+    return Section(
+        study=study,
+        place=re.split(r"[,;]| and ", experiment.locator)[0],
+        verdict=verdict(counts),
+        counts=counts,
+        layout=None if table is None else rendering.lay_out(table),
+        checks=checks,
+        figure=drawn and picture(drawn, f"{experiment.name}-figure"),
+        runs=curves and picture(curves, f"{experiment.name}-runs"),
+        about=_about(study),
+        settings=_settings(study),
+        title=title,
+        notes=[text for text in notes if not text.startswith("Found")],
+        found=[text for text in notes if text.startswith("Found")],
+        commands=_commands(study),
+    )
+
+
+def count(table: pd.DataFrame | None, checks: Iterable[Check]) -> dict[str, int]:
+    """Verdict → how many cells have it; a check that holds counts as reproduced, one that does not as off."""
+    cells = [] if table is None or "verdict" not in table else table["verdict"]
+    words = [*cells, *({True: "reproduced", False: "off", None: "not run"}[check.holds] for check in checks)]
+    found = Counter("not run" if word == "other scale" else word for word in words)
+    return {word: found[word] for word in VERDICTS}
+
+
+def verdict(counts: Mapping[str, int]) -> str:
+    """Of a whole claim: reproduced if all that is known is, off if half of it or more is off, close between the two."""
+    known = sum(counts.values()) - counts["not run"]
+    if not known:
+        return "not run"
+    return "reproduced" if counts["reproduced"] == known else "off" if 2 * counts["off"] >= known else "close"
+
+
+def picture(figure: Figure, prefix: str) -> Picture:
+    """A figure with what a script needs to answer the pointer; all that belongs to line k has `data-line="k"`.
+
+    A line is what artists of one label draw, whoever drew the figure: `axes.plot(..., label="MLP 1×512")`.
+    """
+    artists: list[tuple[Axes, Any]] = [
+        (axes, artist)
+        for axes in figure.axes
+        for artist in axes.get_children()
+        if artist.get_label() and not str(artist.get_label()).startswith("_")  # which is what matplotlib calls the rest
+    ]
+    runs = [artist.get_gid() or "" for _, artist in artists]
+    for i, (_, artist) in enumerate(artists):
+        artist.set_gid(f"line-{i}")
+    root = ElementTree.fromstring(figures.draw(figure, "svg", inline=True))
+    colors: dict[str, str] = {}  # of each line; its place is the number of the line
+    lines = []
+    for run, (axes, artist) in zip(runs, artists, strict=True):
+        if _is_curve(axes, artist) and (points := _points(figure, artist)):
+            name = str(artist.get_label())
+            colors.setdefault(name, _color(artist))
+            axis = {"x": axes.get_xlabel(), "y": axes.get_ylabel()}
+            lines.append({"line": list(colors).index(name), "run": run, **axis, "points": points})
+    names = {f"line-{i}": str(artist.get_label()) for i, (_, artist) in enumerate(artists)}
+    _for_a_page(root, prefix, {gid: list(colors).index(name) for gid, name in names.items() if name in colors})
+    return Picture(Markup(ElementTree.tostring(root, encoding="unicode")), list(colors.items()), lines)
+
+
+def dark_page(color: str) -> str:
+    """What a color of a figure becomes on a dark page: of the same hue, light and full; a gray is turned over."""
+    red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    shown = (hue, 0.5 + 0.4 * lightness, max(saturation, 0.6)) if saturation else (0, 0.93 - 0.86 * lightness, 0)
+    parts = colorsys.hls_to_rgb(*shown)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
+
+
+def prose(text: str) -> Markup:
+    """A paragraph of a docstring: `code`, lists of lines that begin with a star, and indented blocks as they are."""
+    if text.startswith("    "):
+        return Markup("<pre>{}</pre>").format("\n".join(line.removeprefix("    ") for line in text.splitlines()))
+    code = lambda words: Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(" ".join(words.split()))))
+    first, *items = re.split(r"^\* ", text, flags=re.MULTILINE)
+    listed = Markup("").join(Markup("<li>{}</li>").format(code(item)) for item in items)
+    return (Markup("<p>{}</p>").format(code(first)) if first else Markup("")) + (
+        Markup("<ul>{}</ul>").format(listed) if items else Markup("")
+    )
+
+
+def named(found: re.Match[str]) -> str:
+    """A color as one that the style of a dark page can change; elsewhere it stays what it is."""
+    return f"var(--{found[0][1:]}, {found[0]})"
+
+
+def _for_a_page(root: ElementTree.Element, prefix: str, places: Mapping[str, int]) -> None:
+    """Marks the parts of each line, and gives an svg a size and ids of its own; `prefix` is the id of its caption."""
+    root.attrib.pop("height")
+    root.attrib |= {"role": "img", "aria-labelledby": prefix}
+    root.set("width", f"{1.5 * float(root.attrib['width'].removesuffix('pt')):.0f}")
+    for parent in list(root.iter()):
+        parent.tag = parent.tag.removeprefix(SVG)  # HTML knows it, and takes no prefixes
+        for child in list(parent):
+            if child.tag == f"{SVG}style" or child.tag.endswith("metadata"):
+                parent.remove(child)
+        for name, value in list(parent.attrib.items()):
+            if name == "id" and value in places:
+                parent.set("data-line", str(places[value]))
+            if name == "id" and parent.tag not in ("path", "clipPath"):  # which alone are referred to
+                del parent.attrib["id"]
+            elif name == "id":
+                parent.set("id", f"{prefix}-{value}")
+            elif name.endswith("}href"):
+                del parent.attrib[name]
+                parent.set("href", f"#{prefix}-{value.removeprefix('#')}")
+            elif name == "style":
+                parent.set(name, COLOR.sub(named, value))
+            elif value.startswith("url(#"):
+                parent.set(name, f"url(#{prefix}-{value.removeprefix('url(#')}")
+
+
+def _is_curve(axes: Axes, artist: Any) -> bool:
+    """Whether an artist is a line of data, and neither a band nor what leads to a name."""
+    from matplotlib.lines import Line2D
+
+    return isinstance(artist, Line2D) and artist.get_transform().contains_branch(axes.transData)
+
+
+def _color(line: Any) -> str:
+    from matplotlib.colors import to_hex
+
+    return to_hex(line.get_color())
+
+
+def _points(figure: Figure, line: Any) -> list[list[float]]:
+    """[x in the svg, y in the svg, x, y] of each point that a line shows, once it has been drawn."""
+    import numpy as np
+
+    data = np.asarray(line.get_xydata(), float)
+    data = data[np.isfinite(data).all(axis=1)]
+    seen = line.get_transform().transform(data) * 72 / figure.dpi
+    seen[:, 1] = figure.get_figheight() * 72 - seen[:, 1]
+    values = [[float(f"{value:.6g}") for value in row] for row in data]
+    return [[*place, *row] for place, row in zip(seen.round(1).tolist(), values, strict=True)]
+
+
+def _order(study: Study) -> tuple[str, str, str]:
+    """By section, then figures before tables; what has no section in the paper comes last."""
+    found = re.search(r"Sections? (\d)|Appendix (\w)", study.experiment.locator)
+    return (found[1] or found[2] if found else "~", study.experiment.locator, study.experiment.name)
+
+
+def _same_as_laptop(study: Study) -> bool:
+    return set(study.experiment.runs) == set(study.experiment.laptop)
+
+
+def _smoke_alone(study: Study) -> bool:
+    """Whether these runs show that the experiment runs, and nothing of the paper."""
+    return study.experiment.scale == "smoke" and not _same_as_laptop(study)
+
+
+def _about(study: Study) -> dict[str, str]:
+    """How the runs were done."""
+    runs, missing, results = len(study.experiment.runs), len(study.missing), study.results
+    bad = {
+        "diverged": sum(result.status == "diverged" for result in results),
+        "failed": len(study.failures),
+        "damaged and left out": len(study.damaged),
+    }
+    about = {"runs": ", ".join([f"{runs - missing} of {runs} done", *(f"{n} {what}" for what, n in bad.items() if n)])}
+    if not results:
+        return about
+    ends = study.curves[study.curves["last"]]
+    sizes = [
+        f"{papers.label(name)}: "
+        + " or ".join(f"{n:,}" for n in sorted(data["num_train"].unique()))
+        + " training images, "
+        + " or ".join(f"{n:,}" for n in sorted(data["num_test"].unique()))
+        + " test images"
+        for name, data in ends.groupby("dataset", sort=False)
+    ]
+    seconds = ends["seconds_compile"].fillna(0) + ends["seconds_train"].fillna(0)
+    each = dict.fromkeys([duration(seconds.min()), duration(seconds.max())])
+    epochs = dict.fromkeys([int(ends["epoch"].min()), int(ends["epoch"].max())])
+    versions: dict[str, set[str]] = {}
+    for result in results:
+        for name, version in result.provenance.get("versions", {}).items():
+            versions.setdefault(name, set()).add(str(version))
+    about |= {
+        "data": "; ".join(sizes),
+        "seeds": ", ".join(map(str, sorted(ends["seed"].unique()))),
+        "epochs": " to ".join(map(str, epochs)) if max(epochs) else "none: solved, not trained",
+        "device": ", ".join(sorted(ends["device"].unique())),
+        "time": f"{duration(seconds.sum())} in all, {' to '.join(each)} a run",
+        "versions": ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in versions.items()),
+    }
+    return {name: text for name, text in about.items() if text}
+
+
+def _settings(study: Study) -> dict[str, str]:
+    """The fields that all runs share, in words."""
+    runs = [dataclasses.asdict(run) for run in study.experiment.runs]
+    shared = {name: value for name, value in runs[0].items() if all(run.get(name) == value for run in runs)}
+
+    def show(name: str, value: Any) -> str:
+        if value is None:
+            return "all" if name.endswith("_size") else "none"
+        return ", ".join(value) or "none" if isinstance(value, tuple) else str(value)
+
+    return {papers.label(name): papers.label(show(name, value)) for name, value in shared.items()}
+
+
+def _commands(study: Study) -> list[str]:
+    """The commands that fill what is missing, here and at the scale of the paper."""
+    scales = [study.experiment.scale] * bool(study.missing)
+    scales += ["paper"] * (study.experiment.scale != "paper" and not (study.results and _same_as_laptop(study)))
+    return [f"rethink-gen run {shlex.quote(study.experiment.name)} --scale {scale}" for scale in dict.fromkeys(scales)]
+
+
+def _paragraphs(doc: str) -> list[str]:
+    return [text.strip("\n") for text in re.split(r"\n\s*\n", doc) if text.strip()]

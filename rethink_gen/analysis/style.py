@@ -1,0 +1,141 @@
+"""One look for all figures: the color and marker of each name, the words on the axes, the drawing style."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from rethink_gen import papers
+
+
+class Look(NamedTuple):
+    color: str
+    marker: str
+
+
+def styled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, under matplotlib's defaults and our style instead of the user's settings."""
+
+    @functools.wraps(function)
+    def under_style(*args: Any, **kwargs: Any) -> Any:
+        import matplotlib.style
+
+        with matplotlib.style.context(["default", STYLE]):
+            return function(*args, **kwargs)
+
+    return under_style
+
+
+def look(name: Any, among: Iterable[Any] = ()) -> Look:
+    """The look of a name: its own; of a number: from dark to light among the others; else what its letters give."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    if name in LOOKS:
+        return LOOKS[name]
+    order = sorted({other for other in among if _is_number(other)})
+    if name in order:
+        rank = order.index(name)
+        return Look(to_hex(colormaps["viridis"](0.85 * rank / max(1, len(order) - 1))), MARKERS[rank % len(MARKERS)])
+    digest = hashlib.sha256(str(name).encode()).digest()
+    return Look(OTHER_COLORS[digest[0] % len(OTHER_COLORS)], MARKERS[digest[1] % len(MARKERS)])
+
+
+def dark(color: str) -> str:
+    """The same hue, dark enough for text on white."""
+    from matplotlib.colors import to_hex, to_rgb
+
+    red, green, blue = to_rgb(color)
+    return to_hex((0.75 * red, 0.75 * green, 0.75 * blue))
+
+
+def axis(column: str) -> str:
+    """What an axis of a column says."""
+    return AXES.get(column, papers.label(column))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and value == value
+
+
+GREY, LIGHT = "#666666", "#e3e3e3"
+
+
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#444444",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.xmargin": 0.02,
+    "figure.dpi": 200,
+    "font.size": 9,
+    "grid.color": LIGHT,
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markeredgewidth": 0.9,
+    "lines.markersize": 5,
+    "savefig.dpi": 200,
+    "svg.fonttype": "path",  # the same letters on every machine
+    "xtick.color": "#444444",
+    "xtick.labelsize": 8,
+    "ytick.color": "#444444",
+    "ytick.labelsize": 8,
+}
+
+
+AXES = {
+    "corruption_level": "label corruption",
+    "distance": "distance to the least-norm solution / its norm",
+    "distance_to_limit": "distance to the predicted limit / that norm",
+    "epoch": "epoch",
+    "epochs_to_fit": "epochs to fit",
+    "max_residual": "largest residual",
+    "num_train": "training images",
+    "running_loss": "training loss, mean over the epoch (nats)",
+    "seconds_forward": "seconds to evaluate them all",
+    "seconds_solve": "seconds to solve",
+    "step": "steps",
+    "steps_to_fit": "steps to fit",
+    "test_loss": "test loss (nats)",
+    "train_accuracy": "training accuracy",
+    "train_loss": "training loss (nats)",
+}
+
+
+# Okabe and Ito's colors, which readers with any color vision tell apart; without yellow, too light for a line on white.
+LOOKS: dict[Any, Look] = {
+    "true_labels": Look("#0072B2", "o"),
+    "shuffled_pixels": Look("#009E73", "^"),
+    "gaussian": Look("#E69F00", "v"),
+    "random_pixels": Look("#CC79A7", "D"),
+    "random_labels": Look("#D55E00", "s"),
+    "small_inception": Look("#0072B2", "o"),
+    "small_inception_without_batch_norm": Look("#E69F00", "s"),
+    "small_alexnet": Look("#D55E00", "^"),
+    "mlp_3x512": Look("#CC79A7", "v"),
+    "mlp_1x512": Look("#009E73", "D"),
+    "no regularizer": Look("#0072B2", "o"),
+    "weight decay": Look("#56B4E9", "^"),
+    "augmentation": Look("#CC79A7", "v"),
+    "augmentation, weight decay, dropout": Look("#009E73", "D"),
+    "random labels, no regularizer": Look("#D55E00", "s"),
+    "random labels, weight decay": Look("#E69F00", "P"),
+    "random labels, weight decay, dropout": Look("#000000", "X"),
+}
+
+
+# For names that are not above: Paul Tol's muted colors, which those above do not contain.
+OTHER_COLORS = ("#332288", "#117733", "#882255", "#999933", "#AA4499", "#44AA99", "#661100")
+
+
+PALETTE = tuple({each.color: None for each in LOOKS.values()} | dict.fromkeys(OTHER_COLORS))  # where the order decides
+
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -1,0 +1,136 @@
+"""Frame → table: ours beside the paper's, as numbers; and a table → markdown, LaTeX, HTML, CSV or JSON, as text.
+
+The numeric tables have one row per setting and metric: key columns, `metric`, the fields of `statistics.Summary`, and
+beside the paper also `paper`, `verdict`, `locator`, `confidence`. CSV and JSON keep them; the others are for
+readers: metrics side by side, per cent, an interval in brackets where there are two seeds or more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rethink_gen import papers
+from rethink_gen.errors import UsageError, unknown
+from rethink_gen.results.verdicts import Summary, differing, same_scale, summarize, verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+Row = dict[str, Any]
+KEYS = ("model", "corruption", "corruption_level", "augmentations", "weight_decay", "dropout")
+MANY_SEEDS = 20  # of which the first and the last are named
+MORE_KEYS = ("dataset", "features")  # of an item of the paper in which they differ
+
+
+def beside_paper(frame: pd.DataFrame, item: str, *, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """For each row of an item of the paper, in its order: our runs of the same setting, the paper's value, the verdict.
+
+    A row of which we have no run is kept, as not run.
+
+    Args:
+      item: table1, table4, …; see `rethink_gen.paper`.
+      metrics: the metrics to show; all that the item has by default.
+
+    Raises:
+      UsageError: the item has no rows of these metrics, or our runs of one row differ in more than their seed.
+    """
+    import pandas as pd
+
+    values = papers.values(item)
+    values = values[values[["model", "corruption", "weight_decay"]].ne("").all(axis=1)]
+    if metrics is not None:
+        values = values[values["metric"].isin(list(metrics))]
+    if not len(values):
+        raise UsageError(f"{item} of the paper has no rows to stand beside{f': metrics={metrics}' if metrics else ''}")
+    keys = [*(key for key in MORE_KEYS if values[key].nunique() > 1), *KEYS]
+    frame = frame[frame["last"]] if len(frame) else frame
+    records = []
+    for row in values.itertuples():
+        runs = frame[_matches(frame, row, set(values["dataset"]))] if len(frame) else frame
+        ours = summarize(runs, row.metric)
+        comparable = same_scale(runs, row.dataset) if len(runs) else True
+        record = {key: getattr(row, key) for key in keys} | {"metric": row.metric} | ours._asdict()
+        record |= {"paper": row.value, "verdict": verdict(ours, row.value, same_scale=comparable)}
+        records.append(record | {"locator": row.locator, "confidence": row.confidence})
+    return pd.DataFrame(records)
+
+
+def mean_and_interval(frame: pd.DataFrame, by: Sequence[str], metric: str | Sequence[str]) -> pd.DataFrame:
+    """One row per setting and metric, at the last epoch of each run, over seeds; in the order of the frame."""
+    import pandas as pd
+
+    by, metrics = list(by), [metric] if isinstance(metric, str) else list(metric)
+    for name in (*by, *metrics) if len(frame) else ():
+        if name not in frame:
+            raise unknown("column", name, frame.columns)
+    groups = frame[frame["last"]].groupby(by, dropna=False, sort=False) if len(frame) else ()
+    records = [
+        dict(zip(by, values, strict=True)) | {"metric": name} | summarize(runs, name)._asdict()
+        for values, runs in groups
+        for name in metrics
+    ]
+    return pd.DataFrame(records, columns=[*by, "metric", *Summary._fields])
+
+
+def by_setting(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per setting and metric for any runs: the fields in which they differ, and what most ask of them."""
+    keys = differing(frame[frame["last"]]) if len(frame) else []
+    metrics = ["train_accuracy", "test_accuracy", "best_test_accuracy", "epochs_to_fit"]
+    return mean_and_interval(frame, keys or ["model", "corruption"], [name for name in metrics if name in frame])
+
+
+def fitted(frame: pd.DataFrame) -> float:
+    """The share of all runs, diverged ones too, whose training accuracy reached FIT_THRESHOLD; NaN without runs."""
+    return float(frame.loc[frame["last"], "epochs_to_fit"].notna().mean()) if len(frame) else math.nan
+
+
+def time_to_fit(frame: pd.DataFrame, by: str, unit: str = "steps") -> pd.Series:
+    """Mean steps (or epochs) to fit, least first, by corruption, model, …; infinite where a run never fitted."""
+    import pandas as pd
+
+    if not len(frame):
+        return pd.Series(dtype=float)
+    return frame[frame["last"]].groupby(by)[f"{unit}_to_fit"].agg(lambda x: x.fillna(math.inf).mean()).sort_values()
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """A fraction for a reader: 0.99342 is 99.3 %."""
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def describe(frame: pd.DataFrame) -> str:
+    """How the runs were done, in one line: scale, data, seeds, epochs, number of runs, device."""
+    if not len(frame):
+        return "no runs yet"
+    ends = frame[frame["last"]]
+    data = ends.drop_duplicates(["dataset", "num_train", "num_test"])
+    diverged = int((ends["status"] == "diverged").sum())
+    seeds, epochs = sorted(ends["seed"].unique()), sorted({int(ends["epoch"].min()), int(ends["epoch"].max())})
+    listed = (
+        f"{seeds[0]} to {seeds[-1]}, {len(seeds)} of them" if len(seeds) > MANY_SEEDS else ", ".join(map(str, seeds))
+    )
+    parts = [
+        *(f"{scale} scale" for scale in ends["scale"].unique()),
+        *(f"{papers.label(d.dataset)}, {d.num_train:,} train, {d.num_test:,} test images" for d in data.itertuples()),
+        f"{len(ends)} run{'s' * (len(ends) > 1)}" + (f", {diverged} diverged" if diverged else ""),
+        f"seed{'s' * (len(seeds) > 1)} {listed}",
+        f"{'–'.join(map(str, epochs))} epochs",
+        *ends["device"].unique(),
+    ]
+    return " · ".join(parts)
+
+
+def _matches(frame: pd.DataFrame, row: Any, datasets: set[str]) -> pd.Series:
+    """Which rows of a frame are of the setting of a row of the paper; on data of its own (digits), of any data set."""
+    keep = frame["model"].eq(row.model) & (frame["dataset"].eq(row.dataset) | ~frame["dataset"].isin(datasets))
+    keep &= frame["corruption_level"].eq(row.corruption_level)
+    for key in ("features", "corruption", "augmentations"):
+        if key in frame:
+            keep &= frame[key].fillna("").eq(getattr(row, key))
+    for key in ("weight_decay", "dropout"):
+        if key in frame and getattr(row, key) in ("on", "off"):
+            keep &= frame[key].gt(0) == (getattr(row, key) == "on")
+    return keep

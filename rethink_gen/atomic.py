@@ -1,0 +1,56 @@
+"""Atomic file writes: a file is there whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from rethink_gen.errors import StorageError
+
+
+def write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Makes `path` hold `content`, or leaves it as it was: a unique temporary file, flushed to disk, then renamed.
+
+    Args:
+      content: the bytes, or a function that writes them to an open file.
+
+    Raises:
+      StorageError: the place takes no files.
+    """
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    try:
+        with open(temporary, "xb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name, too, outlives a power cut
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def unwritable(path: Path, error: OSError) -> StorageError:
+    """The error for a place that takes no files."""
+    return StorageError(f"{path}: cannot be written ({error.strerror}); free space or name another --results")
+
+
+def make_folder(folder: Path) -> None:
+    """The folder is there. Nothing else makes one: results that vanish under way, with their disk, are not replaced."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error

@@ -1,0 +1,309 @@
+"""What each verb of the command line does: it asks `suite` and prints. None loads jax but to compute, and `doctor`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rethink_gen import atomic, runs
+from rethink_gen.analysis import figures, rendering
+from rethink_gen.errors import RethinkError, UsageError, unknown
+from rethink_gen.execution import multihost, requests
+from rethink_gen.execution.loggers import tracker
+from rethink_gen.execution.progress import progress, say
+from rethink_gen.runs import AnyRun, Run
+from rethink_gen.study import running, studies, trained, verification
+from rethink_gen.words import in_one_line
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+from rethink_gen.cli.arguments import output_file, parse_only, parse_seeds, parse_shard, show_rows
+from rethink_gen.cli.overview import here, timed
+
+ENGINES = ("local", "ray")
+PER_TASK = {
+    "cpus_per_task": (int, 1),
+    "gpus_per_task": (float, 0),
+    "tpus_per_task": (int, 0),
+    "runs_per_task": (int, 1),
+}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """trains what an experiment is missing, then shows its table and names its figure
+
+    rethink-gen run fig1b --scale laptop --only model=mlp_1x512 --seeds 0..4
+    """
+    request = {
+        "scale": "laptop" if arguments.scale is None else arguments.scale,
+        "seeds": parse_seeds(arguments.seeds),
+        "only": parse_only(arguments.only),
+        "results": arguments.results,
+        "experiments": arguments.experiments,
+    }
+    planned = running.plan(arguments.name, **request)
+    work = {
+        "force": arguments.force,
+        "keep_weights": arguments.keep_weights,
+        "shard": parse_shard(arguments.shard),
+    }
+    todo = running.to_do(planned, **work)
+    if arguments.dry_run:
+        show_rows([{"id": run.id, **dataclasses.asdict(run)} for run in todo], arguments.json, columns=["id"])
+        if todo:
+            calibrate = f"rethink-gen show {planned.experiment.name} --calibrate measures what they cost"
+            cost = here(todo, planned, timed(arguments))
+            say(f"{len(todo)} runs: {cost} on this machine" if cost else f"{len(todo)} runs; {calibrate}")
+        return 0
+    execute = engine(arguments)
+    if arguments.hosts:
+        check_hosts(arguments, todo)
+    title = f"{planned.experiment.name}, {planned.experiment.scale} scale"
+    with contextlib.ExitStack() as stack:
+        if not stack.enter_context(multihost.joined(arguments.hosts, planned.folder)):
+            return 0
+        say(f"{title}: {len(todo)} of {len(planned.experiment.runs)} runs to do")
+        reports = [stack.enter_context(progress())]
+        if arguments.log:
+            folder = arguments.results / ".log" / planned.experiment.name / planned.experiment.scale
+            reports.append(stack.enter_context(tracker(arguments.log, folder)))
+
+        def tell(now: Any) -> None:
+            for report in reports:
+                report(now)
+
+        number = 1 if arguments.hosts else None
+        study = running.run(arguments.name, **request, **work, workers=number, report=tell, execute=execute)
+    if study.results:
+        print(study.text())
+        print(f"table:  {study.folder / 'table.md'}")
+        if study.experiment.figure:
+            print(f"figure: {study.folder / 'figure.png'}")
+    if study.failures:
+        reason = f"{study.failures[0].run.id}: {study.failures[0].reason}"
+        raise RethinkError(f"{len(study.failures)} of {len(todo)} runs failed, the first is {reason}")
+    asked = set(planned.experiment.runs)
+    diverged = [result.run.id for result in study.results if result.status == "diverged" and result.run in asked]
+    if diverged and arguments.strict:
+        raise RethinkError(f"{len(diverged)} of {len(asked)} runs diverged, the first is {diverged[0]}")
+    return refuse_damaged(study)
+
+
+def engine(arguments: argparse.Namespace) -> running.Execute | None:
+    """What trains the runs of `run`: None is this machine."""
+    if arguments.engine not in ENGINES:
+        raise unknown("engine", arguments.engine, ENGINES)
+    chosen = {name: getattr(arguments, name) for name in ("address", *PER_TASK)}
+    if arguments.engine == "local":
+        for name in (name for name, value in chosen.items() if value is not None):
+            raise UsageError(f"--{name.replace('_', '-')} goes with --engine ray")
+        return None
+    if arguments.keep_weights:
+        raise UsageError("--keep-weights goes with --engine local: weights stay where they are trained")
+    if arguments.log:
+        raise UsageError("--log goes with --engine local: of tasks on Ray not every epoch is heard")
+    from rethink_gen.execution import ray
+
+    given = {}
+    for name, (kind, least) in PER_TASK.items():
+        if chosen[name] is not None:
+            option = f"--{name.replace('_', '-')}"
+            given[name] = runs.coerce(option, chosen[name], kind)
+            if given[name] < least:
+                raise UsageError(f"{option} must be at least {least}, got {chosen[name]}")
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = int(os.environ.get("NPROC", here))
+    each = (given.get("cpus_per_task", cores), given.get("gpus_per_task", 0.0), given.get("tpus_per_task", 0))
+    needs, together = ray.Needs(*each), given.get("runs_per_task", 1)
+    return partial(ray.execute, needs=needs, address=arguments.address, runs_per_task=together)
+
+
+def table(arguments: argparse.Namespace) -> int:
+    """our numbers beside the paper's, from the results that exist
+
+    rethink-gen table table1 --scale paper --format latex
+    """
+    form = "json" if arguments.json else arguments.format
+    if form not in rendering.FORMATS:  # said before pandas is loaded
+        raise unknown("format", form, rendering.FORMATS)
+    output = arguments.output and output_file(arguments.output)
+    study = load(arguments)
+    text = study.text(form)
+    if output:
+        atomic.write(output, text.encode())
+        print(output)
+    else:
+        print(text.rstrip("\n"))
+    return refuse_damaged(study)
+
+
+def plot(arguments: argparse.Namespace) -> int:
+    """the paper's figure from the results that exist; or a picture: corruptions, filters RUN, confusion RUN
+
+    rethink-gen plot fig1c --output fig1c.pdf
+    """
+    output = arguments.output and output_file(arguments.output)
+    if output and output.suffix.removeprefix(".") not in figures.KINDS:
+        raise unknown("kind of figure", output.suffix, [f".{kind}" for kind in figures.KINDS])
+    if arguments.dataset and arguments.name != "corruptions":
+        raise UsageError("--dataset goes with `plot corruptions`; an experiment or a run names its own data")
+    if arguments.runs and arguments.name not in ("filters", "confusion"):
+        raise UsageError(f"runs go with `plot filters` and `plot confusion`, not where {arguments.runs[0]!r} stands")
+    if arguments.name in ("corruptions", "filters", "confusion"):
+        path = output or arguments.results / f"{arguments.name}.png"
+        figures.save(picture(arguments), path)
+        print(path)
+        return 0
+    study = load(arguments)
+    path = output or study.folder / "figure.png"
+    figure = study.figure()
+    if figure is None:
+        raise UsageError(f"{study.experiment.name} has no figure; its table: rethink-gen table {study.experiment.name}")
+    figures.save(figure, path)
+    print(path)
+    return refuse_damaged(study)
+
+
+def picture(arguments: argparse.Namespace) -> Figure:
+    """What `plot` draws besides the figures of experiments."""
+    from rethink_gen.analysis import pictures
+
+    if arguments.name == "corruptions":
+        return pictures.corrupted_images(arguments.dataset or Run.dataset)
+    kept = trained.kept(arguments.runs, results=arguments.results)
+    if arguments.name == "filters":
+        return pictures.filters(kept)
+    return pictures.confusion(kept, [answers(result) for result in kept])
+
+
+def answers(result: trained.TrainedResult) -> tuple[Any, ...]:
+    """Labels and predictions of both splits, as `pictures.confusion` takes them."""
+    train, test = result.examples("train"), result.examples("test")
+    return train.true_labels, train.labels, train.predictions, test.true_labels, test.predictions
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """one page to look at and to share: the paper as a map, each claim beside its numbers, figures that answer
+
+    rethink-gen report --output report.html
+    """
+    from rethink_gen.analysis import report
+
+    place = arguments.output or arguments.results
+    path = place if place.suffix == ".html" else place / "report.html"
+    found = studies.survey(
+        arguments.names, scale=arguments.scale, results=arguments.results, experiments=arguments.experiments
+    )
+    content = report.render(found).encode()
+    atomic.make_folder(path.parent)
+    atomic.write(path, content)
+    print(path)
+    return max(map(refuse_damaged, found))
+
+
+def refuse_damaged(study: studies.Study) -> int:
+    """Success, unless files were left out: what is right was shown, and what is not is an error."""
+    for error in study.damaged:
+        raise RethinkError(f"{len(study.damaged)} damaged, the first is {error}")
+    return 0
+
+
+def merge(arguments: argparse.Namespace) -> int:
+    """joins folders of results that machines without a common disk have made, and renews tables and figures
+
+    rethink-gen merge part1 part2 --results results
+    """
+    from rethink_gen.study.merging import merge
+
+    if not arguments.dir:
+        raise UsageError("name the folders to merge, such as part1 part2; they are joined in --results")
+    for done in merge(arguments.dir, results=arguments.results, experiments=arguments.experiments):
+        renewed = "table renewed" if done.renewed else "no experiment of that name, so no table"
+        print(f"{done.folder}: {done.copied} copied, {done.there} there before, {renewed}", flush=True)
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """recomputes every checksum and table; with --retrain K also trains K random runs anew
+
+    rethink-gen verify quickstart --retrain 2
+    """
+    place = {"results": arguments.results, "experiments": arguments.experiments}
+    count = runs.coerce("--retrain", arguments.retrain, int)
+    if count < 0:
+        raise UsageError(f"--retrain takes a number of runs, got {count}")
+    with progress() as report:
+        found = verification.verify(arguments.name, **place)
+        anew = verification.retrain(count, arguments.name, **place, report=report) if count > 0 else ()
+        return show_findings(itertools.chain(found, anew))
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """the versions, devices, data and folders there are, and what is wrong with them
+
+    rethink-gen doctor
+    """
+    from rethink_gen.cli.doctor import examine
+
+    return show_findings(examine(results=arguments.results, experiments=arguments.experiments))
+
+
+def show_findings(findings: Iterable[verification.Finding]) -> int:
+    """Prints each as it comes; success, unless something is wrong."""
+    wrong = []
+    for finding in findings:
+        print("wrong " if finding.wrong else "right ", in_one_line(finding.what), flush=True)
+        for line in finding.wrong:
+            print("      ", in_one_line(line), flush=True)
+        wrong += finding.wrong
+    if wrong:
+        raise RethinkError(f"{len(wrong)} thing{'s' * (len(wrong) > 1)} wrong, the first is {wrong[0]}")
+    return 0
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """one run of your own, with an option for each of its fields
+
+    rethink-gen train --dataset digits --model mlp_3x512 --corruption random_labels --epochs 40
+    """
+    given = {name: getattr(arguments, name) for name in runs.hints(Run)}
+    run = Run(**{name: value for name, value in given.items() if value is not None})
+    if arguments.hosts:
+        check_hosts(arguments, [run])
+    with multihost.joined(arguments.hosts, arguments.results / "train") as first, progress() as report:
+        if not first:
+            return 0
+        work = {"force": arguments.force, "keep_weights": arguments.keep_weights}
+        result = running.train(run, results=arguments.results, **work, report=report)
+    if arguments.json:
+        print(json.dumps({"id": run.id, "status": result.status, **result.summary}))
+    else:
+        show_rows([{"metric": name, "value": value} for name, value in result.summary.items()])
+        print(f"\nstatus: {result.status}")
+        print(f"file: {arguments.results / 'train' / run.id}.json")
+    return 0
+
+
+def load(arguments: argparse.Namespace) -> studies.Study:
+    """The study that `table` and `plot` show."""
+    return studies.load(
+        arguments.name, scale=arguments.scale, results=arguments.results, experiments=arguments.experiments
+    )
+
+
+def check_hosts(arguments: argparse.Namespace, runs: Sequence[AnyRun]) -> None:
+    """Refuses what several hosts cannot do, before they look for each other."""
+    if getattr(arguments, "engine", "local") != "local":
+        raise UsageError("--hosts goes with --engine local: Ray places runs on hosts of its own")
+    for kind in sorted({run.kind for run in runs} - {Run().kind}):
+        raise UsageError(f"runs of kind {kind} are solved on one host; leave --hosts out, or choose others with --only")
+    requests.check_names(runs)
+    requests.check_data(runs)  # on each host, for each reads them

@@ -1,0 +1,133 @@
+"""What this machine has for the suite, and what is wrong with it: versions, devices, data, folders, memory and disk."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rethink_gen import experiment
+from rethink_gen.errors import RethinkError
+from rethink_gen.study.verification import Finding
+from rethink_gen.version import __version__
+
+if TYPE_CHECKING:
+    from rethink_gen.study.running import Folder
+
+
+LITTLE_MEMORY, LITTLE_DISK = 4e9, 1e9  # bytes: less does not hold CIFAR-10 beside a network, and its cache
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def examine(*, results: Folder = "results", experiments: Folder | None = None) -> list[Finding]:
+    """A finding for each thing that a run needs; it loads jax, for that alone knows the devices."""
+    folder = None if experiments is None else Path(experiments)
+    looks: dict[str, Callable[[], Finding]] = {
+        "versions": versions,
+        "devices": devices,
+        "experiments": lambda: experiment_files(folder),
+        "data sets": data,
+        "memory": memory,
+        "folder of results": lambda: place("results", Path(results)),
+        "cache": cache,
+    }
+    return [look(name, finding) for name, finding in looks.items()]
+
+
+def look(name: str, finding: Callable[[], Finding]) -> Finding:
+    """What a look at one thing finds, which is also that it cannot be looked at."""
+    try:
+        return finding()
+    except (RethinkError, ImportError, OSError, RuntimeError) as error:
+        return Finding(name, [f"{name}: {' '.join(str(error).split())}"])
+
+
+def versions() -> Finding:
+    """The packages that rethink-gen needs, held against the versions it says it works with."""
+    from packaging.requirements import Requirement
+
+    wanted = [Requirement(text) for text in metadata.requires("rethink-gen") or []]
+    found, wrong = [], []
+    for package in [each for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]:
+        try:
+            version = metadata.version(package.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{package.name} is not installed: pip install '{package}'")
+            continue
+        found.append(f"{package.name} {version}")
+        if not package.specifier.contains(version, prereleases=True):
+            wrong.append(f"{package.name} {version} is not one that was tested: pip install '{package}'")
+    system = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    return Finding(f"rethink-gen {__version__}, {system}: {', '.join(found)}", wrong)
+
+
+def devices() -> Finding:
+    """What jax computes on."""
+    import jax
+
+    kinds = [device.device_kind for device in jax.devices()]
+    wrong = []
+    if NVIDIA_DRIVER.exists() and jax.default_backend() == "cpu":
+        driver = re.search(r"\s(\d+)\.\d+", NVIDIA_DRIVER.read_text())
+        extra = "cuda13" if driver and int(driver[1]) >= 580 else "cuda12"
+        wrong.append(f"there is an NVIDIA driver, and jax has no GPU: pip install 'rethink-gen[{extra}]'")
+    return Finding(
+        f"jax computes on {len(kinds)} × {', '.join(dict.fromkeys(kinds))}; {os.cpu_count()} CPU cores", wrong
+    )
+
+
+def experiment_files(folder: Path | None) -> Finding:
+    """Each file of an experiment can be read."""
+    names, wrong = experiment.names(folder), []
+    for name in names:
+        try:
+            experiment.find(name, folder)
+        except RethinkError as error:
+            wrong.append(str(error))
+    return Finding(f"{len(names)} experiments", wrong)
+
+
+def data() -> Finding:
+    """The data sets that are here, and whether CIFAR-10, which most experiments take, is one of them."""
+    from rethink_gen.data import datasets
+
+    names = [source.name for source in datasets.present()]
+    missing = [] if "cifar10" in names else ["CIFAR-10 is not here: rethink-gen data prepare cifar10"]
+    return Finding(f"data sets: {', '.join(names)}", missing)
+
+
+def memory() -> Finding:
+    """The memory that is free, on CPU that of the host."""
+    from rethink_gen.solvers.kernels import free_memory
+
+    free = free_memory()
+    few = f"{free / 1e9:.1f} GB of memory are free: choose a smaller scale, or train_size"
+    return Finding(f"{free / 1e9:.1f} GB of memory free", [few] if free < LITTLE_MEMORY else [])
+
+
+def cache() -> Finding:
+    """The folder of decoded data and compiled programs; nobody else may write the latter."""
+    from rethink_gen.data import datasets
+
+    folder = datasets.cache_folder()
+    finding, compiled = place("cache", folder), folder / "compiled"
+    if compiled.exists() and (compiled.stat().st_uid != os.getuid() or compiled.stat().st_mode & 0o022):
+        finding.wrong.append(f"others may write {compiled}, so it is not used: chmod 700 it, or remove it")
+    return finding
+
+
+def place(name: str, folder: Path) -> Finding:
+    """A folder can be written, and there is room in it."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    wrong = []
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        wrong.append(f"{there} takes no files: choose another folder for {name}")
+    if free < LITTLE_DISK:
+        wrong.append(f"{free / 1e9:.1f} GB are free for {name} in {there}: make room")
+    return Finding(f"{name}: {folder}, {free / 1e9:.0f} GB free", wrong)

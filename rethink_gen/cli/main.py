@@ -1,0 +1,114 @@
+"""The command line: verbs and options, what is said to a mistake, how a signal stops it. The verbs are in verbs.py."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rethink_gen.cli import hosts
+from rethink_gen.cli.parser import parse
+from rethink_gen.errors import HostLost, Interrupted, RethinkError, StorageError, UsageError
+from rethink_gen.execution.progress import say
+from rethink_gen.words import in_one_line
+
+SECONDS_TO_STOP = 5.0  # what is promised is ten, also on a machine that has other things to do
+LONGEST_ANSWER = 180  # characters of what is said to a bad command line
+BROKEN_PIPE = 128 + 13  # as if SIGPIPE had ended us, the way of other tools
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carries out one command; its exit code (see `errors`)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with stop_signals(argv):
+            arguments = parse(argv)
+            if not hosts.wanted(arguments):
+                code = arguments.function(arguments)
+                sys.stdout.flush()
+                return code
+        return hosts.watch(argv)
+    except SystemExit as end:  # --help and --version
+        return 0 if end.code is None else int(end.code)
+    except (KeyboardInterrupt, Interrupted) as stop:
+        say_how_to_continue(argv)
+        return stop.exit_code if isinstance(stop, Interrupted) else 130
+    except BrokenPipeError:  # the reader has read enough, as in `rethink-gen list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it closes it
+        return BROKEN_PIPE
+    except Exception as error:
+        if "--debug" in argv:
+            traceback.print_exc()
+        code, text = explain(error)
+        text = in_one_line(text)
+        if code == UsageError.exit_code and len(text) > LONGEST_ANSWER:  # who mistyped knows what they typed
+            text = f"{text[: LONGEST_ANSWER - 60]} … {text[-57:]}"
+        say(f"rethink-gen: error: {text}")
+        return code
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """The exit code and the text of an error."""
+    if isinstance(error, RethinkError):
+        return error.exit_code, str(error)
+    if isinstance(error, OSError):
+        return StorageError.exit_code, f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return RethinkError.exit_code, f"{type(error).__name__}: {error}; the same command with --debug shows where"
+
+
+def say_how_to_continue(argv: Sequence[str]) -> None:
+    """The last words of a command that was stopped."""
+    say("rethink-gen: stopped; what is done is kept. To continue:")
+    say(shlex.join(["rethink-gen", *argv]))
+
+
+@contextmanager
+def stop_signals(argv: Sequence[str]) -> Iterator[None]:
+    """Within, SIGTERM raises Interrupted; if it or Ctrl-C finds no answer in SECONDS_TO_STOP, the process ends itself.
+
+    So it does while a large network is compiled or measured, when Python does not come to run a handler for minutes.
+    """
+    ended = threading.Event()
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Interrupted("stopped by SIGTERM")
+
+    def watch() -> None:
+        number = next((n for [n] in iter(lambda: os.read(read, 1), b"") if n in (signal.SIGTERM, signal.SIGINT)), None)
+        if number and not ended.wait(SECONDS_TO_STOP):
+            say_how_to_continue(argv)
+            os._exit(Interrupted.exit_code if number == signal.SIGTERM else 130)
+
+    threading.Thread(target=watch, daemon=True).start()
+    before = signal.signal(signal.SIGTERM, interrupt), signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        ended.set()
+        signal.signal(signal.SIGTERM, before[0])
+        signal.set_wakeup_fd(before[1])
+        os.close(write)
+
+
+def carry_out() -> None:
+    """What `watch` starts: the command, then an end without jax's own, which would wait for hosts that are gone."""
+    hosts.in_child, lifeline = True, int(sys.argv[1])
+    sys.argv = ["rethink-gen", *sys.argv[2:]]
+    # Nothing is ever written there: it ends with the process that watches, and so do we.
+    threading.Thread(target=lambda: os.read(lifeline, 1) or os._exit(HostLost.exit_code), daemon=True).start()
+    if "--debug" not in sys.argv:  # what XLA's own code writes, greetings and stack traces, is left out
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            setattr(sys, name, os.fdopen(os.dup(stream.fileno()), "w", 1, stream.encoding, stream.errors))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

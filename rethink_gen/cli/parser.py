@@ -1,0 +1,179 @@
+"""Commands and their options, as argparse has them."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rethink_gen import experiment, registry, runs
+from rethink_gen.analysis import rendering
+from rethink_gen.cli import commands, overview
+from rethink_gen.errors import UsageError, unknown
+from rethink_gen.experiment import SCALES
+from rethink_gen.runs import Run
+from rethink_gen.version import __version__
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises what it would print, so that every error is told in one way."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command, with its `function`. Values stay text: what uses them checks them."""
+    top = Parser(prog="rethink-gen", description="Every experiment of the paper: run it, table it, plot it.")
+    top.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)  # goes before the verb as well as after it
+    top.add_argument("--version", action="version", version=f"rethink-gen {__version__}")
+    top.set_defaults(function=lambda arguments: top.print_help() or 0)
+    parsers = top.add_subparsers(metavar="VERB", title="verbs")
+    for name, (function, positional, options) in VERBS.items():
+        about, _, example = (inspect.getdoc(function) or "").partition("\n\n")
+        verb = parsers.add_parser(
+            name, help=about, description=about, epilog=f"for example: {example}", allow_abbrev=False
+        )
+        for argument, default in positional.items():
+            several = "*" if default == () else "?"
+            optional: dict[str, Any] = {} if default is None else {"nargs": several, "default": default}
+            complete(verb.add_argument(argument, metavar=argument.upper(), **optional))
+        options = (*options, "--debug")
+        for option in options:
+            complete(verb.add_argument(option, **OPTIONS[option]))
+        verb.set_defaults(function=function, options=options)
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks, once per press of Tab
+        import argcomplete
+
+        argcomplete.autocomplete(top)
+    verb = next((argument for argument in argv if not argument.startswith("-")), None)
+    if verb is not None and verb not in VERBS:
+        raise unknown("verb", verb, VERBS)
+    arguments, rest = top.parse_known_args(argv)
+    for argument in rest:
+        if argument.startswith("-"):
+            raise unknown("option", argument.partition("=")[0], getattr(arguments, "options", ["--help", "--version"]))
+        raise UsageError(f"nothing is expected where {argument!r} stands; see rethink-gen {verb} --help")
+    return arguments
+
+
+def complete(argument: argparse.Action) -> None:
+    """Tells the shell which words an argument can be."""
+    words: dict[str, Callable[[], Iterable[str]]] = {
+        "name": experiment.names,
+        "names": experiment.names,
+        "scale": lambda: SCALES,
+        "format": lambda: rendering.FORMATS,
+        "only": lambda: [f"{field}=" for field in runs.fields()],
+        "dataset": lambda: [row["name"] for row in overview.data_sets()],
+        "model": lambda: registry.known("model"),
+        "corruption": lambda: registry.known("corruption"),
+        "augmentations": lambda: registry.known("augmentation"),
+    }
+    if argument.dest in words:
+        setattr(argument, "completer", lambda **_: list(words[argument.dest]()))  # noqa: B010
+
+
+def field_options() -> dict[str, dict[str, Any]]:
+    """An option per field of Run, train_size as --train-size."""
+    options = {}
+    for each in dataclasses.fields(Run):
+        default = ",".join(each.default) or "none" if isinstance(each.default, tuple) else each.default
+        word = {"tuple": "NAME,NAME", "str": "NAME"}.get(
+            re.split(r"\W", str(each.type))[0], str(each.type).split()[0].upper()
+        )
+        about = f"{each.metadata['about']} (default: {default})".replace("%", "%%")
+        options["--" + each.name.replace("_", "-")] = {"dest": each.name, "metavar": word, "help": about}
+    return options
+
+
+FIELD_OPTIONS = field_options()
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--scale": {
+        "metavar": "SCALE",
+        "help": "smoke, laptop or paper (run: laptop; otherwise the last that has results)",
+    },
+    "--seeds": {"metavar": "SEEDS", "help": "in place of the experiment's seeds: 0..4 or 0,3 or 5"},
+    "--only": {"nargs": "+", "action": "extend", "default": [], "metavar": "FIELD=VALUE", "help": "these runs alone"},
+    "--results": {
+        "type": Path,
+        "default": Path("results"),
+        "metavar": "DIR",
+        "help": "folder of results (%(default)s)",
+    },
+    "--experiments": {"type": Path, "metavar": "DIR", "help": "a folder of experiments of your own"},
+    "--shard": {
+        "default": "1/1",
+        "metavar": "I/N",
+        "help": "the I-th of N parts of the runs, for machines that share no locks; then once without, for the table",
+    },
+    "--engine": {"default": "local", "metavar": "ENGINE", "help": "local (default), or ray: on a Ray cluster"},
+    "--address": {
+        "metavar": "ADDRESS",
+        "help": "of a Ray cluster (default: RAY_ADDRESS, this machine's, or a new one)",
+    },
+    "--cpus-per-task": {"metavar": "N", "help": "cores of a task on Ray (as many as here, so that bits are the same)"},
+    "--gpus-per-task": {"metavar": "X", "help": "GPUs of a task on Ray, or a fraction of one (0)"},
+    "--tpus-per-task": {"metavar": "N", "help": "TPU chips of a task on Ray (0)"},
+    "--runs-per-task": {"metavar": "N", "help": "runs of one recipe that share a task on Ray (1)"},
+    "--hosts": {
+        "metavar": "HOSTS",
+        "help": "one job on several hosts: auto under SLURM, MPI, Kubernetes or on a TPU, else 1/2@HOST:PORT and so on",
+    },
+    "--retrain": {"default": "0", "metavar": "K", "help": "train K random runs anew and compare"},
+    "--log": {"metavar": "TRACKER", "help": "send curves to tensorboard or wandb while they grow; files in DIR/.log"},
+    "--watch": {"action": "store_true", "help": "show it again whenever it changes, until Ctrl-C"},
+    "--force": {"action": "store_true", "help": "train again what has a result"},
+    "--keep-weights": {
+        "action": "store_true",
+        "help": "leave RUN.weights.npz beside results, for `plot filters` and `plot confusion`",
+    },
+    "--strict": {"action": "store_true", "help": "exit 1 if a run diverged"},
+    "--calibrate": {"action": "store_true", "help": "time a few steps of each program on this machine"},
+    "--dry-run": {"action": "store_true", "help": "list the runs that would be trained"},
+    "--format": {"default": "markdown", "metavar": "FORMAT", "help": "markdown (default), latex, csv, html or json"},
+    "--output": {"type": Path, "metavar": "FILE", "help": "where to, instead of the usual place"},
+    "--json": {"action": "store_true", "help": "print JSON"},
+    "--debug": {"action": "store_true", "help": "show the traceback of an error"},
+    **FIELD_OPTIONS,
+}
+
+
+# Verb → its function, its positional arguments (name → default; None: required, (): any number), and its options.
+VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tuple[str, ...]]] = {
+    "list": (overview.list_names, {"kind": "experiments"}, ("--experiments", "--json")),
+    "show": (overview.show, {"name": None}, ("--calibrate", "--results", "--experiments", "--json")),
+    "run": (
+        commands.run,
+        {"name": None},
+        (
+            *("--scale", "--seeds", "--only", "--shard", "--hosts", "--log", "--results", "--experiments"),
+            *("--engine", "--address", "--cpus-per-task", "--gpus-per-task", "--tpus-per-task", "--runs-per-task"),
+            *("--force", "--keep-weights", "--strict", "--dry-run", "--json"),
+        ),
+    ),
+    "status": (overview.status, {"name": ""}, ("--watch", "--results", "--experiments", "--json")),
+    "table": (
+        commands.table,
+        {"name": None},
+        ("--scale", "--format", "--output", "--results", "--experiments", "--json"),
+    ),
+    "plot": (
+        commands.plot,
+        {"name": None, "runs": ()},
+        ("--scale", "--dataset", "--output", "--results", "--experiments"),
+    ),
+    "report": (commands.report, {"names": ()}, ("--scale", "--output", "--results", "--experiments")),
+    "merge": (commands.merge, {"dir": ()}, ("--results", "--experiments")),
+    "verify": (commands.verify, {"name": ""}, ("--retrain", "--results", "--experiments")),
+    "doctor": (commands.doctor, {}, ("--results", "--experiments")),
+    "data": (overview.data, {"action": "list", "name": ""}, ("--json",)),
+    "train": (commands.train, {}, (*FIELD_OPTIONS, "--hosts", "--results", "--force", "--keep-weights", "--json")),
+}

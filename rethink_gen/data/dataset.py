@@ -1,0 +1,183 @@
+"""`Dataset`: images and labels of two splits in memory, from a user's own arrays, a folder of images, or a source."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rethink_gen import registry
+from rethink_gen.data.tfds import Source
+from rethink_gen.errors import UsageError
+
+HELD_OUT = 5  # where there is no test split, every fifth example of a fixed permutation is held out
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+
+class Split(NamedTuple):
+    """Images, uint8[N, H, W, C] as loaded (after some corruptions float32, in the same units), and labels, int32[N]."""
+
+    images: Any
+    labels: Any
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An image classification data set in memory. As loaded, its arrays are read-only."""
+
+    name: str
+    train: Split
+    test: Split
+    num_classes: int
+    checksum: str  # SHA-256, hex, of the number of classes and of every array's type, shape and bytes
+    # int32[N]: the true label of each training example, where a corruption changed labels; None: train.labels.
+    true_labels: Any = field(default=None, compare=False)
+
+    @property
+    def changed(self) -> np.ndarray:
+        """bool[N]: which training labels are not the true ones."""
+        true = self.train.labels if self.true_labels is None else self.true_labels
+        return np.asarray(self.train.labels != true)
+
+    @staticmethod
+    def from_arrays(
+        name: str,
+        train: tuple[Any, Any],
+        test: tuple[Any, Any] | None = None,
+        *,
+        num_classes: int | None = None,
+        scale: float = 255.0,
+    ) -> Dataset:
+        """A data set of your own arrays, registered under its name: `Run(dataset=data)` and `--dataset NAME` find it.
+
+        Args:
+          name: letters, digits, '_' and '.'; not the name of a built-in data set.
+          train: images and labels. Images [N, H, W, C], [N, H, W] or feature vectors [N, D], which become [N, D, 1, 1]:
+            uint8 as they are; floats are multiplied by `scale` and kept as float32. Labels: whole numbers 0 … K - 1.
+          test: the same for the test split; None: every fifth example of a fixed permutation of `train` is held out.
+          num_classes: K; None: one more than the largest label.
+          scale: 255 for floats in [0, 1] or standardized ones, 1 for floats in [0, 255]. Runs divide by 255 again.
+
+        Raises:
+          UsageError: the arrays do not fit together, or the name is taken; the line says what is wrong.
+        """
+        splits = [_split(name, *train, scale)]
+        splits += [_split(name, *test, scale)] if test is not None else []
+        if test is None:
+            images, labels = splits[0]
+            order = np.random.RandomState(0).permutation(len(labels))
+            held = np.zeros(len(labels), bool)
+            held[order[::HELD_OUT]] = True
+            splits = [(images[~held], labels[~held]), (images[held], labels[held])]
+        (images, labels), (test_images, test_labels) = splits
+        if images.shape[1:] != test_images.shape[1:]:
+            raise UsageError(f"{name}: training images are {images.shape[1:]}, test images {test_images.shape[1:]}")
+        if images.dtype != test_images.dtype:
+            raise UsageError(f"{name}: training images are {images.dtype}, test images {test_images.dtype}")
+        largest = int(max(labels.max(), test_labels.max()))
+        if num_classes is not None and largest >= num_classes:
+            raise UsageError(
+                f"{name}: label {largest} is out of range for {num_classes} classes, 0 to {num_classes - 1}"
+            )
+        source = Source(name, "", images.shape[1:], num_classes or largest + 1, len(labels), len(test_labels))
+        dataset = freeze(source, images, labels, test_images, test_labels)
+        if name in PUBLISHED:
+            raise UsageError(f"data set {name!r} is built in; give yours another name")
+        registry.add("dataset", name, dataset)
+        return dataset
+
+    @staticmethod
+    def from_folder(
+        name: str,
+        folder: str | os.PathLike[str],
+        *,
+        size: int | tuple[int, int] = 32,
+        channels: int = 3,
+    ) -> Dataset:
+        """A data set of image files, one subfolder per class, registered under its name.
+
+        The classes are the subfolders in the order of their names. Each image is resized whole to `size` by bilinear
+        interpolation, so its aspect ratio may change. Where the folder has the subfolders `train` and `test`, those
+        hold the classes; otherwise every fifth image of a fixed permutation is held out for testing.
+
+        Args:
+          size: pixels of a side, or (height, width).
+          channels: 1 for gray, 3 for RGB.
+
+        Raises:
+          UsageError: there are no images, or one cannot be read; the line names the file.
+        """
+        root = Path(folder).expanduser()
+        height, width = (size, size) if isinstance(size, int) else size
+        parts = [root / "train", root / "test"] if (root / "train").is_dir() and (root / "test").is_dir() else [root]
+        classes = (
+            sorted({path.name for part in parts for path in part.iterdir() if path.is_dir()}) if root.is_dir() else []
+        )
+        if not classes:
+            raise UsageError(f"{root}: no subfolders; put the images of each class in a folder of its own")
+        splits = [_read_images(part, classes, (height, width), channels) for part in parts]
+        return Dataset.from_arrays(name, *splits, num_classes=len(classes))
+
+
+def freeze(source: Source, *arrays: np.ndarray) -> Dataset:
+    """The data set of these four arrays with its checksum; from now on they are read-only."""
+    digest = hashlib.sha256(f"{source.num_classes} classes".encode())
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.data)
+        array.setflags(write=False)
+    train_images, train_labels, test_images, test_labels = arrays
+    train, test = Split(train_images, train_labels), Split(test_images, test_labels)
+    return Dataset(source.name, train, test, source.num_classes, digest.hexdigest())
+
+
+def _split(name: str, images: Any, labels: Any, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 or float32[N, H, W, C] and int32[N], as copies in C order."""
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.ndim not in (2, 3, 4) or not len(images) or 0 in images.shape:
+        raise UsageError(f"{name}: images must be [N, H, W, C], [N, H, W] or [N, D], got shape {images.shape}")
+    if labels.shape != (len(images),) or (labels.dtype.kind not in "iu" and not np.array_equal(labels, labels // 1)):
+        raise UsageError(f"{name}: labels must be {len(images)} whole numbers, got {labels.dtype} {labels.shape}")
+    if labels.min() < 0:
+        raise UsageError(f"{name}: labels must be 0 to K - 1, got {labels.min()}")
+    if images.ndim < 4:
+        images = images.reshape(*images.shape, *[1] * (4 - images.ndim))
+    if images.dtype != np.uint8:
+        images = (images * scale).astype(np.float32)
+        if not np.isfinite(images).all():
+            raise UsageError(f"{name}: images hold values that are not finite")
+    return np.array(images, order="C"), labels.astype(np.int32)
+
+
+def _read_images(
+    folder: Path, classes: Sequence[str], size: tuple[int, int], channels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    from PIL import Image
+
+    images, labels = [], []
+    for label, name in enumerate(classes):
+        for path in sorted(p for p in (folder / name).glob("*") if p.suffix.lower() in IMAGES):
+            try:
+                with Image.open(path) as picture:
+                    picture = picture.convert("L" if channels == 1 else "RGB")
+                    picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+                    images.append(np.asarray(picture).reshape(*size, channels))
+            except (OSError, ValueError) as error:
+                raise UsageError(f"{path}: cannot be read as an image ({error})") from error
+            labels.append(label)
+    if not images:
+        raise UsageError(f"{folder}: no images ({', '.join(IMAGES)}) in the subfolders {', '.join(classes[:5])}")
+    return np.stack(images), np.array(labels)
+
+
+# The checksums of what the world knows by these names; `load` refuses anything else under them.
+PUBLISHED = {
+    "cifar10": "b1f386758d2b6ed29c9a0216a30cb88db8bb5b8675ce532634320a1b29d21995",
+    "digits": "1540aa56481a8a6b439fd4b381fbb03ed92eea7e9886384a343598a58220feff",
+    "mnist": "f35cb6df2cda26985580997e5ef0e7a6d13ad6ff73e3ed5d87d8164906e8239e",
+}

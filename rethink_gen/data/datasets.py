@@ -1,0 +1,296 @@
+"""Name → `Dataset` of uint8 arrays, from a cache that is checked against its checksum each time it is opened.
+
+With tfds.py and download.py, which read and write what tensorflow-datasets (tfds) keeps on disk, the only module that
+knows tfds and scikit-learn. tfds is imported to decode a data set once, not to open the cache after that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rethink_gen import atomic, registry
+from rethink_gen.data import download, generated
+from rethink_gen.data.dataset import PUBLISHED, Dataset, freeze
+from rethink_gen.data.tfds import Folder, Source, cache_folder, data_root, decode, describe, version
+from rethink_gen.errors import DataError, StorageError, UsageError, unknown
+from rethink_gen.runs import NAME
+
+logger = logging.getLogger(__name__)
+
+
+def load(name: str, *, data_dir: Folder = None) -> Dataset:
+    """The data set of that name: bundled, from the cache, or decoded from what tfds prepared in `data_dir`.
+
+    A cache file that is damaged, or older than its source, is decoded again: it holds nothing that the source does not,
+    and what comes out is checked like any other. Without its source it is an error, for then only a person can tell.
+
+    Args:
+      name: as in tfds, with a dot before the configuration where there is one: `emnist.letters`.
+      data_dir: default: the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets.
+
+    Raises:
+      UsageError: there is no data set of that name.
+      DataError: it is not there, or damaged, or no image classification data set; the line says what to do.
+    """
+    if name in BUNDLED:
+        return as_published(BUNDLED[name](), "scikit-learn")
+    if name in registry.COMPONENTS["dataset"]:
+        return users(name)
+    source = find(name, data_dir)
+    if source.streamed:
+        raise UsageError(f"{name} is too large to be loaded: it is streamed, to runs that train; see streaming.py")
+    if source.folder is None:
+        return as_published(read(source), source.cache)
+    if source.cache.exists():
+        try:
+            if cached_source(source.cache) == replace(source, folder=None):
+                return as_published(read(source), source.cache)
+            logger.warning("%s has changed since it was cached: decoding it again", source.folder)
+        except DataError:
+            logger.warning("%s is damaged: decoding %s again", source.cache, source.folder)
+    logger.info("decoding %s", source.folder)
+    dataset = as_published(freeze(source, *decode(source)), source.folder)
+    write(source, dataset)
+    return dataset
+
+
+def prepare(name: str, *, data_dir: Folder = None, fetch: download.Fetch = download.download) -> Source:
+    """What is there, after fetching, preparing and decoding a data set as far as that was still to be done.
+
+    Raises:
+      UsageError: there is no data set of that name.
+      DataError: no network, no space, a wrong checksum, TensorFlow needed and not there; the line says what to do.
+    """
+    if name not in BUNDLED:
+        check_name(name)
+        download.build(name, root_of(name, data_dir), fetch)
+    source = find(name, data_dir)
+    if not source.streamed:
+        load(name, data_dir=data_dir)
+    return source
+
+
+def present(data_dir: Folder = None) -> list[Source]:
+    """Every data set that can be loaded without a network, by name; nothing is decoded."""
+    found = {name: source_of(BUNDLED[name]()) for name in BUNDLED}
+    found |= {name: source_of(users(name)) for name in registry.COMPONENTS["dataset"]}
+    for path in sorted(filter(version, cache_folder().glob("*.npz")), key=version):
+        with contextlib.suppress(DataError):  # `load` and `verify` will say what is wrong with it
+            source = cached_source(path)
+            found[source.name] = source
+    for root in (data_root(data_dir), root_of(generated.NAME)):
+        for path in (*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")):
+            with contextlib.suppress(DataError, UsageError):  # text, audio, or otherwise not for us
+                name = ".".join(path.relative_to(root).parts[:-2])
+                found[name] = find(name, data_dir)
+    return [found[name] for name in sorted(found)]
+
+
+def verify(name: str, *, data_dir: Folder = None) -> list[str]:
+    """Reads all there is of a data set anew, and says in a line each what was found to be right.
+
+    Raises:
+      DataError: something is not; the line names it.
+    """
+    if name in BUNDLED:
+        return [f"{name}: as published, {load(name).checksum}"]
+    source, found = find(name, data_dir), {}
+    if source.streamed:
+        return [f"{name}: {source.train} + {source.test} images in {source.folder}, read when a run needs them"]
+    if source.cache.exists():
+        found[source.cache] = as_published(read(source), source.cache).checksum
+    if source.folder:
+        found[source.folder] = as_published(freeze(source, *decode(source)), source.folder).checksum
+    if len(set(found.values())) > 1:
+        raise DataError(f"{' and '.join(map(str, found))} differ; delete the one that you do not trust")
+    return [f"{name}: {'as published' if name in PUBLISHED else 'intact'}, {path}, {found[path]}" for path in found]
+
+
+def find(name: str, data_dir: Folder = None) -> Source:
+    """The newest version of a data set in `data_dir`; in the cache, where it is not there and none was asked for.
+
+    What is bundled is always there.
+    """
+    if name in BUNDLED:
+        return source_of(BUNDLED[name]())
+    if name in registry.COMPONENTS["dataset"]:
+        return source_of(users(name))
+    check_name(name)
+    root = root_of(name, data_dir)
+    if name == generated.NAME and not root.exists():
+        download.build(name, root, download.download)
+    folders = [path.parent for path in root.joinpath(*name.split(".")).glob("*/dataset_info.json")]
+    caches = [] if data_dir else [*cache_folder().glob(f"{name}-*.npz")]
+    if folder := max(filter(version, folders), key=version, default=None):
+        return describe(name, folder)
+    if path := max(filter(version, caches), key=version, default=None):
+        return cached_source(path)
+    if configs := {f"{name}.{path.parts[-3]}" for path in root.joinpath(name).glob("*/*/dataset_info.json")}:
+        raise UsageError(f"{name} comes in several configurations; name one of {', '.join(sorted(configs))}")
+    if name in download.READERS or name in download.BY_HAND:
+        raise download.missing(name, root)
+    other = "others of tensorflow-datasets: rethink-gen data prepare NAME"
+    raise UsageError(f"{unknown('dataset', name, names())}; {other}")
+
+
+def root_of(name: str, data_dir: Folder = None) -> Path:
+    """The folder, as tfds arranges one, that a data set is in."""
+    return cache_folder() / "generated" if name == generated.NAME else data_root(data_dir)
+
+
+def names() -> list[str]:
+    """The data sets that are present, or can be prepared without TensorFlow."""
+    return sorted({*download.READERS, generated.NAME, *(source.name for source in present())})
+
+
+def check_name(name: str) -> None:
+    """Refuses what is no name, and so all that could lead out of a folder."""
+    if not NAME.fullmatch(name) or not all(name.split(".")):
+        raise unknown("dataset", name, names())
+
+
+def as_published(dataset: Dataset, where: object) -> Dataset:
+    """The same data set, once it is known not to differ from the published one."""
+    expected = PUBLISHED.get(dataset.name, dataset.checksum)
+    if dataset.checksum != expected:
+        sums = f"SHA-256 {dataset.checksum[:8]}…, not {expected[:8]}…"
+        way_out = "delete it and prepare or install it again"
+        raise DataError(f"{dataset.name} in {where} is not the published data set ({sums}); {way_out}")
+    return dataset
+
+
+def write(source: Source, dataset: Dataset) -> None:
+    """Afterwards the cache file is there, whole, for every process: it gets its name once it is on disk."""
+    path = source.cache
+    about = json.dumps({"source": asdict(replace(source, folder=None)), "checksum": dataset.checksum})
+    write_arrays(path, dataset, about=np.array(about))
+
+
+def write_arrays(path: Path, dataset: Dataset, **more: np.ndarray) -> None:
+    """Writes the arrays of a data set as one .npz file, whole or not at all."""
+    arrays = dict(zip(ARRAYS, (*dataset.train, *dataset.test), strict=True))
+    try:
+        atomic.make_folder(path.parent)
+        atomic.write(path, partial(np.savez, **more, **arrays))
+    except StorageError as error:
+        way_out = "make room there, or set RETHINK_GEN_CACHE to another folder"
+        raise DataError(f"cannot write {path}: {error}; {way_out}") from error
+
+
+def save_arrays(dataset: Dataset) -> Path:
+    """The file in the cache that holds a user's data set, for other processes."""
+    path = cache_folder() / "arrays" / f"{dataset.checksum}.npz"
+    if not path.exists():
+        atomic.make_folder(path.parent)
+        write_arrays(path, dataset)
+    return path
+
+
+def load_arrays(name: str, path: str | os.PathLike[str], num_classes: int) -> Dataset:
+    """The data set in a file that `save_arrays` has left, registered under its name."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = [file[key] for key in ARRAYS]
+    return Dataset.from_arrays(name, (arrays[0], arrays[1]), (arrays[2], arrays[3]), num_classes=num_classes, scale=1.0)
+
+
+def read(source: Source) -> Dataset:
+    """What the cache file holds, once its checksum is found right: 0.2 s for CIFAR-10, half of it the hashing."""
+    try:
+        with source.cache.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            checksum = json.loads(str(file["about"]))["checksum"]
+            dataset = freeze(source, *(file[name] for name in ARRAYS))
+        if dataset.checksum != checksum:
+            raise ValueError("its checksum is wrong")
+    except Exception as error:  # NumPy and zipfile raise whatever they like on damaged bytes
+        raise damaged(source.cache, error) from error
+    return dataset
+
+
+def cached_source(path: Path) -> Source:
+    """What was decoded into a cache file; reads a few hundred bytes of it."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            about = json.loads(str(file["about"]))["source"]
+        source = Source(**{name: as_tuple(value) for name, value in about.items()})
+        if source.cache != path:
+            raise ValueError(f"it holds {source.name} {source.version}")
+    except Exception as error:
+        raise damaged(path, error) from error
+    return source
+
+
+def damaged(path: Path, error: Exception) -> DataError:
+    """The error for a cache file that cannot be used."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return DataError(
+        f"{path} is damaged ({reason}); delete it and run: rethink-gen data prepare {path.name.rpartition('-')[0]}"
+    )
+
+
+def as_tuple(value: Any) -> Any:
+    """A value from JSON as a frozen dataclass holds it."""
+    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
+
+
+def source_of(dataset: Dataset) -> Source:
+    """What a data set in memory is, from the data set itself."""
+    shape, sizes = dataset.train.images.shape[1:], (len(dataset.train.labels), len(dataset.test.labels))
+    return Source(dataset.name, "", shape, dataset.num_classes, *sizes)
+
+
+def users(name: str) -> Dataset:
+    """A data set that a user has registered: its arrays, or what its function returns, called once."""
+    target = registry.find("dataset", name).target
+    if isinstance(target, Dataset):
+        return target
+    if target not in LOADED:
+        dataset = target()
+        if not isinstance(dataset, Dataset):
+            raise UsageError(f"dataset {name!r} must return a rethink_gen.Dataset, not {type(dataset).__name__}")
+        LOADED[target] = replace(dataset, name=name)
+    return LOADED[target]
+
+
+@cache
+def digits() -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, 8×8: 1,500 to train on and 297 to test on.
+
+    Gray levels 0..16 become 0..255: level × 255/16, rounded half up. The split is drawn once and for all, from a stream
+    that NumPy keeps fixed. The stored order would not do: its last 297 images are unlike the others (nearest neighbors
+    get 94.6 % of them right, and 98.7 % of those drawn), so that the two splits would not be of one distribution.
+    """
+    spec = importlib.util.find_spec("sklearn")  # importing it takes five seconds
+    paths = [Path(folder, "datasets/data/digits.csv.gz") for folder in (spec and spec.submodule_search_locations) or ()]
+    if paths and paths[0].exists():
+        table = np.loadtxt(paths[0], delimiter=",", dtype=np.int64)
+    else:
+        from sklearn.datasets import load_digits
+
+        images, labels = load_digits(return_X_y=True)
+        table = np.column_stack([images, labels]).astype(np.int64)
+    table = table[np.random.RandomState(0).permutation(len(table))]
+    images = ((table[:, :-1] * 255 + 8) // 16).astype(np.uint8).reshape(-1, 8, 8, 1)
+    labels = table[:, -1].astype(np.int32)
+    source = Source("digits", "", (8, 8, 1), 10, 1500, 297)
+    return freeze(source, images[:1500], labels[:1500], images[1500:], labels[1500:])
+
+
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+# Data sets that users' functions have returned, by function.
+LOADED: dict[Callable[[], Dataset], Dataset] = {}
+
+# What ships with a dependency.
+BUNDLED: dict[str, Callable[[], Dataset]] = {"digits": digits}

@@ -1,0 +1,244 @@
+"""Fetches data sets and writes them as tensorflow-datasets (tfds) does, without TensorFlow where their format allows.
+
+tfds's own builders for CIFAR and MNIST read and encode with TensorFlow. Subclasses of them that read with NumPy and
+encode with Pillow write the same records in the same order, so what is prepared here and elsewhere is one data set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import http.client
+import importlib.util
+import logging
+import secrets
+import sys
+import tarfile
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rethink_gen.data import generated
+from rethink_gen.errors import DataError, UsageError
+
+logger = logging.getLogger(__name__)
+LIMIT = 1 << 28  # bytes that one file may unpack to; the largest, train.bin of CIFAR-100, has 153,700,000
+
+
+class Contents(NamedTuple):
+    """What the files of a data set hold, in their own order."""
+
+    train: tuple[np.ndarray, dict[str, np.ndarray]]  # images uint8[N, H, W, C]; feature → labels uint8[N]
+    test: tuple[np.ndarray, dict[str, np.ndarray]]
+    class_names: dict[str, list[str]]  # feature → names, where the files have them
+
+
+Fetch = Callable[[str, str, Path], None]  # (address, SHA-256, path): afterwards that file is at that path
+
+
+Reader = Callable[[dict[str, Path]], Contents]  # from file name → path
+
+
+def build(name: str, root: Path, fetch: Fetch) -> None:
+    """Afterwards the data set is prepared under `root`; where it was before, nothing is done.
+
+    Raises:
+      UsageError: tfds has no such data set.
+      DataError: it cannot be fetched or prepared; the line says what to do.
+    """
+    import tensorflow_datasets as tfds
+
+    builder_class: Any
+    base, _, config = name.partition(".")
+    try:
+        builder_class = generated.builder_class() if name == generated.NAME else tfds.builder_cls(base)
+    except tfds.core.DatasetNotFoundError as error:
+        raise UsageError(f"no dataset named {name!r}, neither here nor in tensorflow-datasets") from error
+    except ImportError:  # some builders import TensorFlow, or more, at their top
+        builder_class = None
+    if name in BY_HAND and not all((root / MANUAL / file.split()[0]).exists() for file in BY_HAND[name]):
+        raise missing(name, root)
+    if name in READERS:
+        builder_class = without_tensorflow(builder_class, READERS[name], fetch, root / "downloads" / name)
+    elif name != generated.NAME and not (builder_class and importlib.util.find_spec("tensorflow")):
+        raise DataError(
+            f"preparing {name} needs TensorFlow: pip install 'rethink-gen[tfds]', then the same command again"
+        )
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    try:
+        builder = builder_class(data_dir=root, config=config or None)
+        with contextlib.redirect_stdout(sys.stderr):  # tfds announces what it does
+            builder.download_and_prepare(file_format="array_record")
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"cannot prepare {name} in {root}: {error}; make room there, or set TFDS_DATA_DIR") from error
+    except Exception as error:  # tfds, and TensorFlow below it, raise whatever they like
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise DataError(f"tensorflow-datasets cannot prepare {name} in {root}: {reason[0]}") from error
+
+
+def missing(name: str, root: Path) -> DataError:
+    """The error for a data set that this module can prepare and that is not in `root`."""
+    way_out = f"run: rethink-gen data prepare {name}, or set TFDS_DATA_DIR"
+    if files := " and ".join(BY_HAND.get(name, ())):
+        way_out = f"put {files}, which its licence keeps us from fetching, in {root / MANUAL}, then {way_out}"
+    return DataError(f"{name} is not in {root}; {way_out}")
+
+
+def without_tensorflow(original: Any, read: Reader, fetch: Fetch, folder: Path) -> Any:
+    """A subclass of a builder of tfds that prepares the same records without TensorFlow."""
+    from PIL import Image
+
+    class Prepared(original, skip_registration=True):  # pyright: ignore
+        name = original.name
+        __module__ = original.__module__  # recorded with the data: where else to find the builder
+
+        def _split_generators(self, dl_manager):
+            paths = {}
+            for address, info in self.url_infos.items():
+                paths[info.filename] = folder / info.filename
+                fetch(address, info.checksum, paths[info.filename])
+            try:
+                contents = read(paths)
+            except (OSError, EOFError, ValueError, LookupError, tarfile.TarError, zlib.error) as error:
+                raise DataError(f"{folder} does not hold {self.name}: {error}; empty it and try again") from error
+            for feature, names in contents.class_names.items():
+                self.info.features[feature].names = names
+            return {split: self._generate_examples(split, *getattr(contents, split)) for split in ("train", "test")}
+
+        def _generate_examples(self, split, images, labels):
+            for i, image in enumerate(images):
+                example: dict[str, Any] = {feature: int(values[i]) for feature, values in labels.items()}
+                if "id" in self.info.features:
+                    example["id"] = f"{split}_{i:05d}"
+                yield i, {"image": Image.fromarray(image.squeeze()), **example}
+
+    return Prepared
+
+
+def download(address: str, sha256: str, path: Path) -> None:
+    """Afterwards the file with that checksum is at `path`: put there by hand, or fetched now, whole or not at all."""
+    if path.exists():
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
+                return
+        raise DataError(
+            f"{path} is not the file published at {address} (its SHA-256 is not {sha256}); delete it and try again"
+        )
+    logger.info("fetching %s", address)
+    digest, temporary = hashlib.sha256(), path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            for block in blocks(address, path):
+                file.write(block)
+                digest.update(block)
+        if digest.hexdigest() != sha256:
+            raise DataError(
+                f"what came from {address} is not the published file (its SHA-256 is not {sha256}); "
+                f"try again, or get it by other means and put it at {path}"
+            )
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path}: {error.strerror or error}; make room there, or set TFDS_DATA_DIR"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def blocks(address: str, path: Path) -> Iterator[bytes]:
+    """The bytes at an address, a megabyte at a time."""
+    try:
+        with urllib.request.urlopen(address, timeout=60) as response:
+            while block := response.read(1 << 20):
+                yield block
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise DataError(
+            f"cannot fetch {address} ({reason}); try again, or get the file by other means and put it at {path}"
+        ) from error
+
+
+def cifar(paths: dict[str, Path], *, folder: str, train: list[str], test: list[str], names: dict[str, str]) -> Contents:
+    """CIFAR's binary archive (the other one is pickles): for each image a byte per label, then 3 planes of 32×32 bytes.
+
+    Members are read by name, never unpacked to disk. `names`, feature → file of class names, is in the labels' order.
+    """
+    (path,) = paths.values()
+    wanted, found = {f"{folder}/{file}" for file in (*train, *test, *names.values())}, {}
+    with tarfile.open(path, "r:gz") as archive:
+        for member in archive:
+            if member.name in wanted:
+                stream = archive.extractfile(member) if member.isreg() and member.size <= LIMIT else None
+                if stream is None or member.name in found:
+                    raise ValueError(
+                        f"{member.name} in {path.name} is no plain file, or is there twice, or is too large"
+                    )
+                found[member.name] = stream.read()
+
+    def split(files: list[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        data = b"".join(found[f"{folder}/{file}"] for file in files)
+        rows = np.frombuffer(data, np.uint8).reshape(-1, len(names) + 3 * 32 * 32)
+        images = rows[:, len(names) :].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        return images, {feature: rows[:, column] for column, feature in enumerate(names)}
+
+    texts = {feature: found[f"{folder}/{file}"].decode("ascii").split() for feature, file in names.items()}
+    return Contents(split(train), split(test), texts)
+
+
+def idx(paths: dict[str, Path]) -> Contents:
+    """MNIST's four files: a big-endian header of type, rank and shape, then the bytes."""
+
+    def array(file: str) -> np.ndarray:
+        with gzip.open(paths[file]) as stream:
+            data = stream.read(LIMIT + 1)
+        rank = data[3] if data[:3] == b"\0\0\x08" else 0  # 8: unsigned bytes
+        shape = np.frombuffer(data, ">u4", rank, offset=4)
+        return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
+
+    def split(prefix: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        images, labels = array(f"{prefix}-images-idx3-ubyte.gz"), array(f"{prefix}-labels-idx1-ubyte.gz")
+        if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
+            raise ValueError(f"{prefix}: images of shape {images.shape}, labels of shape {labels.shape}")
+        return images[..., None], {"label": labels}
+
+    return Contents(split("train"), split("t10k"), {})
+
+
+# What tfds cannot fetch, and the files that it looks for.
+BY_HAND = {"imagenet2012": ("ILSVRC2012_img_train.tar (138 GB)", "ILSVRC2012_img_val.tar (6 GB)")}
+
+
+MANUAL = Path("downloads/manual")
+
+
+# What can be prepared without TensorFlow: the name in tfds, and the reader of its files.
+READERS: dict[str, Reader] = {
+    "cifar10": partial(
+        cifar,
+        folder="cifar-10-batches-bin",
+        train=[f"data_batch_{i}.bin" for i in range(1, 6)],
+        test=["test_batch.bin"],
+        names={"label": "batches.meta.txt"},
+    ),
+    "cifar100": partial(
+        cifar,
+        folder="cifar-100-binary",
+        train=["train.bin"],
+        test=["test.bin"],
+        names={"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
+    ),
+    "fashion_mnist": idx,
+    "kmnist": idx,
+    "mnist": idx,
+}

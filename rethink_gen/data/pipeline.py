@@ -1,0 +1,92 @@
+"""Run to data set: loaded, cut to size, cropped and corrupted."""
+
+from dataclasses import replace
+from functools import partial
+
+from rethink_gen import registry
+from rethink_gen.data import datasets, randomness
+from rethink_gen.data.augmentations import center_crop, crops
+from rethink_gen.data.dataset import Dataset
+from rethink_gen.errors import UsageError
+from rethink_gen.runs import AnyRun, Run
+
+
+def load(run: AnyRun) -> tuple[Dataset, Dataset]:
+    """The data of a run, on the host: cut to size, cropped where nothing random does it, corrupted; and before that."""
+    clean = cut(run)
+    return corrupt(run, clean), clean
+
+
+def corrupt(run: AnyRun, clean: Dataset) -> Dataset:
+    """What a run makes of data that are already cut."""
+    key = randomness.stream(randomness.root_key(run.seed_of("corruption")), "corrupt")
+    clean = replace(clean, true_labels=clean.train.labels)
+    corrupted = registry.resolve("corruption", run.corruption)(key, clean, run.corruption_level)
+    check(run.corruption, corrupted, clean)
+    return corrupted
+
+
+def cut(run: AnyRun) -> Dataset:
+    """The data of a run before corruption: as many as it asks for, cropped where nothing random does it."""
+    dataset = datasets.load(run.dataset)
+    crop = lambda images: images
+    if isinstance(run, Run) and not crops(run.augmentations):
+        crop = partial(center_crop, size=run.crop_size)
+    part = lambda split, size: split._replace(images=crop(split.images[:size]), labels=split.labels[:size])
+    return replace(dataset, train=part(dataset.train, run.train_size), test=part(dataset.test, run.test_size))
+
+
+def check(name: str, corrupted: Dataset, clean: Dataset) -> None:
+    """Refuses what a corruption of a user's own must not return.
+
+    Raises:
+      UsageError: it is no data set, or its arrays do not fit together.
+    """
+    if not isinstance(corrupted, Dataset):
+        raise UsageError(f"corruption {name!r} must return a Dataset, not {type(corrupted).__name__}")
+    images, labels = corrupted.train
+    sizes = (len(images), len(labels), len(corrupted.true_labels))
+    if len(set(sizes)) > 1:
+        raise UsageError(
+            f"corruption {name!r} returns {sizes[0]} images, {sizes[1]} labels and {sizes[2]} true_labels; where it "
+            "changes the number of examples it must set true_labels, too"
+        )
+    if labels.min() < 0 or labels.max() >= clean.num_classes:
+        raise UsageError(f"corruption {name!r} returns labels outside of 0 to {clean.num_classes - 1}")
+
+
+def corrupted(
+    dataset: str | Dataset,
+    corruption: str,
+    *,
+    level: float = 1.0,
+    seed: int = 0,
+    train_size: int | None = None,
+    test_size: int | None = None,
+) -> Dataset:
+    """The very data that a run with these settings sees, whole images: arrays, true labels and what was changed.
+
+    Args:
+      dataset: a name or a Dataset; it must fit in memory.
+      corruption: a name, with options or without: "random_labels", "asymmetric(map=mnist)".
+      level: in [0, 1].
+      seed: decides what is hit and what it becomes.
+      train_size, test_size: the first n examples; None: all.
+
+    Returns:
+      A Dataset: train.images uint8 or float32[N, H, W, C], train.labels int32[N], test alike, true_labels int32[N],
+      changed bool[N].
+
+    Raises:
+      UsageError: no such data set or corruption; DataError: the data are not there.
+    """
+    run = AnyRun(
+        dataset=dataset,  # type: ignore[arg-type]
+        corruption=corruption,
+        corruption_level=level,
+        seed=seed,
+        train_size=train_size,
+        test_size=test_size,
+    )
+    registry.find("corruption", registry.parse(run.corruption)[0])
+    return corrupt(run, cut(run))

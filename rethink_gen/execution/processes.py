@@ -1,0 +1,205 @@
+"""A grid on CPU: several processes, each with cores of its own. A training has little use for a second core, two have.
+
+This process hands out the runs, one at a time, and each worker does with one what `suite.finish` does. A worker ends
+with this process, however this one ends: then its standard input does. Both speak in lines of JSON: orders go in, and
+out come progress, the end of a run, or the error that stops them all.
+
+The number of workers follows from the runs asked for and the cores there are, not from what is left to do: cores decide
+how sums are split, so an interrupted grid goes on with the same bits. NPROC in the environment, a number of cores for
+XLA, keeps everything in one process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rethink_gen import errors
+from rethink_gen.errors import Interrupted, RethinkError
+from rethink_gen.execution import machine, shipping
+from rethink_gen.results.store import Failure
+from rethink_gen.runs import AnyRun, Run, as_dict, from_dict
+from rethink_gen.training.progress import Progress
+
+SECONDS_TO_STOP = 8.0  # in which a process that is asked to stop leaves its checkpoint; then it is ended
+SECONDS_BETWEEN_LOOKS = 0.2  # for a stop signal of this process
+
+
+def count(runs: Sequence[AnyRun]) -> int:
+    """How many processes a grid is for: one, but on CPU as many as there are cores, or runs.
+
+    What is solved in closed form uses all cores, and the memory, alone.
+    """
+    if len(runs) < 2 or "NPROC" in os.environ or machine.accelerated() or not all(isinstance(run, Run) for run in runs):
+        return 1
+    return min(len(machine.cores()), len(runs))
+
+
+def finish(
+    runs: Sequence[AnyRun],
+    folder: Path,
+    report: Callable[[Progress], None] | None,
+    *,
+    processes: int,
+    force: bool = False,
+    keep_weights: bool = False,
+) -> list[Failure]:
+    """Trains runs in several processes, which publish each result as it ends; the runs that failed."""
+    from rethink_gen.execution import requests
+
+    if not runs:
+        return []
+    requests.check_data(runs)
+    requests.check_writable(folder)
+    todo = [(run, run.recipe) for run in runs]
+    each = len(machine.cores()) // processes
+    order = {"folder": str(folder.absolute()), "force": force, "keep_weights": keep_weights, "argv": sys.argv}
+    order["components"] = shipping.pack()
+    said: queue.Queue[tuple[Worker, dict[str, Any] | None]] = queue.Queue()
+    workers: list[Worker] = []
+    failures, ended, died = [], 0, ""
+    try:
+        for i in range(min(processes, len(runs))):
+            workers.append(Worker({**order, "cores": machine.cores()[i * each : (i + 1) * each]}, said))
+            workers[-1].take(todo, workers)
+        while any(worker.run for worker in workers):
+            try:
+                worker, message = said.get(timeout=SECONDS_BETWEEN_LOOKS)
+            except queue.Empty:
+                continue
+            if message is None:
+                if worker.run:  # it died; what it was at is for the others
+                    died = f"{worker.run.id}: its process died ({worker.process.returncode})"
+                    todo.insert(0, (worker.run, worker.run.recipe))
+                worker.run = None
+                idle = [other for other in workers if not other.run and other.process.poll() is None]
+                for other in idle[: len(todo)]:
+                    other.take(todo, workers)
+            elif "error" in message:
+                raise getattr(errors, message["error"])(message["text"])
+            elif "ended" in message:
+                ended += 1
+                if message["ended"]:
+                    failures.append(Failure(from_dict(message["run"]), message["ended"]))
+                worker.take(todo, workers)
+            elif report:
+                numbers = {"done_runs": ended, "total_runs": len(runs), "failed_runs": len(failures)}
+                numbers["beside"] = sum(other.run is not None for other in workers) - 1
+                report(Progress(**{**message, **numbers, "run": worker.run}))
+    finally:
+        stop(workers)
+    if todo:
+        raise RethinkError(f"{died}; perhaps for lack of memory: NPROC={len(machine.cores())} keeps all in one process")
+    return failures
+
+
+class Worker:
+    """A process, the run it is at, and a thread that passes on what it says; None is its last word."""
+
+    def __init__(self, order: dict[str, Any], said: queue.Queue[tuple[Worker, dict[str, Any] | None]]) -> None:
+        self.run: AnyRun | None = None
+        self.recipe: AnyRun | None = None
+        # In a session of its own: Ctrl-C on a terminal reaches us alone, and we pass it on. By -m it would warn.
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", "from rethink_gen.execution import processes; processes.main()"],
+            env={**os.environ, "NPROC": str(len(order["cores"]))},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.say(order)
+        threading.Thread(target=self.listen, args=(said,), daemon=True).start()
+
+    def say(self, what: dict[str, Any] | None) -> None:
+        """Sends a line; None: there is nothing more to do."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it has died, and `listen` says so
+            self.process.stdin.write(json.dumps(what) + "\n")
+            self.process.stdin.flush()
+
+    def listen(self, said: queue.Queue[tuple[Worker, dict[str, Any] | None]]) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            said.put((self, json.loads(line)))
+        self.process.wait()
+        said.put((self, None))
+
+    def take(self, todo: list[tuple[AnyRun, AnyRun]], workers: Sequence[Worker]) -> None:
+        """Gives it the next run, of the program it has compiled, or of one that no other is at, or any; or none."""
+        others = [worker.recipe for worker in workers if worker is not self]
+        choices = (lambda recipe: recipe == self.recipe, lambda recipe: recipe not in others, lambda recipe: True)
+        found = (item for choice in choices for item in todo if choice(item[1]))
+        if item := next(found, None):
+            todo.remove(item)
+            self.run, self.recipe = item
+            self.say(as_dict(self.run))
+        else:
+            self.run = None
+
+
+def stop(workers: Sequence[Worker]) -> None:
+    """All have ended, with their checkpoints written if they were still at work."""
+    for worker in workers:
+        if worker.run:
+            worker.process.terminate()
+        else:
+            worker.say(None)
+    for worker in workers:
+        try:
+            worker.process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
+        with suppress(BrokenPipeError):
+            worker.process.stdin.close()  # type: ignore[union-attr]
+
+
+def main() -> None:
+    """What a worker does."""
+    order = json.loads(sys.stdin.readline())
+    orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    threading.Thread(target=receive, args=(orders,), daemon=True).start()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, order["cores"])
+    channel = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever else is printed does not belong into the channel
+    sys.argv = order["argv"]
+
+    def say(**message: Any) -> None:
+        print(json.dumps(message), file=channel)
+
+    def report(now: Progress) -> None:
+        say(**{**now._asdict(), "run": None})
+
+    from rethink_gen.execution import publishing
+
+    try:
+        shipping.unpack(order["components"])
+        while fields := orders.get():
+            run = from_dict(fields)
+            options = {name: order[name] for name in ("force", "keep_weights")}
+            failures = publishing.finish([run], Path(order["folder"]), report, **options)
+            say(run=fields, ended=failures[0].reason if failures else "")
+    except RethinkError as error:
+        known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
+        say(error=known, text=str(error))
+    except (Interrupted, KeyboardInterrupt):
+        pass
+
+
+def receive(orders: queue.Queue[dict[str, Any] | None]) -> None:
+    """Passes orders on. When they end without a last one, the other process is gone, and this one goes as if killed."""
+    for line in sys.stdin:
+        orders.put(json.loads(line))
+        if orders.queue[-1] is None:
+            return
+    os._exit(1)

@@ -1,0 +1,133 @@
+"""What a person sees while runs train: three lines on a terminal, lines in a log, one that changes in a notebook."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from rethink_gen.runs import AnyRun
+
+from rethink_gen.training.progress import Progress
+from rethink_gen.words import duration
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Progress], None]]:
+    """Yields the function that shows how far the runs are."""
+    if not sys.stderr.isatty():
+        yield lines()
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    began: tuple[float, float] | None = None  # when the first report came, and the runs that were done
+
+    with Live("starting", console=Console(stderr=True), transient=True) as live:
+
+        def report(now: Progress) -> None:
+            nonlocal began
+            done, moment = now.done_runs + now.step / now.steps, time.monotonic()
+            began = began or (moment, done)
+            rate = (done - began[1]) / max(moment - began[0], 1e-9)
+            live.update(screen(now, (now.total_runs - done) / rate if rate else None))
+
+        yield report
+
+
+def screen(now: Progress, seconds_left: float | None) -> Group:
+    """Three lines for a terminal, cut where it is narrow: all runs, the run under way, and its newest numbers."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    ended = now.step == now.steps
+    done = now.done_runs - now.failed_runs + ended
+    counts = [
+        f"{done} of {now.total_runs} runs done",
+        "" if now.waiting or ended else f"{1 + now.beside} running",
+        f"{now.failed_runs} failed" if now.failed_runs else "",
+        f"{duration(seconds_left)} left" if seconds_left else "",
+    ]
+    line = lambda text: Text(text, no_wrap=True, overflow="ellipsis")
+    head = Table.grid(padding=(0, 1))
+    bar = ProgressBar(now.total_runs, now.done_runs + now.step / now.steps, width=20)
+    head.add_row(bar, line(", ".join(filter(None, counts))))
+    return Group(
+        head, line(now.run.id), line(note(now) if now.waiting else f"{reached(now)}, {note(now)}".rstrip(", "))
+    )
+
+
+def lines() -> Callable[[Progress], None]:
+    """Prints a line when a run ends, and before that one per epoch, or one in five seconds where epochs are shorter."""
+    shown: tuple[AnyRun | None, int] = (None, 0)
+    last = time.monotonic()
+
+    def report(now: Progress) -> None:
+        nonlocal shown, last
+        epochs = getattr(now.run, "epochs", None)
+        place = -1 if now.waiting else now.epoch if epochs else now.step
+        due = now.waiting or now.step == now.steps or time.monotonic() - last > SECONDS_BETWEEN_LINES
+        if due and (now.run, place) != shown:
+            shown, last = (now.run, place), time.monotonic()
+            left = f"{duration(now.seconds_left)} left for this run" if now.seconds_left else ""
+            parts = [note(now)] if now.waiting else [reached(now), note(now), left]
+            say(f"{title(now)}: {', '.join(filter(None, parts))}")
+
+    return report
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
+
+
+def notebook() -> Callable[[Progress], None]:
+    """Shows how far the runs are, below the cell of a notebook, in a line that changes."""
+    from IPython.display import display
+
+    line = lambda text: {"text/plain": text}
+    place: Any = display(line("starting"), raw=True, display_id=True)
+
+    def report(now: Progress) -> None:
+        ended = now.step == now.steps and now.done_runs + 1 == now.total_runs
+        text = f"{now.total_runs} runs done" if ended else f"{title(now)}: {now.step / now.steps:.0%}, {note(now)}"
+        place.update(line(text), raw=True)
+
+    return report
+
+
+def title(now: Progress) -> str:
+    """Which run it is, of how many, and how many of those before it failed."""
+    failed = f", {now.failed_runs} failed" if now.failed_runs else ""
+    return f"({now.done_runs + 1}/{now.total_runs}{failed}) {now.run.id}"
+
+
+def reached(now: Progress) -> str:
+    """How far the run is."""
+    epochs = getattr(now.run, "epochs", None)
+    return f"epoch {now.epoch}/{epochs}" if epochs else f"{now.step / now.steps:.0%} solved"
+
+
+def note(now: Progress) -> str:
+    """How well the run does, or who does it."""
+    if now.waiting:
+        return "another process is at it; waiting"
+    loss = now.metrics.get("train_loss")
+    accuracies = {name: now.metrics.get(f"{name}_accuracy") for name in ("train", "test")}
+    numbers = [f"{name} {100 * value:.1f} %" for name, value in accuracies.items() if value is not None]
+    return ", ".join(numbers if loss is None else [f"loss {loss:.3g}", *numbers])
+
+
+def say(line: str) -> None:
+    """A line for the person at the terminal, out of the way of the output."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,328 @@
+"""Many runs on a Ray cluster, as `cohorts.execute` has them on one machine: an iterator of what they come to.
+
+The driver, which the command runs in, owns the folder of results: it alone reads and writes there, and claims runs as
+any process does. A task gets some runs with their newest checkpoints, trains them in a folder of its own, and leaves
+what comes of it on the `Desk`: progress, checkpoints, outcomes. What a worker or node was at when it died is given to
+another, with the checkpoints that had arrived. The driver loads no jax.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rethink_gen import atomic, registry
+from rethink_gen.data import datasets
+from rethink_gen.errors import RethinkError, StorageError, UsageError
+from rethink_gen.execution import costs, shipping
+from rethink_gen.results import locks, store
+from rethink_gen.results.store import Failure, Result
+from rethink_gen.runs import AnyRun
+from rethink_gen.training.progress import Progress
+
+SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_BETWEEN_REPORTS = 1.0  # of one task
+DEATHS = 3  # of workers or nodes, after which a run has failed: it may be what kills them
+PASSED_ON = ("JAX_", "XLA_")  # of the environment: as they are here, so they are there
+Checkpoints = dict[str, dict[str, bytes]]  # run id → name of a file → what it holds
+Message = tuple[str, str, Any]  # what it is, the id of its run, and what it holds
+
+
+class Needs(NamedTuple):
+    """What a task asks of a node. The cores are part of the numbers: XLA splits its sums by how many it is told of."""
+
+    cpus: int
+    gpus: float = 0.0  # a fraction shares one
+    tpus: int = 0
+
+    @property
+    def resources(self) -> dict[str, float]:
+        return {"CPU": self.cpus, "GPU": self.gpus, "TPU": self.tpus}
+
+    def room(self, nodes: Iterable[dict[str, Any]]) -> int:
+        """How many such tasks there is room for at a time."""
+        has = lambda node: [int(node["Resources"].get(name, 0) / x) for name, x in self.resources.items() if x]
+        return sum(min(has(node)) for node in nodes if node["Alive"])
+
+
+class Task(NamedTuple):
+    """Runs that are trained one after the other, and how often that was begun in vain."""
+
+    runs: list[AnyRun]
+    deaths: int = 0
+
+
+class Desk:
+    """An actor beside the driver, where tasks leave what it is to know."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def put(self, *messages: Message) -> None:
+        self.messages += messages
+
+    def take(self) -> list[Message]:
+        taken, self.messages = self.messages, []
+        return taken
+
+
+def execute(
+    runs: Iterable[AnyRun],
+    *,
+    work: Path,
+    force: bool = False,
+    report: Callable[[Any], None] = lambda progress: None,
+    needs: Needs,
+    address: str | None = None,
+    runs_per_task: int = 1,
+) -> Iterator[Result | Failure]:
+    """Trains or solves runs and yields each as it ends.
+
+    Args:
+      work, force, report: as of `cohorts.execute`.
+      needs: of each task.
+      address: of a cluster; by default that of RAY_ADDRESS, or the one that this machine is of, or else a new one here.
+      runs_per_task: with one recipe, which is then compiled once for all of them.
+
+    Raises:
+      DataError, StorageError, UsageError: what no other run would escape either.
+    """
+    runs = list(runs)
+    todo, busy = deque(Task(part) for part in parts(runs, runs_per_task)), []  # busy: other processes are at them
+    left = {run.id: run for run in runs}
+    components = shipping.pack()
+    claims: dict[str, ExitStack] = {}
+    flying: dict[Any, Task] = {}
+    with cluster(address, needs) as ray, ExitStack() as at_the_end:
+        desk, train, placed = start(ray, needs)
+        at_the_end.callback(lambda: [stack.close() for stack in claims.values()])
+        at_the_end.callback(lambda: [ray.cancel(task, force=True) for task in flying])
+        while todo or flying or busy:
+            while todo and len(flying) < 2 * needs.room(ray.nodes()):  # as many again wait for a place
+                task = todo.popleft()
+                mine = [run for run in task.runs if run.id in claims or claim(run, work, force, claims, left, busy)]
+                if mine:
+                    given = {run.id: checkpoints(work, run) for run in mine}
+                    data = placed({run.dataset for run in mine})
+                    sized = train.options(memory=memory(mine, ray.nodes()))
+                    flying[sized.remote(mine, given, data, desk, sys.argv, components)] = Task(mine, task.deaths)
+            ended = look(ray, list(flying))
+            for what, name, content in ray.get(desk.take.remote()):
+                if name in left and what == "checkpoint":
+                    keep(locks.work_folder(work, left[name]), *content)
+                elif name in left and what == "progress":
+                    report(Progress(**{**content, "done_runs": len(runs) - len(left), "total_runs": len(runs)}))
+                elif name in left:
+                    yield content
+                    del left[name]
+                    claims.pop(name).close()
+            for reference in ended:
+                task = flying.pop(reference)
+                lost = [run for run in task.runs if run.id in left]
+                if not died(ray, reference):
+                    assert not lost, "a task that ended well has left the outcome of each run on the desk"
+                elif task.deaths + 1 < DEATHS:
+                    todo.appendleft(Task(lost, task.deaths + 1))
+                else:
+                    for run in lost:
+                        yield Failure(run, f"{DEATHS} workers or nodes died of it or beside it, for lack of memory say")
+                        del left[run.id]
+                        claims.pop(run.id).close()
+            if busy and not todo and not flying:
+                report(Progress(busy[0], 0, 1, 0, {}, len(runs) - len(left), len(runs), None, waiting=True))
+                time.sleep(1.0)
+                todo.extend(Task([run]) for run in busy)
+                busy.clear()
+
+
+def parts(runs: list[AnyRun], size: int) -> Iterator[list[AnyRun]]:
+    """The runs in lists of this size at most, each of one recipe, in the order in which recipes first occur."""
+    grouped: dict[AnyRun, list[AnyRun]] = {}
+    for run in runs:
+        grouped.setdefault(run.recipe, []).append(run)
+    for cohort in grouped.values():
+        yield from (cohort[i : i + size] for i in range(0, len(cohort), size))
+
+
+def memory(runs: Iterable[AnyRun], nodes: Iterable[dict[str, Any]]) -> int | None:
+    """Bytes that a task asks of a node: what `estimates` knows of its runs, at most all that the largest one has."""
+    most = max((int(node["Resources"].get("memory", 0)) for node in nodes if node["Alive"]), default=0)
+    return min(max(map(costs.memory, runs)), most) or None
+
+
+def claim(
+    run: AnyRun,
+    work: Path,
+    force: bool,
+    claims: dict[str, ExitStack],
+    left: dict[str, AnyRun],
+    busy: list[AnyRun],
+) -> bool:
+    """Whether a run is now ours; if not, another process is at it, or has finished it."""
+    stack = ExitStack()
+    if not stack.enter_context(locks.claim(work, run.id)):
+        busy.append(run)
+    elif not force and store.result_file(work, run).exists():
+        del left[run.id]
+    else:
+        claims[run.id] = stack
+        return True
+    stack.close()
+    return False
+
+
+def look(ray: Any, tasks: list[Any]) -> list[Any]:
+    """Those of the tasks that have ended, a moment after the first has."""
+    if not tasks:
+        return []
+    ray.wait(tasks, timeout=SECONDS_BETWEEN_LOOKS)
+    return ray.wait(tasks, num_returns=len(tasks), timeout=0)[0]
+
+
+def died(ray: Any, reference: Any) -> bool:
+    """Whether a task ended because its worker or node did; an error of its own, which all would meet, is raised."""
+    try:
+        ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, RethinkError | OSError) else error from None
+    except ray.exceptions.RayError:
+        return True
+    return False
+
+
+def checkpoints(work: Path, run: AnyRun) -> dict[str, bytes]:
+    """The checkpoints of a run that are here."""
+    return {path.name: path.read_bytes() for path in locks.work_folder(work, run).glob("checkpoint-*.npz")}
+
+
+def keep(folder: Path, name: str, content: bytes) -> None:
+    """Keeps a checkpoint that has arrived, and the one before it."""
+    with suppress(OSError):  # `write` says it better
+        folder.mkdir(exist_ok=True)
+    older = sorted(path for path in folder.glob("checkpoint-*.npz") if path.name < name)
+    atomic.write(folder / name, content)
+    for path in older[:-1]:
+        path.unlink(missing_ok=True)
+
+
+def start(ray: Any, needs: Needs) -> tuple[Any, Any, Callable[[set[str]], dict[str, list[Any]]]]:
+    """The desk, the function that trains, and one that places data sets: file of the cache → its content."""
+    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
+    desk = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
+    options = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "resources": {"TPU": needs.tpus} if needs.tpus else {}}
+    remote = ray.remote(**options, max_retries=0, scheduling_strategy="SPREAD")(train)
+    known: dict[str, list[Any]] = {}
+
+    def placed(names: set[str]) -> dict[str, list[Any]]:
+        files: dict[str, list[Any]] = {}
+        for name in names - {*datasets.BUNDLED, *registry.COMPONENTS["dataset"], datasets.generated.NAME}:
+            source = datasets.find(name)
+            if not source.streamed and name not in known:
+                datasets.load(name)  # afterwards it is in the cache
+                known[name] = [ray.put(source.cache.read_bytes())]
+            if name in known:
+                files[source.cache.name] = known[name]
+        return files
+
+    return desk, remote, placed
+
+
+def train(
+    runs: list[AnyRun], given: Checkpoints, data: dict[str, list[Any]], desk: Any, argv: list[str], components: str = ""
+) -> None:
+    """A task: trains runs on this node, and leaves on the desk what comes of it."""
+    from rethink_gen.execution import scheduler
+
+    ray: Any = importlib.import_module("ray")
+
+    shipping.unpack(components)
+    sys.argv = argv  # the command that a result says it was made by
+    cache = datasets.cache_folder()
+    for name, [reference] in data.items():
+        if not (cache / name).exists():  # once per node; it is checked when it is read
+            cache.mkdir(parents=True, exist_ok=True)
+            atomic.write(cache / name, ray.get(reference))
+    sent: set[Path] = set()
+    last = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+
+        def tell(progress: Any) -> None:
+            nonlocal last
+            messages: list[Message] = []
+            for path in sorted(work.glob(".work/*/checkpoint-*.npz")):
+                if path not in sent:
+                    sent.add(path)
+                    messages.append(("checkpoint", path.parent.name, (path.name, path.read_bytes())))
+            if progress.step == progress.steps or time.monotonic() - last > SECONDS_BETWEEN_REPORTS:
+                last = time.monotonic()
+                messages.append(("progress", progress.run.id, progress._asdict()))
+            if messages:
+                desk.put.remote(*messages)
+
+        for run in runs:
+            for name, content in given[run.id].items():
+                place = locks.work_folder(work, run)
+                place.mkdir(parents=True, exist_ok=True)
+                (place / name).write_bytes(content)
+                sent.add(place / name)
+        for attempt in (1, 2):
+            try:
+                outcomes = scheduler.execute(runs, work=work, force=True, report=tell)
+                left = [desk.put.remote(("outcome", outcome.run.id, outcome)) for outcome in outcomes]
+                ray.get(left)  # at the end alone: while a task waits for anything, ray lends its cores to another
+                return
+            except StorageError:
+                if attempt == 2 or not any(given.values()):
+                    raise
+                shutil.rmtree(work / ".work")  # checkpoints of another device: here the runs begin again
+
+
+@contextmanager
+def cluster(address: str | None, needs: Needs) -> Iterator[Any]:
+    """Yields the module ray, connected to a cluster that has room for a task."""
+    os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    }  # it tells nobody, ships nothing
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as it will be; else it warns
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray: Any = importlib.import_module("ray")
+        for part in ("exceptions", "util.scheduling_strategies"):
+            importlib.import_module(f"ray.{part}")
+    except ImportError as error:
+        raise UsageError("--engine ray needs ray; install it with: pip install 'rethink-gen[ray]'") from error
+    passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+    passed["NPROC"] = os.environ.get("NPROC", str(needs.cpus))
+    if 0 < needs.gpus < 1:
+        passed.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    options = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": {"env_vars": passed}}
+    try:
+        try:
+            ray.init(address or os.environ.get("RAY_ADDRESS") or "auto", **options)
+        except ConnectionError as error:
+            if address or "RAY_ADDRESS" in os.environ:
+                raise UsageError(f"no Ray cluster answers at {address or os.environ['RAY_ADDRESS']}") from error
+            ray.init("local", include_dashboard=False, **options)
+        if signal.getsignal(signal.SIGTERM) is not handler:
+            signal.signal(signal.SIGTERM, handler)  # ours keeps what is done; ray's ends the process
+        if not needs.room(ray.nodes()):
+            asked = " and ".join(f"{amount:g} {name}" for name, amount in needs.resources.items() if amount)
+            raise UsageError(f"no node of the cluster has {asked}; ask for less with --cpus-per-task, --gpus-per-task")
+        yield ray
+    except SystemError as error:  # what becomes of a stop signal that comes while ray waits
+        raise error.__cause__ or error from None
+    finally:
+        ray.shutdown()

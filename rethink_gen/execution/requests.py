@@ -1,0 +1,49 @@
+"""Refuses requests that cannot be carried out, before jax is imported."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rethink_gen import atomic, registry
+from rethink_gen.errors import DataError
+from rethink_gen.results.store import Failure, Result
+from rethink_gen.runs import AnyRun, components
+
+if TYPE_CHECKING:
+    from rethink_gen.training.progress import Progress
+
+    Report = Callable[[Progress], None]
+    Execute = Callable[..., Iterable[Result | Failure]]
+    Folder = str | Path
+
+
+def check_names(runs: Iterable[AnyRun]) -> None:
+    """Refuses a component that is not registered, or an option that it does not have."""
+    runs = list(runs)
+    for kind, text in sorted({pair for run in runs for pair in components(run)}):
+        registry.find(kind, registry.parse(text)[0])
+        registry.options_of(kind, text)
+    with suppress(DataError):  # not here, but there is such a data set
+        check_data(runs)
+
+
+def check_data(runs: Iterable[AnyRun]) -> None:
+    """Refuses a data set that is not there; it is not read yet."""
+    from rethink_gen.data import datasets
+
+    for name in sorted({run.dataset for run in runs} - {*datasets.BUNDLED, datasets.generated.NAME}):
+        datasets.find(name)
+
+
+def check_writable(folder: Path) -> None:
+    """Makes the folder if need be."""
+    atomic.make_folder(folder)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise atomic.unwritable(folder, error) from error

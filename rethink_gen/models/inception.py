@@ -1,0 +1,71 @@
+"""The small Inception, with and without batch normalization."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rethink_gen.models.initializers import initializer
+from rethink_gen.models.layers import BatchNorm, max_pool
+
+# Not stated either. 0.9 follows the weights within about ten steps; while these move fast, evaluation still lags behind
+# training (see experiments/fig1a_learning_curves.py).
+BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON = 0.9, 1e-3
+
+
+class ConvModule(nn.Module):
+    """Convolution, batch norm, ReLU. One parameter per channel either way: batch norm's offset, or the bias without it.
+
+    Batch norm has no trainable scale and the convolution no bias of its own, the default of TF-slim in 2016: the only
+    reading under which both networks of Table 1 have 1,649,402 parameters and every one of them matters.
+    """
+
+    channels: int
+    size: int
+    stride: int = 1
+    batch_norm: bool = True
+    initialization: str = "he"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = nn.Conv(
+            self.channels,
+            (self.size, self.size),
+            (self.stride, self.stride),
+            use_bias=not self.batch_norm,
+            kernel_init=initializer(self.initialization),
+        )(x)
+        if self.batch_norm:
+            return BatchNorm(BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON)(x, train=train)
+        return nn.relu(x)
+
+
+class SmallInception(nn.Module):
+    """Figure 3: a convolution, eight Inception and two downsample modules, mean pooling. 1,649,402 parameters."""
+
+    num_classes: int
+    dropout: float = 0.0  # rate before the last layer
+    batch_norm: bool = True
+    initialization: str = "he"  # see initializers.py
+    last_layer: str = "small"  # its own initialization
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        def conv(x: jax.Array, channels: int, size: int, stride: int = 1) -> jax.Array:
+            return ConvModule(channels, size, stride, self.batch_norm, self.initialization)(x, train=train)
+
+        def inception(x: jax.Array, channels_1x1: int, channels_3x3: int) -> jax.Array:
+            return jnp.concatenate([conv(x, channels_1x1, 1), conv(x, channels_3x3, 3)], axis=-1)
+
+        def downsample(x: jax.Array, channels: int) -> jax.Array:
+            return jnp.concatenate([conv(x, channels, 3, 2), max_pool(x)], axis=-1)
+
+        x = conv(x, 96, 3)
+        x = inception(inception(x, 32, 32), 32, 48)
+        x = downsample(x, 80)
+        for channels in ((112, 48), (96, 64), (80, 80), (48, 96)):
+            x = inception(x, *channels)
+        x = downsample(x, 96)
+        x = inception(inception(x, 176, 160), 176, 160)
+        x = x.mean((1, 2))
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(self.num_classes, kernel_init=initializer(self.last_layer))(x)

@@ -1,0 +1,91 @@
+"""Results to one tidy frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rethink_gen.runs import KINDS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+from rethink_gen.results.store import METRICS, TOP5, Curves, Result
+
+
+def frame(results: Iterable[Result]) -> pd.DataFrame:
+    """One row per (run, epoch): the run's kind and fields, its curves at that epoch, and its summary repeated.
+
+    `last` marks the final epoch of each run, `train_error`, `test_error` and `generalization_gap` are derived; true
+    labels have `corruption_level` 0; `augmentations` are joined by "+"; where there is no model, `model` is the kind.
+    """
+    import numpy as np
+    import pandas as pd
+
+    alike: dict[Any, list[tuple[int, dict[str, Any], dict[str, np.ndarray]]]] = {}  # same columns, of the same types
+    for i, result in enumerate(results):
+        facts, columns = about(result), result.columns
+        kind = (*columns, *facts, *map(type, facts.values()))
+        alike.setdefault(kind, []).append((i, facts, columns))
+    blocks = []
+    for group in alike.values():
+        places, facts, columns = zip(*group, strict=True)
+        curves = {name: np.concatenate([each[name] for each in columns]) for name in columns[0]}
+        runs = pd.DataFrame({name: [each[name] for each in facts] for name in facts[0]})
+        blocks.append(Block(np.array(places), np.array([len(each["epoch"]) for each in columns]), runs, curves))
+    return assemble(blocks)
+
+
+class Block(NamedTuple):
+    """Runs that have the same columns, with values of the same types."""
+
+    places: np.ndarray  # int[R], of each run among all
+    lengths: np.ndarray  # int[R], of its curves
+    runs: pd.DataFrame  # R rows, see `about`
+    curves: dict[str, np.ndarray]  # one run after the other
+
+
+def assemble(blocks: list[Block]) -> pd.DataFrame:
+    """The frame of all runs in some blocks."""
+    import numpy as np
+    import pandas as pd
+
+    if not blocks:
+        nothing: Curves = {name: [0.0] for name in METRICS}
+        return frame([Result(kind(), "finished", nothing, {}) for kind in KINDS.values()])[:0]
+    tables = []
+    for block in blocks:
+        runs = block.runs.take(np.repeat(np.arange(len(block.runs)), block.lengths)).reset_index(drop=True)
+        last = np.zeros(len(runs), bool)
+        last[np.cumsum(block.lengths) - 1] = True
+        tables.append(pd.concat([pd.DataFrame(block.curves), runs.assign(last=last)], axis=1))
+    everything = pd.concat(tables, ignore_index=True)
+    places = np.concatenate([np.repeat(block.places, block.lengths) for block in blocks])
+    if (np.diff(places) < 0).any():
+        everything = everything.take(np.argsort(places, kind="stable")).reset_index(drop=True)
+    for name in {"step", "train_accuracy", "test_accuracy", *TOP5} - {*everything}:
+        everything[name] = math.nan
+    whole = {name: everything[name].astype(int) for name in ("epoch", "step") if everything[name].notna().all()}
+    return everything.assign(
+        **whole,
+        train_error=1 - everything["train_accuracy"],
+        test_error=1 - everything["test_accuracy"],
+        generalization_gap=everything["train_accuracy"] - everything["test_accuracy"],
+    )
+
+
+def about(result: Result) -> dict[str, Any]:
+    """What a frame says of a whole run."""
+    fields = result.fields
+    fields = {"kind": fields["kind"], "model": fields["kind"], **fields}
+    fields = {name: "+".join(value) if isinstance(value, tuple | list) else value for name, value in fields.items()}
+    if fields["corruption"] == "true_labels":
+        fields["corruption_level"] = 0.0
+    keys = ("best_epoch", "best_test_accuracy", "best_test_top5_accuracy", "epochs_to_fit", "steps_to_fit")
+    summary = {key: math.nan if value is None else value for key, value in result.summary.items() if key in keys}
+    origin = result.provenance
+    costs = {key: origin.get(key) for key in ("num_train", "num_test", "seconds_compile", "seconds_train")}
+    device = origin.get("device", "unknown")
+    return {**fields, "run": result.id, "status": result.status, **summary, **costs, "device": device}

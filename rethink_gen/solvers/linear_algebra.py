@@ -1,0 +1,157 @@
+"""A x = y for a symmetric positive definite A too large to be held whole, on one device or several.
+
+A exists by tiles, on and below its diagonal, which a function computes when they are asked for. Cholesky asks for each
+once and puts its factor in its place: 2n² bytes in float32 and n³/3 multiplications. Conjugate gradients ask for all of
+them at each step and hold none: memory is linear in n. Tile row i lives on device i modulo the number of devices.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import cho_solve, solve_triangular
+
+LANDMARKS = 2  # columns of tiles in the preconditioner
+TOLERANCE = 1e-4  # ‖A x - y‖ / ‖y‖ at which conjugate gradients stop
+ITERATIONS = 1000  # of conjugate gradients before giving up
+Vectors = list[jax.Array]  # float32[n, K] by parts of rows, part i on the device of tile row i
+
+
+class Matrix(NamedTuple):
+    """tile(i, j), for j ≤ i, is a new float32[sizes[i], sizes[j]] on the device of row i; an entry costs `flop`."""
+
+    tile: Callable[[int, int], jax.Array]
+    sizes: list[int]
+    flop: float
+
+
+class Meter:
+    """Tells how much of a work of `total` floating point operations is done, and lets a stop signal in.
+
+    Called with a result under way, it waits until no more than one per device is: those of other devices go on.
+    """
+
+    def __init__(self, tick: Callable[[int, int, dict[str, float | None]], None], total: float) -> None:
+        self.tick, self.total, self.done = tick, total, 0.0
+        self.pending: deque[jax.Array] = deque()
+
+    def __call__(self, result: jax.Array, flop: float) -> jax.Array:
+        self.pending.append(result)
+        while len(self.pending) > len(jax.local_devices()):
+            self.pending.popleft().block_until_ready()
+        self.done += flop
+        self.tick(min(int(1000 * self.done / self.total), 1000), 1000, {})
+        return result
+
+
+def put(row: int, x: Any) -> jax.Array:
+    """x on the device of a tile row."""
+    devices = jax.local_devices()
+    return jax.device_put(x, devices[row % len(devices)])
+
+
+def by_cholesky(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors, dict[str, Any]]:
+    """x, and a lower bound of the condition number of A."""
+    count = len(a.sizes)
+    factor = cholesky(a, count, meter)
+    x: Vectors = []
+    for i in range(count):
+        rest = y[i] - sum(factor[i, k] @ put(i, x[k]) for k in range(i))
+        x.append(solve_triangular(factor[i, i], rest, lower=True))
+    for i in reversed(range(count)):
+        rest = x[i] - sum(put(i, factor[k, i].T @ put(k, x[k])) for k in range(i + 1, count))
+        x[i] = meter(solve_triangular(factor[i, i], rest, trans=1, lower=True), 0)
+    pivots = np.concatenate([np.diagonal(factor[i, i]) for i in range(count)])
+    return x, {"condition_at_least": float((pivots.max() / pivots.min()) ** 2)}
+
+
+def cholesky(a: Matrix, columns: int, meter: Meter) -> dict[tuple[int, int], jax.Array]:
+    """The tiles of the first columns of the lower triangular L with L Lᵀ = A."""
+    factor: dict[tuple[int, int], jax.Array] = {}
+    for j in range(columns):
+        row = [[put(device, factor[j, k]) for k in range(j)] for device in range(len(jax.local_devices()))]
+        for i in range(j, len(a.sizes)):
+            x = a.tile(i, j)
+            for k in range(j):
+                x = subtract_product(x, factor[i, k], row[i % len(row)][k])
+            factor[i, j] = jnp.linalg.cholesky(x) if i == j else solve_right(put(i, factor[j, j]), x)
+            meter(factor[i, j], x.size * (a.flop + (2 * j + 1) * a.sizes[0]))
+        if not jnp.isfinite(factor[j, j][-1, -1]):
+            raise singular(a, "a pivot is not positive")
+    return factor
+
+
+def by_conjugate_gradients(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors, dict[str, Any]]:
+    """x, as near as TOLERANCE, for all columns of y at a time, and the number of steps.
+
+    Preconditioned by F Fᵀ + μI: F are the first columns of the Cholesky factor, which makes F Fᵀ the approximation of
+    Nyström with the first rows as landmarks, and μ is the mean of the diagonal that it leaves.
+    """
+    ends = np.cumsum(a.sizes)
+    split = lambda v: [put(i, part) for i, part in enumerate(jnp.split(v, ends[:-1]))]
+    join = lambda parts: jnp.concatenate([put(0, part) for part in parts])
+    columns = min(LANDMARKS, len(a.sizes))
+    factor = cholesky(a, columns, meter)
+    nothing = lambda i, k: put(i, jnp.zeros((a.sizes[i], a.sizes[k])))
+    rows = ([factor.get((i, k), nothing(i, k)) for k in range(columns)] for i in range(len(a.sizes)))
+    f = join([jnp.concatenate(row, 1) for row in rows])
+    trace = sum(float(jnp.trace(a.tile(i, i))) for i in range(len(a.sizes)))
+    mu = max(trace - float((f * f).sum()), 1e-6 * trace) / len(f)
+    inner = jnp.linalg.cholesky(f.T @ f + mu * jnp.eye(f.shape[1]))
+    precondition = lambda r: (r - f @ cho_solve((inner, True), f.T @ r)) / mu
+    ratio = lambda a, b: jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)  # a column of zeros is solved from the start
+
+    r = join(y)
+    goal = TOLERANCE * float(jnp.linalg.norm(r))
+    x = jnp.zeros_like(r)
+    p = z = precondition(r)
+    rz = (r * z).sum(0)
+    for iteration in range(ITERATIONS):
+        q = join(multiply(a, split(p), meter))
+        step = ratio(rz, (p * q).sum(0))
+        x, r = x + step * p, r - step * q
+        if float(jnp.linalg.norm(r)) <= goal:
+            return split(x), {"iterations": iteration + 1}
+        z = precondition(r)
+        rz, before = (r * z).sum(0), rz
+        p = z + ratio(rz, before) * p
+    raise singular(a, f"conjugate gradients have not converged after {ITERATIONS} steps")
+
+
+def multiply(a: Matrix, v: Vectors, meter: Meter) -> Vectors:
+    """A v: each tile serves on both sides of the diagonal."""
+    out = [jnp.zeros_like(part) for part in v]
+    for i in range(len(v)):
+        for j in range(i + 1):
+            here, there = both_products(a.tile(i, j), put(i, v[j]), v[i])
+            out[i] = out[i] + here
+            if j < i:
+                out[j] = out[j] + put(j, there)
+        meter(out[i], a.flop * a.sizes[i] * sum(a.sizes[: i + 1]))
+    return out
+
+
+def singular(a: Matrix, reason: str) -> np.linalg.LinAlgError:
+    """The error for a matrix that float32 cannot tell from a singular one: this run's own trouble, others go on."""
+    way_out = "set a weight_decay, a smaller train_size, or another kernel or gamma"
+    return np.linalg.LinAlgError(
+        f"the kernel matrix of {sum(a.sizes)} examples is singular in float32: {reason}; {way_out}"
+    )
+
+
+subtract_product = jax.jit(lambda tile, a, b: tile - a @ b.T, donate_argnums=0)
+
+
+both_products = jax.jit(lambda tile, right, left: (tile @ right, tile.T @ left))
+
+
+solve_right = jax.jit(lambda factor, tile: solve_triangular(factor, tile.T, lower=True).T)
+
+
+SOLVERS: dict[str, Callable[[Matrix, Vectors, Meter], tuple[Vectors, dict[str, Any]]]] = {
+    "cholesky": by_cholesky,
+    "conjugate_gradients": by_conjugate_gradients,
+}

@@ -1,0 +1,1 @@
+"""Run, load and train: what the command line and notebooks share."""

@@ -1,0 +1,85 @@
+"""Folders of results → one: what machines without a common disk have made, joined; and its tables written anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rethink_gen import atomic, experiment
+from rethink_gen.errors import StorageError, UsageError
+from rethink_gen.experiment import SCALES
+from rethink_gen.results import store
+from rethink_gen.study import studies
+
+if TYPE_CHECKING:
+    from rethink_gen.study.running import Folder
+
+
+class Merged(NamedTuple):
+    """What became of the results of one experiment at one scale."""
+
+    folder: Path
+    copied: int
+    there: int  # before, or in two of the sources, with the same curves
+    renewed: bool  # its table and figure; not where no experiment has the name of the folder
+
+
+def merge(
+    sources: Iterable[Folder], *, results: Folder = "results", experiments: Folder | None = None
+) -> Iterator[Merged]:
+    """Copies the results of other folders into one, and writes the tables and figures of their experiments anew.
+
+    Every file is read and compared first: nothing is copied unless all of it can be. What is there stays, so the same
+    command may be given again, and continues one that was stopped.
+
+    Raises:
+      UsageError: a source has no results.
+      StorageError: a source holds a damaged file, or another result of a run than `results` or an earlier source.
+    """
+    target = studies.open_folder(results)
+    chosen: dict[Path, dict[str, Path]] = {}  # folder of `results` → name of a file there → what it is to hold
+    curves: dict[Path, str] = {}
+    for source in map(Path, sources):
+        for path in find(source):
+            place = target / path.parent.relative_to(source)
+            there = place / path.name
+            known = chosen.setdefault(place, {}).setdefault(path.name, there if there.exists() else path)
+            for file in (known, path):
+                curves[file] = curves.get(file) or fingerprint(file)
+            if curves[known] != curves[path]:
+                raise StorageError(f"{path}: another result of the same run than {known}; remove the false one")
+    for place, origins in sorted(chosen.items()):
+        new = [origin for origin in origins.values() if origin.parent != place]
+        atomic.make_folder(place)
+        for origin in new:
+            store.copy(origin, place)
+        yield Merged(place, len(new), len(origins) - len(new), renew(place, results, experiments))
+
+
+def find(source: Path) -> list[Path]:
+    """The files of results where `run` and `train` leave them in a folder."""
+    folders = sorted([*(path for scale in SCALES for path in source.glob(f"*/{scale}")), source / "train"])
+    for conflict in (path for folder in folders for path in sorted(folder.glob("*.conflict"))):
+        raise StorageError(f"{conflict}: not the published result of its run; train it again and remove the false one")
+    found = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    if not found:
+        raise UsageError(f"no results in {source}; merge takes folders such as `run --results DIR` leaves")
+    return found
+
+
+def fingerprint(path: Path) -> str:
+    """What two results of one run have in common if they are the same: how it ended, and its curves."""
+    result = store.read(path)
+    return hashlib.sha256(json.dumps([result.status, result.curves]).encode()).hexdigest()
+
+
+def renew(folder: Path, results: Folder, experiments_folder: Folder | None) -> bool:
+    """Whether the results in a folder are of an experiment there is; if so, its table and figure are written anew."""
+    name, scale = folder.parent.name, folder.name
+    if scale not in SCALES or name not in experiment.names(studies.as_path(experiments_folder)):
+        return False
+    studies.renew(experiment.find(name, studies.as_path(experiments_folder)).at(scale), results)
+    return True

@@ -1,0 +1,175 @@
+"""The verbs, as functions that print nothing: `run` what is missing, `load` what is there, `train` one run of your own.
+
+All that can be wrong with a request is found before jax is imported: a typo costs a second, not an hour.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rethink_gen import plugins
+from rethink_gen.errors import RethinkError, UsageError, unknown
+from rethink_gen.execution import processes
+from rethink_gen.execution.publishing import finish
+from rethink_gen.execution.requests import check_names
+from rethink_gen.experiment import Experiment, Scale, find
+from rethink_gen.results import locks, store
+from rethink_gen.results.store import Failure, Result
+from rethink_gen.runs import NAME, AnyRun, coerce, fields, kinds
+from rethink_gen.study import trained
+from rethink_gen.study.studies import OWN, Folder, Study, as_path, gather, open_folder, own_runs, renew
+from rethink_gen.study.trained import TrainedResult
+
+if TYPE_CHECKING:
+    from rethink_gen.training.progress import Progress
+
+    Report = Callable[[Progress], None]
+    Execute = Callable[..., Iterable[Result | Failure]]
+
+MOST_RUNS = 100_000
+
+
+def run(
+    what: str | Experiment | AnyRun | Iterable[AnyRun],
+    *,
+    scale: str = "laptop",
+    seeds: Iterable[int] | None = None,
+    only: Mapping[str, Any] | None = None,
+    results: Folder = "results",
+    experiments: Folder | None = None,
+    force: bool = False,
+    keep_weights: bool = False,
+    shard: tuple[int, int] = (1, 1),
+    workers: int | None = None,
+    report: Report | None = None,
+    execute: Execute | None = None,
+) -> Study:
+    """The study of what is asked for, once every run has a result; only runs that have none are trained.
+
+    A run that another experiment of the same results folder and scale has finished is copied from there. The table and
+    the figure of an experiment are left beside its results, in results/<experiment>/<scale>/.
+
+    Args:
+      what: an experiment's file name, or as much of its beginning as tells it apart; or an `Experiment`; or one or
+        several runs, whose results are kept in results/train/.
+      scale: smoke, laptop or paper; runs of your own have none.
+      seeds: stand in for the seeds of the experiment.
+      only: field → value, or list of values; the other runs are left alone.
+      force: trains again what has a result.
+      keep_weights: leaves beside each result what the run has learned; what was trained without is trained again.
+      shard: (i, n): only the i-th of n parts of the runs, for machines that share no locks; no table is left.
+      workers: processes that share the runs, each with its part of the cores; None: as many as suit the machine.
+      report: called with the progress of the run under way, a few times a minute or more; notebooks show it themselves.
+      execute: trains the runs in place of `scheduler.execute`: on a cluster, as `execution.ray.execute` does.
+
+    Raises:
+      UsageError: an unknown name or a value out of range; DataError: no data; StorageError: results cannot be written.
+    """
+    planned = plan(what, scale=scale, seeds=seeds, only=only, results=results, experiments=experiments)
+    runs = to_do(planned, force=force, keep_weights=keep_weights, shard=shard)
+    if not force and not keep_weights:
+        runs = [run for run in runs if not store.adopt(run, planned.folder)]
+    work = {"force": force, "keep_weights": keep_weights}
+    number = processes.count(planned.experiment.runs) if workers is None else workers
+    if number > 1 and execute is None:
+        failures = processes.finish(runs, planned.folder, report, processes=number, **work)
+    else:
+        failures = finish(runs, planned.folder, report, execute=execute, **work)
+    locks.tidy(planned.folder)
+    study = gather(experiment_of(what, scale, experiments), results)
+    if study.results and shard == (1, 1) and study.experiment.scale != OWN:
+        study = renew(study.experiment, results)
+    return replace(study, failures=tuple(failures))
+
+
+def experiment_of(
+    what: str | Experiment | AnyRun | Iterable[AnyRun], scale: str, experiments: Folder | None = None
+) -> Experiment:
+    """The experiment that is asked for, at a scale; runs of one's own become one without a claim.
+
+    Raises:
+      UsageError: it is none of these; the line says what it can be.
+    """
+    if isinstance(what, str):
+        return find(what, as_path(experiments)).at(typing.cast(Scale, scale))
+    if isinstance(what, Experiment):
+        if not NAME.fullmatch(what.name):
+            raise UsageError("an Experiment that is run from Python needs a name: Experiment(name='mine', …)")
+        return what.at(typing.cast(Scale, scale))
+    runs = (what,) if isinstance(what, AnyRun) else tuple(what)
+    if not runs or not all(isinstance(run, AnyRun) for run in runs):
+        raise UsageError("run takes an experiment's name, an Experiment, a Run, or several runs, such as grid(…) makes")
+    return own_runs(runs)
+
+
+def to_do(
+    planned: Study, *, force: bool = False, keep_weights: bool = False, shard: tuple[int, int] = (1, 1)
+) -> list[AnyRun]:
+    """The runs of a plan that `run` would do: those without a result, even a damaged one, or all of them by force."""
+    damaged = {error.path.stem for error in planned.damaged}
+    runs = planned.experiment.runs
+    if not force:
+        done = lambda run: run.id in damaged or store.done(planned.folder, run, weights=keep_weights)
+        runs = [run for run in runs if not done(run)]
+    part = lambda run: int(hashlib.sha256(run.id.encode()).hexdigest(), 16) % shard[1] + 1
+    return [run for run in runs if part(run) == shard[0]]
+
+
+def train(
+    run: AnyRun,
+    *,
+    results: Folder = "results",
+    force: bool = False,
+    keep_weights: bool = False,
+    report: Report | None = None,
+) -> TrainedResult:
+    """The result of a run that belongs to no experiment, kept as results/train/<run id>.json; options as in `run`."""
+    check_names([run])
+    folder = open_folder(results) / "train"
+    if force or not store.done(folder, run, weights=keep_weights):
+        for failure in finish([run], folder, report, force=force, keep_weights=keep_weights):
+            raise RethinkError(f"{failure.run.id}: {failure.reason}")
+    return trained.read(store.result_file(folder, run))
+
+
+def plan(
+    what: str | Experiment | AnyRun | Iterable[AnyRun],
+    *,
+    scale: str = "laptop",
+    seeds: Iterable[int] | None = None,
+    only: Mapping[str, Any] | None = None,
+    results: Folder = "results",
+    experiments: Folder | None = None,
+) -> Study:
+    """The study that `run` would work on: `missing` are the runs it would train or copy."""
+    plugins.load_installed()
+    experiment = select(experiment_of(what, scale, experiments), seeds, only)
+    check_names(experiment.runs)
+    return gather(experiment, results)
+
+
+def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[str, Any] | None) -> Experiment:
+    """The experiment with these seeds in place of its own, and of its runs those that have the values asked for."""
+    runs = experiment.runs
+    if seeds is not None:
+        seeds = tuple(dict.fromkeys(seeds))
+        settings = {run.setting: run for run in runs}
+        if len(settings) * len(seeds) > MOST_RUNS:  # said before they are made
+            raise UsageError(f"{experiment.name}: {len(settings) * len(seeds)} runs asked for; at most {MOST_RUNS}")
+        runs = tuple(replace(run, seed=seed) for run in settings.values() for seed in seeds)
+    for name, values in (only or {}).items():
+        if name not in fields():
+            raise unknown("field", name, fields())
+        values = values if isinstance(values, list) else [values]
+        wanted = {coerce(name, value, fields()[name], kinds().get(name, "")) for value in values}
+        present = {getattr(run, name) for run in runs if hasattr(run, name)}
+        for value in sorted(map(str, wanted - present)):
+            raise unknown(f"{name} in {experiment.name} at {experiment.scale} scale", value, map(str, present))
+        runs = tuple(run for run in runs if hasattr(run, name) and getattr(run, name) in wanted)
+    if not 0 < len(runs) <= MOST_RUNS:
+        raise UsageError(f"{experiment.name}: {len(runs)} runs asked for; it can be 1 to {MOST_RUNS}")
+    return replace(experiment, runs=runs)

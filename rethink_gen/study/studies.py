@@ -1,0 +1,228 @@
+"""An experiment with its results: its frame, table, figure and checks."""
+
+from __future__ import annotations
+
+import html
+import typing
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rethink_gen import atomic
+from rethink_gen.analysis import figures, rendering, tables
+from rethink_gen.errors import UsageError, unknown
+from rethink_gen.experiment import Check, Experiment, Scale, find, names
+from rethink_gen.results import locks, results_cache, store
+from rethink_gen.results.store import Damaged, Failure, Result
+from rethink_gen.results.verdicts import differing
+from rethink_gen.runs import AnyRun
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+Folder = str | Path
+OWN = "own"  # the scale of runs that belong to no experiment
+PREFERENCE: tuple[Scale, ...] = ("paper", "laptop", "smoke")  # what `load` looks for: the paper's own numbers first
+
+
+@dataclass(frozen=True)
+class Study:
+    """An experiment at one scale with the results that exist for it, under every seed; a notebook shows it whole."""
+
+    experiment: Experiment
+    results: tuple[Result, ...]
+    folder: Path
+    damaged: tuple[Damaged, ...] = ()  # the files that were left out, each with what is wrong with it
+    failures: tuple[Failure, ...] = ()  # of the last attempts; what `run` returns has those of this call
+    stale: tuple[str, ...] = ()  # ids of results that other code or data than today's has made; they are left out
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """One row per (run, epoch): the fields of the run, its metrics, and the scale; see `results.frames`."""
+        return results_cache.frame(self.results).assign(scale=self.experiment.scale)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row per run: its fields, its last metrics, and its summary (best epoch, steps to fit, seconds)."""
+        return self.curves[self.curves["last"]].reset_index(drop=True)
+
+    def plot(self, x: str, y: str | Sequence[str], hue: str | None = None, **options: Any) -> Figure:
+        """A figure of the results: metrics over `epoch` or `step`, or of whole runs against one of their fields.
+
+        Args:
+          x: epoch, step, or a field of the runs, such as corruption_level.
+          y: one metric or several, a panel each.
+          hue: the field that has a line for each of its values; None: the first that tells the runs apart.
+          options: of `figures.curves` or `figures.against`, such as log="x".
+
+        Raises:
+          UsageError: no such column, or runs of one line differ in more than their seeds.
+        """
+        frame = self.curves
+        for name in (x, *([y] if isinstance(y, str) else y), *([hue] if hue else [])):
+            if len(frame) and name not in frame:
+                raise unknown("column", name, frame.columns)
+        if hue is None:
+            hue = next((name for name in differing(self.runs) if name != x), "model")
+        draw = figures.curves if x in ("epoch", "step") else figures.against
+        return draw(frame, x, y, hue=hue, **options)
+
+    @property
+    def missing(self) -> tuple[AnyRun, ...]:
+        """The experiment's runs that have no result."""
+        done = {result.id for result in self.results}
+        return tuple(run for run in self.experiment.runs if run.id not in done)
+
+    def table(self) -> pd.DataFrame:
+        """Our numbers beside the paper's."""
+        return self.experiment.table(self.curves)
+
+    def figure(self) -> Figure | None:
+        """The paper's figure from our results, if the experiment draws one."""
+        return self.experiment.figure(self.curves) if self.experiment.figure else None
+
+    def checks(self) -> list[Check]:
+        """The sentences of the claim, each held against the results."""
+        return self.experiment.checks(self.curves)
+
+    def text(self, format: str = "markdown") -> str:  # noqa: A002
+        """The table, and what became of each sentence of the claim, in a format of `tables.FORMATS`."""
+        done = len(self.experiment.runs) - len(self.missing)
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        damaged = "".join(f" {error.path.name} is damaged and left out." for error in self.damaged)
+        stale = (
+            f" {len(self.stale)} made by other code or data left out: {', '.join(self.stale)}." if self.stale else ""
+        )
+        note = (
+            f"{done} of {len(self.experiment.runs)} runs done{failed}.{damaged}{stale} {tables.describe(self.curves)}"
+        )
+        body = rendering.render(self.table(), format, checks=self.checks(), note=note)
+        heading = f"# {self.experiment.name}, {self.experiment.scale} scale\n\n{self.experiment.claim}\n\n"
+        return heading + body if format == "markdown" else body
+
+    def __repr__(self) -> str:
+        runs = len(self.experiment.runs)
+        return f"Study({self.experiment.name}, {self.experiment.scale} scale: {runs - len(self.missing)} of {runs})"
+
+    def _repr_html_(self) -> str:
+        heading = f"{self.experiment.name}, {self.experiment.scale} scale"
+        # The picture alone: an XML declaration may not stand inside a page.
+        picture = figures.draw(figure, "svg").decode().partition("<svg")[2] if (figure := self.figure()) else ""
+        return (
+            f"<h3>{html.escape(heading)}</h3><p>{html.escape(self.experiment.claim)}</p>"
+            + self.text("html")
+            + (f"<svg{picture}" if picture else "")
+        )
+
+
+def load(
+    name: str, *, scale: str | None = None, results: Folder = "results", experiments: Folder | None = None
+) -> Study:
+    """The study of an experiment from the results that exist.
+
+    Args:
+      scale: smoke, laptop or paper; by default the nearest to the paper at which there are results.
+    """
+    experiment = find(name, as_path(experiments))
+    for each in PREFERENCE if scale is None else (scale,):
+        study = gather(experiment.at(typing.cast(Scale, each)), results)
+        if study.results:
+            return study
+    at = f" at {scale} scale" if scale else ""
+    option = f" --scale {scale}" if scale else ""
+    raise UsageError(
+        f"no results of {experiment.name}{at} in {results}; make some: rethink-gen run {experiment.name}{option}"
+    )
+
+
+def survey(
+    chosen: Iterable[str] = (),
+    *,
+    scale: str | None = None,
+    results: Folder = "results",
+    experiments: Folder | None = None,
+) -> list[Study]:
+    """What there is of each experiment, of all if none is chosen: what `load` gives, or a study without results."""
+    folder, scales = as_path(experiments), PREFERENCE if scale is None else (scale,)
+    studies = []
+    for experiment in [find(name, folder) for name in tuple(chosen) or names(folder)]:
+        at = [gather(experiment.at(typing.cast(Scale, each)), results) for each in scales]
+        studies.append(next((study for study in at if study.results), at[0]))
+    return studies
+
+
+def gather(experiment: Experiment, results: Folder) -> Study:
+    """An experiment with its results: those of its settings under any seed, in the order of its runs."""
+    folder = folder_of(experiment, results)
+    order = {setting: i for i, setting in reversed(list(enumerate(run.setting for run in experiment.runs)))}
+    sound, damaged = results_cache.sift(folder)
+    found = [result for result in sound if result.setting in order]
+    stale = [result.id for result in found if store.is_stale(result)]
+    found = sorted(
+        (result for result in found if result.id not in stale),
+        key=lambda result: (order[result.setting], result.seed),
+    )
+    failures = tuple(store.failures(experiment.runs, folder))
+    return Study(experiment, tuple(found), folder, tuple(damaged), failures, tuple(stale))
+
+
+def folder_of(experiment: Experiment, results: Folder) -> Path:
+    """Where the results of an experiment are: those of one's own runs in results/train/."""
+    place = open_folder(results) / experiment.name
+    return place if experiment.scale == OWN else place / experiment.scale
+
+
+def own_runs(runs: tuple[AnyRun, ...]) -> Experiment:
+    """The experiment that runs of one's own are: a table of what differs, and no claim."""
+    return Experiment(
+        name="train",
+        scale=typing.cast(Scale, OWN),
+        claim="Runs of one's own.",
+        locator="",
+        runs=tuple(dict.fromkeys(runs)),
+        laptop=runs,
+        table=tables.by_setting,
+        checks=lambda frame: [],
+    )
+
+
+def renew(experiment: Experiment, results: Folder) -> Study:
+    """The study of an experiment, whose table and figure are now those of its results."""
+    folder = folder_of(experiment, results)
+    with locks.claim(folder, "table", wait=True), locks.claim(folder, "figure", wait=True):
+        study = gather(experiment, results)  # once no other process publishes
+        publish(study)
+    return study
+
+
+def publish(study: Study) -> list[Path]:
+    """Leaves the table and the figure beside the results; their paths."""
+    contents = {"table.md": study.text().encode()}
+    if figure := study.figure():
+        contents |= {f"figure.{kind}": figures.draw(figure, kind) for kind in ("png", "svg")}
+    for name, content in contents.items():
+        atomic.write(study.folder / name, content)
+    return [study.folder / name for name in contents]
+
+
+def open_folder(results: Folder) -> Path:
+    """The folder of results, there or not; an error if it can be none."""
+    folder = Path(results)
+    try:
+        list(folder.iterdir())
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be read as a folder of results ({error.strerror}); name one with --results DIR"
+        ) from error
+    return folder
+
+
+def as_path(folder: Folder | None) -> Path | None:
+    """None is the folder of experiments that comes with the suite."""
+    return None if folder is None else Path(folder)

@@ -1,0 +1,58 @@
+"""A result whose weights were kept can be asked: its answers to images, and to each of its examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rethink_gen.errors import UsageError, unknown
+from rethink_gen.results import store
+from rethink_gen.results.store import Result
+from rethink_gen.study.studies import Folder, open_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rethink_gen.training.prediction import Examples
+
+
+class TrainedResult(Result):
+    """A `Result` that answers questions, where its weights were kept."""
+
+    def predict(self, images: Any) -> np.ndarray:
+        """float32[N, K]: the logits of images [N, H, W, C], as they are in the data set."""
+        from rethink_gen.training import prediction
+
+        return prediction.logits(self, images)
+
+    def examples(self, split: str = "train") -> Examples:
+        """Logits, labels, true labels, loss and correctness of each example of "train" or "test"."""
+        from rethink_gen.training import prediction
+
+        return prediction.examples(self, split)
+
+
+def read(path: Path) -> TrainedResult:
+    """The result in a file, with its weights where they were kept."""
+    found = store.with_weights(path)
+    return TrainedResult(found.run, found.status, found.curves, found.provenance, found.weights)
+
+
+def kept(chosen: Iterable[str] = (), *, results: Folder = "results") -> list[TrainedResult]:
+    """The runs that kept their weights, with them: those whose ids begin so; if none is named, the only one.
+
+    Raises:
+      UsageError: there is none, or more than one begins so.
+    """
+    found = {path.name.removesuffix(store.WEIGHTS): path for path in open_folder(results).rglob(f"*{store.WEIGHTS}")}
+    names = tuple(chosen) or ("",)
+    if not found:
+        raise UsageError(f"no run in {results} kept its weights; a run or train with --keep-weights does")
+    matches = {name: [name] if name in found else sorted(k for k in found if k.startswith(name)) for name in names}
+    for name, ids in matches.items():
+        if not ids:
+            raise unknown("run that kept its weights", name, found)
+        if len(ids) > 1:
+            raise UsageError(f"{len(ids)} runs kept their weights, name some: {', '.join(ids)}")
+    return [read(found[run].with_name(f"{run}.json")) for [run] in matches.values()]

@@ -1,0 +1,113 @@
+"""Results → what is wrong with them: every checksum recomputed, tables derived anew, runs trained anew on request."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rethink_gen import experiment
+from rethink_gen.errors import UsageError
+from rethink_gen.execution import publishing, requests
+from rethink_gen.experiment import SCALES
+from rethink_gen.results import store
+from rethink_gen.results.store import Failure, Result
+from rethink_gen.results.verdicts import CLOSE
+from rethink_gen.study import studies
+
+if TYPE_CHECKING:
+    from rethink_gen.study.running import Folder, Report
+
+
+class Finding(NamedTuple):
+    """What was looked at, and what is wrong with it: nothing, or a line each."""
+
+    what: str
+    wrong: list[str]
+
+
+def verify(name: str | None = None, *, results: Folder = "results", experiments: Folder | None = None) -> list[Finding]:
+    """A finding for each folder of results: of one experiment, or of all that are there.
+
+    A folder is right if each result has its checksum and was made from the published data, no run has two different
+    results, and the table beside them is what they give.
+    """
+    return [inspect(folder, results, experiments) for folder in folders(name, results, experiments)]
+
+
+def folders(name: str | None, results: Folder, experiments_folder: Folder | None) -> list[Path]:
+    """The folders in which there are results."""
+    root = studies.open_folder(results)
+    if name:
+        root /= experiment.find(name, studies.as_path(experiments_folder)).name
+    found = sorted({path.parent for pattern in ("*.json", "*.conflict") for path in root.rglob(pattern)})
+    found = [folder for folder in found if not any(part.startswith(".") for part in folder.relative_to(root).parts)]
+    if not found:
+        raise UsageError(f"no results in {root}; name another folder with --results DIR")
+    return found
+
+
+def inspect(folder: Path, results: Folder, experiments_folder: Folder | None) -> Finding:
+    """What is wrong in one folder."""
+    from rethink_gen.data.dataset import PUBLISHED
+
+    sound, damaged = store.sift(folder)
+    wrong = [str(error) for error in damaged]
+    way_out = "train it again and remove the false one"
+    wrong += [f"{path}: not the published result of its run; {way_out}" for path in sorted(folder.glob("*.conflict"))]
+    for result in sound:
+        data = result.provenance.get("data_sha256")
+        if data != PUBLISHED.get(result.run.dataset, data):
+            wrong.append(f"{folder / result.run.id}.json: made from other data than the published {result.run.dataset}")
+    table = folder / "table.md"
+    name = folder.parent.name
+    if folder.name in SCALES and name in experiment.names(studies.as_path(experiments_folder)) and table.exists():
+        study = studies.gather(experiment.find(name, studies.as_path(experiments_folder)).at(folder.name), results)
+        if table.read_bytes() != study.text().encode():
+            again = f"rethink-gen run {name} --scale {folder.name}"
+            wrong.append(f"{table}: is not what the results beside it give; write it anew: {again}")
+    return Finding(f"{folder}: {len(sound)} results with the right checksum", wrong)
+
+
+def retrain(
+    count: int,
+    name: str | None = None,
+    *,
+    results: Folder = "results",
+    experiments: Folder | None = None,
+    report: Report | None = None,
+) -> Iterator[Finding]:
+    """A finding for each of `count` random runs, trained anew: on the same device with the same versions its curves
+    must be the same to the last bit, elsewhere its last accuracies within CLOSE.
+    """
+    known = [result for folder in folders(name, results, experiments) for result in store.sift(folder)[0]]
+    chosen = {result.run: result for result in random.sample(known, min(count, len(known)))}
+    requests.check_data(chosen)
+    for outcome in publishing.import_cohorts().execute(chosen, report=report or (lambda progress: None)):
+        yield compare(chosen[outcome.run], outcome)
+
+
+def compare(then: Result, now: Result | Failure) -> Finding:
+    """What a run gave when it was recorded, held against what it gave now."""
+    what = f"{then.run.id}: trained anew"
+    if isinstance(now, Failure):
+        return Finding(what, [f"{then.run.id}: {now.reason}"])
+    if fingerprint(then) == fingerprint(now):
+        differ = (then.status, then.curves) != (now.status, now.curves)
+        return Finding(f"{what}, to the last bit", [f"{then.run.id}: its curves are not those recorded"] * differ)
+    pairs = {key: (then.summary.get(key), now.summary.get(key)) for key in ("train_accuracy", "test_accuracy")}
+    apart = [f"{key} {a}, recorded {b}" for key, (b, a) in pairs.items() if not near(a, b)]
+    return Finding(f"{what} on another device or version, within {CLOSE:g}", [f"{then.run.id}: {x}" for x in apart])
+
+
+def fingerprint(result: Result) -> tuple[str, ...]:
+    """What the bits of a result depend on, apart from the run and the code."""
+    about = result.provenance
+    return (about["device"], *(about["versions"][name] for name in ("jax", "jaxlib", "numpy")))
+
+
+def near(a: float | None, b: float | None) -> bool:
+    """Whether two accuracies differ by no more than CLOSE, or neither is there."""
+    return a is b or (a is not None and b is not None and math.isclose(a, b, rel_tol=0, abs_tol=CLOSE))

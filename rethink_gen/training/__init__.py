@@ -1,0 +1,1 @@
+"""One run as pure functions, and many runs compiled, vectorized, checkpointed and measured."""

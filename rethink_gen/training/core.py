@@ -1,0 +1,264 @@
+"""One run as pure functions of arrays: init, train_step, evaluate. No files, no printing, no devices.
+
+The paper's protocol (Appendix A): cross-entropy, SGD with momentum 0.9, the learning rate multiplied by a constant
+after each epoch, the same settings for true and corrupted data. Our choices where it is silent: the last partial batch
+of an epoch is dropped; weight decay acts on kernels, not on biases and offsets; weights are not averaged.
+
+Randomness depends on where a run is, not on how it got there: every key is folded from the seed, the name of a stream
+and a counter. So a run that was interrupted and resumed takes the very steps of one that was not.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from rethink_gen import registry
+from rethink_gen.data import augmentations
+from rethink_gen.data.randomness import Key, stream
+from rethink_gen.errors import unknown
+from rethink_gen.training import losses, optimizers
+
+EACH, SAME, STATIC, DATA = "each", "same", "static", "data"  # what an argument is to the lanes, see vectorize.py
+Function = TypeVar("Function", bound=Callable[..., Any])
+PRECISIONS = ("float32", "bfloat16")  # of activations and products; parameters, statistics and loss are float32
+
+
+def lanes(*kinds: str) -> Callable[[Function], Function]:
+    """Says of each argument of a function of one run what it is, where many runs go side by side."""
+
+    def mark(function: Function) -> Function:
+        function.lanes = kinds  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+@dataclass(frozen=True)
+class Program:
+    """The static facts of a training program: runs with equal programs and array shapes share one compilation."""
+
+    model: nn.Module
+    augmentations: tuple[str, ...]
+    crop_size: int
+    whitening: bool
+    batch_size: int
+    label_smoothing: float = 0.0
+    precision: str = "float32"
+    top5: bool = False  # whether the examples are counted whose label is among the five likeliest
+    optimizer: str = "sgd"
+    schedule: str = "exponential"
+    loss: str = "cross_entropy"
+    order: str = "reshuffle"
+    max_gradient_norm: float | None = None
+    epochs: int = 0  # of the whole run, for schedules that depend on it
+    code: str = ""  # a digest of users' components: after an edit it is another program
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
+
+
+class Hparams(NamedTuple):
+    """The traced numbers of a run, float32 scalars, and its keys."""
+
+    key: Key
+    learning_rate: Any
+    learning_rate_decay: Any  # factor per epoch
+    momentum: Any
+    weight_decay: Any  # coefficient of ½‖w‖²
+    order_key: Key | None = None  # root key of the order's own seed; None: `key`
+
+
+class Data(NamedTuple):
+    """One split on the device. An argument of every compiled function: closed over, it would become program text."""
+
+    images: jax.Array  # uint8 or float32[N, H, W, C], values in [0, 255]
+    labels: jax.Array  # int32[N]
+    changed: jax.Array  # bool[N]: the label is not the true one
+
+
+class State(NamedTuple):
+    """All that changes during a run; with the run itself, all that a checkpoint needs."""
+
+    step: jax.Array  # int32: steps taken since the start
+    params: Any
+    batch_stats: Any
+    momentum: Any  # the optimizer's state
+    running: "Sums"  # over the minibatches of the epoch under way
+
+
+class Sums(NamedTuple):
+    """Metrics as float32 sums over examples, exact for counts below 2²⁴."""
+
+    count: Any = 0.0
+    loss: Any = 0.0  # nats
+    correct: Any = 0.0
+    changed: Any = 0.0
+    correct_changed: Any = 0.0
+    correct_top5: Any = None  # where the program counts it
+
+
+def init(program: Program, hparams: Hparams, images: jax.Array, key: Key | None = None) -> State:
+    """The state before the first step, for images of this shape; weights are drawn from `key`, or the run's own."""
+    shape = jax.eval_shape(lambda x: inputs(program, x), images[:1])
+    variables = program.model.lazy_init(stream(hparams.key if key is None else key, "init"), shape)
+    params = variables["params"]
+    momentum = optimizer(program, hparams, 0.0).init(params)
+    sums = Sums(*(jnp.zeros(()) for _ in range(len(Sums._fields) - (not program.top5))))
+    return State(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), momentum, sums)
+
+
+def inputs(program: Program, images: jax.Array, key: Key | None = None) -> jax.Array:
+    """float32[B, H, W, C], what the network sees: augmented if a key is given, cropped, scaled to [0, 1], whitened."""
+    if key is not None:
+        for name in program.augmentations:
+            augment = registry.resolve("augmentation", name)
+            options = {"size": program.crop_size} if "size" in registry.parameters(augment) else {}
+            images = augment(stream(key, name), images, **options)
+    images = augmentations.center_crop(images, program.crop_size).astype(jnp.float32) / 255
+    return augmentations.whiten(images) if program.whitening else images
+
+
+def optimizer(program: Program, hparams: Hparams, learning_rate: Any) -> optax.GradientTransformationExtraArgs:
+    """The optimizer of a step: gradients are clipped, L2 is added where the optimizer has no decay of its own."""
+    build = registry.resolve("optimizer", program.optimizer)
+    taken = registry.parameters(build) & {"momentum", "weight_decay"}
+    parts = [build(learning_rate, **{name: getattr(hparams, name) for name in taken})]
+    if "weight_decay" not in taken:
+        parts.insert(0, optimizers.l2(hparams.weight_decay))
+    if program.max_gradient_norm is not None:
+        parts.insert(0, optimizers.clip(program.max_gradient_norm))
+    return optax.with_extra_args_support(parts[0] if len(parts) == 1 else optax.chain(*parts))
+
+
+def learning_rate(program: Program, hparams: Hparams, step: jax.Array, steps_per_epoch: int) -> jax.Array:
+    """The learning rate of a step."""
+    schedule = registry.resolve("schedule", program.schedule)
+    taken = registry.parameters(schedule) & {"learning_rate_decay"}
+    return hparams.learning_rate * schedule(
+        step, steps_per_epoch, program.epochs, **{name: getattr(hparams, name) for name in taken}
+    )
+
+
+@lanes(STATIC, EACH, SAME, STATIC, STATIC)
+def epoch_order(program: Program, hparams: Hparams, epoch: jax.Array, size: int, batch_size: int) -> jax.Array:
+    """int32[steps, batch_size]: the examples that each step of an epoch sees."""
+    order = registry.resolve("order", program.order)
+    key = hparams.key if hparams.order_key is None else hparams.order_key
+    return order(stream(key, "order"), epoch, size, batch_size)
+
+
+@lanes(STATIC, EACH, DATA, EACH, EACH)
+def train_step(program: Program, hparams: Hparams, data: Data, order: jax.Array, state: State) -> State:
+    """One step of SGD on the next row of the epoch's order."""
+    batch = jax.tree.map(lambda leaf: leaf[order[state.step % len(order)]], data)
+    return train_batch(program, hparams, batch, len(order), state)
+
+
+@lanes(STATIC, EACH, DATA, STATIC, EACH)
+def train_batch(program: Program, hparams: Hparams, batch: Data, steps_per_epoch: int, state: State) -> State:
+    """One step of SGD on a batch that was gathered before, on the device or from a stream."""
+    row = state.step % steps_per_epoch
+    key = jax.random.fold_in(stream(hparams.key, "augment"), state.step)
+    images = inputs(program, batch.images, key)
+
+    def loss(params: Any) -> tuple[jax.Array, tuple[Sums, Any]]:
+        logits, updates = apply(
+            program,
+            params,
+            state.batch_stats,
+            images,
+            train=True,
+            mutable=["batch_stats", "auxiliary"],
+            rngs={"dropout": stream(key, "dropout")},
+        )
+        sums = score(program, logits, batch)
+        total = smoothed(program, logits, batch) if program.label_smoothing else sums.loss / sums.count
+        for auxiliary in jax.tree.leaves(updates.get("auxiliary", {})):
+            weight: float = getattr(program.model, "auxiliary_weight", 0.0)
+            total += weight * smoothed(program, auxiliary, batch)
+        return total, (sums, updates.get("batch_stats", {}))
+
+    gradient, (sums, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
+    step_optimizer = optimizer(program, hparams, learning_rate(program, hparams, state.step, steps_per_epoch))
+    line_search = {}
+    if full_batch(program):
+        line_search = {"value": loss(state.params)[0], "value_fn": lambda params: loss(params)[0]}
+    updates, momentum = step_optimizer.update(gradient, state.momentum, state.params, **line_search)
+    running = jax.tree.map(lambda total, new: jnp.where(row == 0, 0.0, total) + new, state.running, sums)
+    return State(state.step + 1, optax.apply_updates(state.params, updates), batch_stats, momentum, running)
+
+
+@lanes(STATIC, EACH, DATA, EACH, EACH, SAME)
+def train_steps(
+    program: Program, hparams: Hparams, data: Data, order: jax.Array, state: State, count: jax.Array
+) -> State:
+    """`count` steps in one compiled loop; `count` is traced, so any number of steps is the same program."""
+    return jax.lax.fori_loop(0, count, lambda _, state: train_step(program, hparams, data, order, state), state)
+
+
+@lanes(STATIC, EACH, DATA, SAME, STATIC)
+def evaluate(program: Program, state: State, data: Data, start: jax.Array, size: int) -> Sums:
+    """Sums over the examples start … start + size - 1 that exist, at fixed weights and without augmentation."""
+    index = start + jnp.arange(size)
+    batch = jax.tree.map(lambda leaf: leaf[index.clip(max=len(data.labels) - 1)], data)
+    return evaluate_batch(program, state, batch, (index < len(data.labels)).astype(jnp.float32))
+
+
+@lanes(STATIC, EACH, DATA, EACH)
+def evaluate_batch(program: Program, state: State, batch: Data, weight: jax.Array) -> Sums:
+    """Sums over a batch, at fixed weights and without augmentation; an example of weight 0 does not count."""
+    logits: Any = apply(program, state.params, state.batch_stats, inputs(program, batch.images))
+    return score(program, logits, batch, weight)
+
+
+def apply(program: Program, params: Any, batch_stats: Any, images: jax.Array, **options: Any) -> Any:
+    """What the model returns for a batch, computed in the precision of the program."""
+    to_precision = lambda leaf: leaf.astype(program.precision)
+    variables = {"params": jax.tree.map(to_precision, params), "batch_stats": batch_stats}
+    return program.model.apply(variables, to_precision(images), **options)
+
+
+def full_batch(program: Program) -> bool:
+    """Whether the optimizer needs the loss as a function, and so the whole training set as its batch."""
+    return registry.parse(program.optimizer)[0] in optimizers.FULL_BATCH
+
+
+def smoothed(program: Program, logits: jax.Array, batch: Data) -> jax.Array:
+    """The mean loss with targets that are 1 - ε for the label, and ε shared by all classes."""
+    targets = losses.smooth(jax.nn.one_hot(batch.labels, logits.shape[-1]), program.label_smoothing)
+    return registry.resolve("loss", program.loss)(logits.astype(jnp.float32), targets).mean()
+
+
+def score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) -> Sums:
+    """Loss and hits of logits float32[B, K], summed over the batch; an example of weight 0 does not count."""
+    logits = logits.astype(jnp.float32)  # in bfloat16 a loss loses its digits where a network all but interpolates
+    weight = jnp.broadcast_to(weight, batch.labels.shape)
+    if program.loss == "cross_entropy":
+        loss = losses.cross_entropy_of_labels(logits, batch.labels)
+    else:
+        loss = registry.resolve("loss", program.loss)(logits, jax.nn.one_hot(batch.labels, logits.shape[-1]))
+    correct = weight * (logits.argmax(-1) == batch.labels)
+    changed = weight * batch.changed
+    sums = Sums(weight.sum(), (weight * loss).sum(), correct.sum(), changed.sum(), (correct * changed).sum())
+    if not program.top5:
+        return sums
+    top5 = (jax.lax.top_k(logits, 5)[1] == batch.labels[:, None]).any(-1)
+    return sums._replace(correct_top5=(weight * top5).sum())
+
+
+@lanes(EACH)
+def weight_norm(state: State) -> jax.Array:
+    """‖w‖₂ over all trainable parameters."""
+    return optax.tree.norm(state.params)
+
+
+@lanes(EACH)
+def layer_norms(state: State) -> list[jax.Array]:
+    """The Frobenius norm of each layer's kernel; bounds of a network's complexity grow with their product."""
+    return [optax.tree.norm(leaf) for leaf in jax.tree.leaves(state.params) if leaf.ndim > 1]

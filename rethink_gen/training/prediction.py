@@ -1,0 +1,112 @@
+"""What a network that kept its weights answers: logits of any images, and every example of its own data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rethink_gen.data import datasets
+from rethink_gen.errors import UsageError
+from rethink_gen.results.store import Result
+from rethink_gen.runs import Run
+from rethink_gen.training import compilation, core, preparation
+
+BATCH = 1000  # images whose answers are computed at once
+
+
+class Examples(NamedTuple):
+    """Every example of a split, N of them, at the end of a run, without augmentation."""
+
+    logits: np.ndarray  # float32[N, K]
+    labels: np.ndarray  # int32[N], as the network was given them
+    true_labels: np.ndarray  # int32[N]
+    loss: np.ndarray  # float32[N], cross-entropy of `labels` in nats
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """int[N]: the class of the largest logit."""
+        return self.logits.argmax(-1)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """bool[N]: the prediction is the given label."""
+        return self.predictions == self.labels
+
+
+def logits(result: Result, images: Any) -> np.ndarray:
+    """float32[N, K]: what the network returns for images as they are in its data set.
+
+    Args:
+      result: of a training whose weights were kept.
+      images: [N, H, W, C] of the size of the data set, or already cropped; uint8 or floats in [0, 255].
+
+    Raises:
+      UsageError: the weights were not kept.
+    """
+    run, weights = _run_of(result), _weights_of(result)
+    num_classes = datasets.find(run.dataset).num_classes
+    program = preparation.program_of(run, num_classes, run.batch_size)
+    return _logits(program, weights, np.asarray(images))
+
+
+def examples(result: Result, split: str = "train") -> Examples:
+    """The examples of "train" or "test" as the run saw them: its corruption is applied again.
+
+    Raises:
+      UsageError: the weights were not kept, or the data are no longer those that the run was trained on.
+    """
+    run, weights = _run_of(result), _weights_of(result)
+    if split not in ("train", "test"):
+        raise UsageError(f"split must be train or test, got {split!r}")
+    prepared = preparation.prepare([run], number=1)
+    if isinstance(prepared.train, preparation.Stream) or isinstance(prepared.test, preparation.Stream):
+        raise UsageError(f"{run.dataset} is streamed: this needs images in memory")
+    if prepared.checksum != result.provenance["data_sha256"]:
+        raise UsageError(f"{run.id} was trained on other data than the {run.dataset} that is here")
+    data = prepared.train if split == "train" else prepared.test
+    found = _logits(prepared.program, weights, np.asarray(data.images))
+    labels = np.asarray(data.labels)
+    stable = found - found.max(-1, keepdims=True)
+    loss = np.log(np.exp(stable).sum(-1)) - stable[np.arange(len(labels)), labels]
+    true = preparation.corrupt(run, preparation.cut(run)).true_labels if split == "train" else labels
+    return Examples(found, labels, np.asarray(true), loss)
+
+
+def _logits(program: core.Program, weights: dict[str, Any], images: np.ndarray) -> np.ndarray:
+    compilation.use_compile_cache()
+    params, batch_stats = jax.device_put((weights["params"], weights.get("batch_stats", {})))
+
+    @jax.jit
+    def answer(params: Any, batch_stats: Any, images: jax.Array) -> jax.Array:
+        found: Any = core.apply(program, params, batch_stats, core.inputs(program, images))
+        return found.astype(np.float32)
+
+    parts = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
+    return np.concatenate([np.asarray(answer(params, batch_stats, part)) for part in parts])
+
+
+def _run_of(result: Result) -> Run:
+    if not isinstance(result.run, Run):
+        raise UsageError(f"{result.run.id} is of kind {result.run.kind}: only trained networks predict")
+    return result.run
+
+
+def _weights_of(result: Result) -> dict[str, Any]:
+    if not result.weights:
+        raise UsageError(f"{result.run.id} kept no weights; train it again with keep_weights=True or --keep-weights")
+    return nested(result.weights)
+
+
+def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"a/b": c}` as `{"a": {"b": c}}`."""
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *path, last = name.split("/")
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = array
+    return tree

@@ -1,0 +1,116 @@
+"""What the runs of a cohort share: data, on their devices or streamed; compiled functions; and how both are measured.
+
+Each call of a compiled function takes about two seconds at most, so that a stop signal is answered in time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from rethink_gen import digests, registry
+from rethink_gen.data import corruptions, datasets, randomness
+from rethink_gen.data.pipeline import corrupt, cut
+from rethink_gen.data.streaming import Stream
+from rethink_gen.errors import UsageError
+from rethink_gen.models import create
+from rethink_gen.runs import AnyRun, Run
+from rethink_gen.training import core
+from rethink_gen.training.core import Data, Program
+from rethink_gen.training.vectorize import ONE, Lanes, width
+
+FEW_CLASSES = 10  # with more, top-5 accuracy is measured too
+STREAMED_CORRUPTIONS = ("true_labels", "random_labels")
+
+
+def program_key(run: AnyRun) -> AnyRun:
+    """What runs of one compiled program have in common: all but numbers, and what was done to labels."""
+    of_labels = isinstance(run, Run) and registry.parse(run.corruption)[0] in corruptions.OF_LABELS
+    return replace(run.recipe, corruption="true_labels") if of_labels else run.recipe
+
+
+def streamed(run: Run) -> datasets.Source | None:
+    """The source of the images that a run streams; None if they are in memory."""
+    source = datasets.find(run.dataset)
+    return source if source.streamed else None
+
+
+class Prepared(NamedTuple):
+    """What training runs of one program share."""
+
+    program: Program
+    train: Data | Stream  # on the devices, or streamed
+    test: Data | Stream
+    checksum: str  # of the data before corruption
+    lanes: Lanes
+
+
+def prepare(cohort: Sequence[Run], number: int | None = None) -> Prepared:
+    """The program of training runs that share one, their data, and the lanes they go in.
+
+    There are as many lanes as `width` says, if not `number`.
+
+    Raises:
+      UsageError: the optimizer needs the whole training set as its batch, and the batch is smaller.
+    """
+    run = cohort[0]
+    if source := streamed(run):
+        train, test = streams(run, source)
+        num_classes, checksum, lanes = source.num_classes, source.fingerprint, ONE
+    else:
+        clean = cut(run)
+        corrupted = {each: corrupt(each, clean) for each in cohort}
+        shared = all(dataset.train.images is clean.train.images for dataset in corrupted.values())
+        number = number or width(run)
+        lanes = Lanes(number, jax.device_count() if number > 1 else 1, shared)
+        every = lanes.fill([*corrupted.values()])
+        train = lanes.data([Data(*dataset.train, dataset.train.labels != dataset.true_labels) for dataset in every])
+        test = lanes.data([Data(*dataset.test, dataset.test.labels != clean.test.labels) for dataset in every])
+        num_classes, checksum = clean.num_classes, clean.checksum
+    program = program_of(run, num_classes, min(run.batch_size, train.labels.shape[-1]))
+    num_train = train.labels.shape[-1]
+    if core.full_batch(program) and program.batch_size < num_train:
+        raise UsageError(
+            f"optimizer {run.optimizer} needs the whole training set in a batch: set batch_size={num_train}"
+        )
+    return Prepared(program, train, test, checksum, lanes)
+
+
+def program_of(run: Run, num_classes: int, batch_size: int) -> Program:
+    """The static facts of a run's program."""
+    model = create.create(run.model, num_classes, run.dropout)
+    return Program(
+        model=model,
+        augmentations=run.augmentations,
+        crop_size=run.crop_size,
+        whitening=run.whitening,
+        batch_size=batch_size,
+        label_smoothing=run.label_smoothing,
+        precision=run.precision,
+        top5=num_classes > FEW_CLASSES,
+        optimizer=run.optimizer,
+        schedule=run.schedule,
+        loss=run.loss,
+        order=run.order,
+        max_gradient_norm=run.max_gradient_norm,
+        epochs=0 if run.schedule == "exponential" else run.epochs,  # the paper's does not depend on it
+        code=digests.of_program(run),
+    )
+
+
+def streams(run: Run, source: datasets.Source) -> tuple[Stream, Stream]:
+    """The two splits of a data set that is streamed; labels can be random, and no more."""
+    if run.corruption not in STREAMED_CORRUPTIONS:
+        known = " and ".join(STREAMED_CORRUPTIONS)
+        raise UsageError(f"corruption {run.corruption} needs images in memory; {run.dataset} is streamed: {known} only")
+    sizes = source.cut(run.train_size, run.test_size)
+    train_labels, test_labels = (np.full(size, -1, np.int32) for size in sizes)
+    if run.corruption == "random_labels":
+        key = randomness.stream(randomness.root_key(run.seed_of("corruption")), "corrupt")
+        train_labels = corruptions.drawn_labels(key, len(train_labels), source.num_classes, run.corruption_level)
+    return (
+        Stream(source, "train", train_labels, run.crop_size),
+        Stream(source, source.test_split, test_labels, run.crop_size),
+    )

@@ -1,0 +1,96 @@
+"""Learning-rate schedules by name: `name(step, steps_per_epoch, epochs, *, ...) -> factor` of the base learning rate.
+
+* `step`: int32, steps taken since the start, 0 at the first update; may be traced. The factor has its shape, float32.
+* `steps_per_epoch`, `epochs`: Python ints; the run is planned for `epochs` in total.
+
+The epoch is the integer quotient of the two, never a rounded float: epochs begin where they should, however long the
+run. Every schedule takes `warmup_epochs`, which may be fractional. Over the W steps of the warm-up the factor is
+multiplied by (step + 1) / W, from 1/W to 1: linear from 0. Warm-up does not move the schedule, which counts its epochs
+from the start of training; only `cosine` waits at 1 and then runs over the epochs that remain.
+
+References:
+  Warm-up: Goyal et al. 2017, "Accurate, large minibatch SGD: Training ImageNet in 1 hour", Section 2.2. Theirs starts
+  at the learning rate of one worker instead of 0.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def constant(step: Any, steps_per_epoch: int, epochs: int, *, warmup_epochs: float = 0) -> jax.Array:
+    """1 throughout, after the warm-up."""
+    return _warm_up(jnp.ones(jnp.shape(step), jnp.float32), step, steps_per_epoch, warmup_epochs)
+
+
+def exponential(
+    step: Any,
+    steps_per_epoch: int,
+    epochs: int,
+    *,
+    learning_rate_decay: Any,
+    staircase: bool = True,
+    warmup_epochs: float = 0,
+) -> jax.Array:
+    """learning_rate_decay ** epoch: a constant factor for each epoch since the start, warm-up included.
+
+    After w epochs of warm-up the factor is learning_rate_decay ** w, as without warm-up.
+
+    Args:
+      learning_rate_decay: factor per epoch; may be traced.
+      staircase: whether the factor changes after each epoch; if not, after each step.
+
+    References:
+      Zhang et al. 2017, Appendix A (0.95 per epoch).
+    """
+    step = jnp.asarray(step)
+    epoch = (step // steps_per_epoch).astype(jnp.float32)
+    if not staircase:
+        epoch += (step % steps_per_epoch) / steps_per_epoch
+    return _warm_up(learning_rate_decay**epoch, step, steps_per_epoch, warmup_epochs)
+
+
+def step(
+    step: Any,
+    steps_per_epoch: int,
+    epochs: int,
+    *,
+    at: Sequence[float] = (60, 120),
+    factor: float = 0.1,
+    warmup_epochs: float = 0,
+) -> jax.Array:
+    """1 until the first epoch in `at`, and multiplied by `factor` at the start of each epoch in `at`.
+
+    Epochs in `at` count from the start of training, warm-up included, and may be fractional.
+
+    References:
+      He et al. 2016, "Deep residual learning for image recognition", Section 4.2 (division by 10 at fixed steps). The
+      defaults of `at` are ours.
+    """
+    value = jnp.ones(jnp.shape(step), jnp.float32)
+    for epoch in at:
+        value = jnp.where(step >= round(epoch * steps_per_epoch), factor * value, value)
+    return _warm_up(value, step, steps_per_epoch, warmup_epochs)
+
+
+def cosine(step: Any, steps_per_epoch: int, epochs: int, *, final: float = 0.0, warmup_epochs: float = 0) -> jax.Array:
+    """Half a cosine from 1 to `final`: final + (1 − final) · (1 + cos(π t)) / 2.
+
+    t is the share of steps after the warm-up that are taken: 0 at the first of them, and 1 one step after the last of
+    the run. The factor changes after each step; beyond `epochs` it stays at `final`.
+
+    References:
+      Loshchilov & Hutter 2017, "SGDR: Stochastic gradient descent with warm restarts", Equation 5, without restarts.
+    """
+    start = round(warmup_epochs * steps_per_epoch)
+    steps = max(1, epochs * steps_per_epoch - start)
+    progress = jnp.clip((step - start) / steps, 0, 1)
+    value = final + (1 - final) * (1 + jnp.cos(jnp.pi * progress)) / 2
+    return _warm_up(value, step, steps_per_epoch, warmup_epochs)
+
+
+def _warm_up(value: jax.Array, step: Any, steps_per_epoch: int, warmup_epochs: float) -> jax.Array:
+    steps = round(warmup_epochs * steps_per_epoch)
+    return value * jnp.minimum((step + 1) / steps, 1) if steps else value

@@ -1,0 +1,231 @@
+"""Trains the runs of a cohort side by side: their state on the devices, their curves, their checkpoints.
+
+What a step is, `training` says; how it is compiled and spread over devices, `programs`; which runs go when, `cohorts`.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from rethink_gen import digests
+from rethink_gen.data import randomness
+from rethink_gen.data.streaming import Stream
+from rethink_gen.errors import Interrupted
+from rethink_gen.results import store
+from rethink_gen.results.store import Result
+from rethink_gen.runs import Run
+from rethink_gen.training import (
+    checkpointing,
+    collectives,
+    compilation,
+    core,
+    data_parallel,
+    measurement,
+    preparation,
+    provenance,
+)
+from rethink_gen.training.checkpointing import check_same, flatten, learned, restore
+from rethink_gen.training.core import Hparams, State
+from rethink_gen.training.progress import Progress
+
+CHECKPOINT_SECONDS = 60.0
+CHEAP_SECONDS = 3.0  # for a checkpoint; where it takes longer they are rarer, so that they cost 5 % of the time at most
+
+
+def train(
+    folders: Mapping[Run, Path | None],
+    *,
+    report: Callable[[Progress], None],
+    stopped: Callable[[], None],
+    keep_weights: bool = False,
+) -> Iterator[Result]:
+    """Trains runs of one program side by side, and yields each as it ends; see `Cohort`.
+
+    Raises:
+      Interrupted, KeyboardInterrupt: what `stopped` raises between two calls, once all are checkpointed.
+    """
+    cohort = Cohort(folders)
+    if not cohort.measured:
+        cohort.measure()
+    report(cohort.progress())
+    while True:
+        for run in cohort.ended():
+            yield cohort.result(run, keep_weights)
+            cohort.left.remove(run)
+        if not cohort.left:
+            return
+        for _ in cohort.epoch():
+            report(cohort.progress())
+            try:
+                stopped()
+            except (Interrupted, KeyboardInterrupt):
+                cohort.save()
+                raise
+            cohort.save_if_due()
+
+
+class Cohort:
+    """Runs of one program that are trained side by side, from their start or their checkpoints on.
+
+    Of the runs given, those that were interrupted at another step than the first are left for another time.
+
+    Args:
+      folders: for each run the folder of its checkpoints; None: it leaves none.
+
+    Raises:
+      StorageError: a checkpoint is of another run, or was made with other data, another jax or on another device.
+    """
+
+    def __init__(self, folders: Mapping[Run, Path | None]) -> None:
+        self.started = time.monotonic()
+        self.origin = provenance.provenance()
+        self.clock = compilation.compile_clock()
+        self.compiled = self.clock()
+        self.folders = folders
+        load_checkpoint = lambda folder: collectives.from_first(
+            lambda: folder and checkpointing.load_checkpoint(folder)
+        )
+        checkpoints = {run: load_checkpoint(folder) for run, folder in folders.items()}
+        for run, found in checkpoints.items():
+            if found and found[1].get("made_by", {}).get("code", {}) != digests.of_run(run):
+                checkpoints[run] = None  # of code that has been edited since: the run begins again
+        reached = {run: int(found[0][".step"]) if found else 0 for run, found in checkpoints.items()}
+        self.step = next(iter(reached.values()))
+        self.runs = [run for run in folders if reached[run] == self.step]
+        self.left = list(self.runs)  # those that have not come to their end
+        self.curves: dict[Run, store.Curves] = {run: {} for run in self.runs}
+        self.spent = 0.0  # a run's share of the seconds until its checkpoint
+        prepared = preparation.prepare(self.runs)
+        self.program, self.train_data, self.test_data, self.checksum, self.lanes = prepared
+        self.step_function, self.steps_per_call = compilation.stepper(self.program, self.train_data, self.lanes)
+        self.num_train = self.train_data.labels.shape[-1]
+        self.steps_per_epoch = self.num_train // self.program.batch_size
+        self.end = self.runs[0].epochs * self.steps_per_epoch
+        device = jax.devices()[0].device_kind
+        self.made_by = {"data": self.checksum, "jax": self.origin["versions"]["jax"], "device": device}
+        if (side_by_side := self.lanes.number // self.lanes.devices) > 1:
+            self.made_by["lanes"] = str(side_by_side)
+        self.hparams, self.state = self.begin(checkpoints)
+        self.saved, self.cost = time.monotonic(), 0.0  # when the last checkpoint was done, and the seconds it took
+        self.first_call: tuple[float, int] | None = None  # when it was over, and the step it reached: it had to compile
+
+    def begin(self, checkpoints: Mapping[Run, collectives.Checkpoint | None]) -> tuple[Hparams, State]:
+        """For each lane its run's settings, and its state as drawn or as in the checkpoint."""
+        images = self.train_data.images
+        if self.lanes.number > 1 and not self.lanes.shared:
+            images = images[0]
+        hparams, states = [], []
+        for run in self.lanes.fill(self.runs):
+            numbers = (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay)
+            order_key = randomness.root_key(run.seed_of("order"))
+            hparams.append(Hparams(randomness.root_key(run.seed), *map(jnp.float32, numbers), order_key))
+            state = core.init(self.program, hparams[-1], images, randomness.root_key(run.seed_of("init")))
+            if (found := checkpoints[run]) and (folder := self.folders[run]):
+                arrays, notes = found
+                check_same(notes.get("made_by", {}), {"run": run.id, **self.made_by}, folder)
+                state, self.curves[run], self.spent = restore(state, arrays), notes["curves"], notes["seconds"]
+            states.append(state)
+        state = self.lanes.stack(states)
+        if isinstance(self.train_data, Stream):
+            on_each = NamedSharding(data_parallel.mesh(self.program.batch_size), PartitionSpec())  # all of it
+            state = collectives.place(state, on_each)
+        return self.lanes.stack(hparams), state
+
+    @property
+    def measured(self) -> int:
+        """How many points the curves have: one before the first epoch, and one after each."""
+        return len(self.curves[self.left[0]].get("epoch", []))
+
+    def measure(self) -> None:
+        """Adds the epoch that has just ended to the curves of the runs that are left."""
+        epoch = self.step // self.steps_per_epoch
+        rows = measurement.measure(
+            self.program, self.state, self.train_data, self.test_data, self.lanes, step=self.step, epoch=epoch
+        )
+        for run, row in zip(self.runs, rows, strict=False):
+            if run in self.left:
+                for name, value in row.items():
+                    self.curves[run].setdefault(name, []).append(value)
+
+    def epoch(self) -> Iterator[None]:
+        """Trains to the end of an epoch, and measures it; comes back after each call of the device."""
+        epoch = self.step // self.steps_per_epoch
+        end = (epoch + 1) * self.steps_per_epoch
+        draw_order = compilation.jit(core.epoch_order, self.lanes)
+        order = draw_order(self.program, self.hparams, epoch, self.num_train, self.program.batch_size)
+        while self.step < end:
+            count = min(self.steps_per_call, end - self.step)
+            self.state = self.step_function(self.hparams, self.train_data, order, self.state, count)
+            self.step += count
+            jax.block_until_ready(self.state.step)
+            if self.step == end:
+                self.measure()
+            self.first_call = self.first_call or (time.monotonic(), self.step)
+            yield
+
+    def ended(self) -> list[Run]:
+        """The runs that are over: at their last epoch, or as they diverged or reached the accuracy to stop at."""
+
+        def over(run: Run) -> bool:
+            loss, accuracy = (self.curves[run][name][-1] for name in ("train_loss", "train_accuracy"))
+            goal = run.stop_at_train_accuracy
+            return self.step == self.end or loss is None or (goal is not None and (accuracy or 0) >= goal)
+
+        return [run for run in self.left if over(run)]
+
+    def progress(self) -> Progress:
+        """How far the first of the runs that are left has come."""
+        run, seconds_left = self.left[0], None
+        if self.first_call and (steps := self.step - self.first_call[1]):
+            seconds_left = (time.monotonic() - self.first_call[0]) / steps * (self.end - self.step)
+        metrics = {name: values[-1] for name, values in self.curves[run].items()}
+        done, beside = len(self.runs) - len(self.left), len(self.left) - 1
+        return Progress(run, self.step, self.end, self.measured - 1, metrics, done, 1, seconds_left, beside=beside)
+
+    def seconds(self) -> float:
+        """A run's share of the time."""
+        return self.spent + (time.monotonic() - self.started) / len(self.runs)
+
+    def save(self) -> None:
+        """Leaves a checkpoint of each run that has a folder."""
+        for run, state in zip(self.runs, self.lanes.unstack(self.state), strict=False):
+            if run in self.left and (folder := self.folders[run]) and collectives.first():
+                made_by = {"run": run.id, **self.made_by, "code": digests.of_run(run)}
+                notes = {"curves": self.curves[run], "seconds": self.seconds(), "made_by": made_by}
+                checkpointing.save_checkpoint(folder, flatten(state), notes)
+        collectives.anywhere(False)  # the others wait: none leaves before it is on disk
+
+    def save_if_due(self) -> None:
+        """The same, if the last checkpoints are a minute old, or as much older as they are slow."""
+        due = (now := time.monotonic()) - self.saved > CHECKPOINT_SECONDS * max(1.0, self.cost / CHEAP_SECONDS)
+        if collectives.anywhere(due):
+            self.save()
+            self.saved, self.cost = time.monotonic(), time.monotonic() - now
+
+    def result(self, run: Run, keep_weights: bool) -> Result:
+        """Of a run that has ended."""
+        seconds_compile = (self.clock() - self.compiled) / len(self.runs)
+        return Result(
+            run=run,
+            status="diverged" if self.curves[run]["train_loss"][-1] is None else "finished",
+            curves=self.curves[run],
+            provenance={
+                **self.origin,
+                "precision": run.precision,
+                "data_sha256": self.checksum,
+                **({"code": code} if (code := digests.of_run(run)) else {}),
+                "num_train": self.num_train,
+                "num_test": self.test_data.labels.shape[-1],
+                "steps_per_epoch": self.steps_per_epoch,
+                "steps_per_call": self.steps_per_call,
+                **({"lanes": self.lanes.number} if self.lanes.number > 1 else {}),
+                **({"processes": jax.process_count()} if jax.process_count() > 1 else {}),
+                "seconds_compile": round(seconds_compile, 1),
+                "seconds_train": round(self.seconds() - seconds_compile, 1),
+            },
+            weights=learned(self.lanes.unstack(self.state)[self.runs.index(run)]) if keep_weights else None,
+        )

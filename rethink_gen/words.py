@@ -1,0 +1,21 @@
+"""Numbers and names as text for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def in_one_line(text: str) -> str:
+    """The text without what would move a terminal: names of files are other people's."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
