@@ -16,7 +16,7 @@ from rethink_gen.runs import KernelRun, Run
 
 RUN = Run(dataset="digits", train_size=320, test_size=80, batch_size=32, epochs=10, seed=3)  # 10 steps an epoch
 EXPERIMENT = f'''"""One run."""
-from rethink_gen.experiment import Experiment, Run
+from rethink_gen import Experiment, Run
 
 RUNS = ({RUN},)
 EXPERIMENT = Experiment(

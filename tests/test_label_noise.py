@@ -15,8 +15,7 @@ from conftest import needs_real_data
 from human_labels import REAL_FILES, needs_human_labels, synthetic_labels, write_files
 from scipy import stats
 
-from rethink_gen import training
-from rethink_gen.data import cifar10n, corruptions, datasets, label_noise
+from rethink_gen.data import cifar10n, corruptions, datasets, label_noise, randomness
 from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.data.label_noise import changed_train_labels, true_train_labels
 from rethink_gen.errors import DataError, UsageError
@@ -32,7 +31,7 @@ LEVELS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 def corrupt_key(seed):
     """The key that a run of this seed corrupts with."""
-    return training.stream(training.root_key(seed), "corrupt")
+    return randomness.stream(randomness.root_key(seed), "corrupt")
 
 
 def dataset_of(n=N, num_classes=10, name="synthetic"):

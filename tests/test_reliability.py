@@ -558,7 +558,7 @@ def test_run_for_which_there_is_no_memory_fails_alone():
         from rethink_gen import registry
         from rethink_gen.execution import scheduler
         from rethink_gen.models import mlp
-        from rethink_gen.experiment import grid, Run
+        from rethink_gen import grid, Run
         make = lambda **options: mlp.MLP(hidden=(1 << 27,), **options)  # 32 GiB
         registry.COMPONENTS["model"]["vast"] = registry.Component("model", "vast", make)
         run = Run(dataset="digits", train_size=96, test_size=50, batch_size=32, epochs=1, model="mlp_1x512")
@@ -771,7 +771,7 @@ def test_number_of_cores_is_not_an_input_where_nproc_says_how_many(tmp_path):
         """
         import sys
         from rethink_gen.execution import scheduler
-        from rethink_gen.experiment import Run
+        from rethink_gen import Run
         run = Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=1, model="small_inception")
         [outcome] = scheduler.execute([run])
         print(outcome.curves)

@@ -146,7 +146,8 @@ def table(arguments: argparse.Namespace) -> int:
 
 
 def plot(arguments: argparse.Namespace) -> int:
-    """the paper's figure from the results that exist; or a picture: corruptions, filters RUN, confusion RUN
+    """the figure of an experiment from the results that exist, or one of your own choice of --x, --y and --hue; of your
+    own runs: plot train; or a picture: corruptions, filters RUN, confusion RUN
 
     rethink-gen plot fig1c --output fig1c.pdf
     """
@@ -164,9 +165,16 @@ def plot(arguments: argparse.Namespace) -> int:
         return 0
     study = load(arguments)
     path = output or study.folder / "figure.png"
-    figure = study.figure()
+    if arguments.x or arguments.y or arguments.hue:
+        if not (arguments.x and arguments.y):
+            raise UsageError("a figure of your own needs both --x and --y, such as --x epoch --y test_accuracy")
+        figure = study.plot(arguments.x, arguments.y.split(","), arguments.hue)
+    else:
+        figure = study.figure()
     if figure is None:
-        raise UsageError(f"{study.experiment.name} has no figure; its table: rethink-gen table {study.experiment.name}")
+        name = study.experiment.name
+        way_out = f"choose one, such as --x epoch --y test_accuracy, or its table: rethink-gen table {name}"
+        raise UsageError(f"{name} has no figure of its own; {way_out}")
     figures.save(figure, path)
     print(path)
     return refuse_damaged(study)
@@ -270,18 +278,26 @@ def show_findings(findings: Iterable[verification.Finding]) -> int:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """one run of your own, with an option for each of its fields
+    """one run of your own, with an option for each of its fields; --seeds 0..4 trains several
 
-    rethink-gen train --dataset digits --model mlp_3x512 --corruption random_labels --epochs 40
+    rethink-gen train --dataset digits --model "mlp(hidden=64)" --corruption random_labels --epochs 40
     """
     given = {name: getattr(arguments, name) for name in runs.hints(Run)}
     run = Run(**{name: value for name, value in given.items() if value is not None})
+    seeds = parse_seeds(arguments.seeds)
+    work = {"force": arguments.force, "keep_weights": arguments.keep_weights}
+    if seeds is not None:
+        if arguments.hosts:
+            raise UsageError("--seeds goes without --hosts: train one seed at a time on several hosts")
+        with progress() as report:
+            study = running.run(runs.grid(run, seed=seeds), results=arguments.results, **work, report=report)
+        print(study.text("json" if arguments.json else "markdown"))
+        return refuse_failed(study)
     if arguments.hosts:
         check_hosts(arguments, [run])
     with multihost.joined(arguments.hosts, arguments.results / "train") as first, progress() as report:
         if not first:
             return 0
-        work = {"force": arguments.force, "keep_weights": arguments.keep_weights}
         result = running.train(run, results=arguments.results, **work, report=report)
     if arguments.json:
         print(json.dumps({"id": run.id, "status": result.status, **result.summary}))
@@ -290,6 +306,13 @@ def train(arguments: argparse.Namespace) -> int:
         print(f"\nstatus: {result.status}")
         print(f"file: {arguments.results / 'train' / run.id}.json")
     return 0
+
+
+def refuse_failed(study: studies.Study) -> int:
+    """Success, unless runs failed."""
+    for failure in study.failures:
+        raise RethinkError(f"{len(study.failures)} runs failed, the first is {failure.run.id}: {failure.reason}")
+    return refuse_damaged(study)
 
 
 def load(arguments: argparse.Namespace) -> studies.Study:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import signal
@@ -11,6 +12,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from rethink_gen import plugins
 from rethink_gen.cli import hosts
 from rethink_gen.cli.parser import parse
 from rethink_gen.errors import HostLost, Interrupted, RethinkError, StorageError, UsageError
@@ -29,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with stop_signals(argv):
             arguments = parse(argv)
             if not hosts.wanted(arguments):
+                load_plugins(arguments)
                 code = arguments.function(arguments)
                 sys.stdout.flush()
                 return code
@@ -50,6 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             text = f"{text[: LONGEST_ANSWER - 60]} … {text[-57:]}"
         say(f"rethink-gen: error: {text}")
         return code
+
+
+def load_plugins(arguments: argparse.Namespace) -> None:
+    """Imports what --plugin names, and the plug-ins that installed packages declare."""
+    if hasattr(arguments, "plugin"):
+        plugins.load_installed()
+        for plugin in arguments.plugin:
+            plugins.load(plugin)
 
 
 def explain(error: Exception) -> tuple[int, str]:

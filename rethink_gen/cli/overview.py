@@ -6,44 +6,53 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-from rethink_gen import experiment, registry
+from rethink_gen import digests, experiment, registry
+from rethink_gen.cli.arguments import show_rows
 from rethink_gen.errors import RethinkError, UsageError, unknown
-from rethink_gen.execution import costs, processes
+from rethink_gen.execution import costs, processes, requests
 from rethink_gen.experiment import SCALES
-from rethink_gen.results import locks, results_cache
+from rethink_gen.results import locks, results_cache, store
 from rethink_gen.runs import AnyRun
 from rethink_gen.study import studies
 from rethink_gen.words import duration
 
-if TYPE_CHECKING:
-    pass
-
-from rethink_gen.cli.arguments import show_rows
-
 SECONDS_BETWEEN_LOOKS = 2.0
 
 
+# What `list` lists, and the kind of component that it is.
+KINDS = {
+    "experiments": "",
+    "models": "model",
+    "datasets": "",
+    "corruptions": "corruption",
+    "augmentations": "augmentation",
+    "optimizers": "optimizer",
+    "schedules": "schedule",
+    "losses": "loss",
+    "orders": "order",
+    "features": "features",
+    "kernels": "kernel",
+}
+
+
 def list_names(arguments: argparse.Namespace) -> int:
-    """the experiments, models, data sets, corruptions, augmentations, features or kernels there are
+    """the experiments, or the components that a run can name, each with its options and their defaults
 
     rethink-gen list corruptions
     """
-    folder = arguments.experiments
-    kinds: dict[str, Callable[[], dict[str, str]]] = {
-        "experiments": lambda: {name: experiment.find(name, folder).claim for name in experiment.names(folder)},
-        "models": lambda: registry.known("model"),
-        "datasets": lambda: {row["name"]: row["where"] for row in data_sets()},
-        "corruptions": lambda: registry.known("corruption"),
-        "augmentations": lambda: registry.known("augmentation"),
-        "features": lambda: registry.known("features"),
-        "kernels": lambda: registry.known("kernel"),
-    }
-    if arguments.kind not in kinds:
-        raise unknown("list", arguments.kind, kinds)
-    show_rows([{"name": name, "about": about} for name, about in kinds[arguments.kind]().items()], arguments.json)
+    if arguments.kind not in KINDS:
+        raise unknown("list", arguments.kind, KINDS)
+    if arguments.kind == "experiments":
+        folder = arguments.experiments
+        found = {name: experiment.find(name, folder).claim for name in experiment.names(folder)}
+    elif arguments.kind == "datasets":
+        found = {row["name"]: row["where"] for row in data_sets()}
+    else:
+        found = registry.known(KINDS[arguments.kind])
+    show_rows([{"name": name, "about": about} for name, about in found.items()], arguments.json)
     return 0
 
 
@@ -141,6 +150,7 @@ def count_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 "diverged": sum(result.status == "diverged" for result in study.results),
                 "failed": len(study.failures),
                 "damaged": len(study.damaged),
+                "stale": len(study.stale) + len(store.set_aside_files(study.experiment.runs, study.folder)),
             }
             if not arguments.watch or row != {**dict.fromkeys(row, 0), "missing": missing}:
                 rows.append({"experiment": found.name, "scale": scale, **row})
@@ -148,9 +158,10 @@ def count_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def data(arguments: argparse.Namespace) -> int:
-    """the data sets that are here; `data prepare NAME` fetches one, `data verify [NAME]` reads them anew
+    """the data sets that are here; `data prepare NAME` fetches one, `data verify [NAME]` reads them anew, and
+    `data export NAME` writes corrupted data for any framework
 
-    rethink-gen data prepare cifar10
+    rethink-gen data export cifar10 --corruption random_labels --level 0.4 --seed 0 --output noisy.npz
     """
     from rethink_gen.data import datasets
 
@@ -164,9 +175,30 @@ def data(arguments: argparse.Namespace) -> int:
     elif arguments.action == "verify":
         for name in [arguments.name] if arguments.name else [source.name for source in datasets.present()]:
             print("\n".join(datasets.verify(name)))
+    elif arguments.action == "export":
+        print(export(arguments))
     else:
-        raise unknown("action", arguments.action, ["list", "prepare", "verify"])
+        raise unknown("action", arguments.action, ["list", "prepare", "verify", "export"])
     return 0
+
+
+def export(arguments: argparse.Namespace) -> str:
+    """Writes corrupted data to the file that --output names; says what it holds."""
+    if not arguments.name or not arguments.output:
+        raise UsageError("name a data set and a file: data export cifar10 --corruption random_labels --output FILE.npz")
+    given = {name: getattr(arguments, name) for name in ("corruption", "seed", "train_size", "test_size")}
+    given = {name: value for name, value in given.items() if value is not None}
+    run = AnyRun(dataset=arguments.name, corruption_level=arguments.level, **given)
+    requests.check_names([run])
+    requests.check_data([run])
+    from rethink_gen.data import export, pipeline
+
+    corrupted, clean = pipeline.load(run)
+    files = {name: digest for name, digest in digests.of_run(run).items() if "(" in name}
+    provenance = export.Provenance(run.corruption, run.corruption_level, run.seed_of("corruption"), files or None)
+    export.export(corrupted, clean, arguments.output, provenance)
+    changed = int(corrupted.changed.sum())
+    return f"{arguments.output}: {len(corrupted.train.labels)} training images, {changed} with another label"
 
 
 def data_sets() -> list[dict[str, Any]]:

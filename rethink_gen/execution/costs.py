@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import atomic, runs
+from rethink_gen import atomic
 from rethink_gen.errors import RethinkError
 from rethink_gen.execution import machine, shipping
 from rethink_gen.execution.requests import check_data
 from rethink_gen.results.store import Failure, Result
-from rethink_gen.runs import AnyRun
+from rethink_gen.runs import AnyRun, as_dict, from_dict
 
 if TYPE_CHECKING:
     from rethink_gen.training.progress import Progress
@@ -153,7 +153,7 @@ def calibrate(runs: Iterable[AnyRun], processes: int) -> None:
     check_data(missing.values())
     cores = machine.cores()[: len(machine.cores()) // processes]
     for name, run in missing.items():
-        order = json.dumps({"run": runs.as_dict(run), "cores": cores, "components": shipping.pack()})
+        order = json.dumps({"run": as_dict(run), "cores": cores, "components": shipping.pack()})
         environment = {**os.environ, "NPROC": str(len(cores))}
         done = subprocess.run(
             [sys.executable, "-P", "-c", "from rethink_gen.execution import costs; costs.main()"],
@@ -244,6 +244,6 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, order["cores"])
     shipping.unpack(order["components"])
-    run = runs.from_dict(order["run"])
+    run = from_dict(order["run"])
     assert isinstance(run, Run)
     print(json.dumps(measure(run)))

@@ -6,20 +6,21 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rethink_gen.runs import KINDS
+from rethink_gen import registry
+from rethink_gen.results.store import METRICS, TOP5, Curves, Result
+from rethink_gen.runs import KINDS, AnyRun, components
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-
-from rethink_gen.results.store import METRICS, TOP5, Curves, Result
 
 
 def frame(results: Iterable[Result]) -> pd.DataFrame:
     """One row per (run, epoch): the run's kind and fields, its curves at that epoch, and its summary repeated.
 
     `last` marks the final epoch of each run, `train_error`, `test_error` and `generalization_gap` are derived; true
-    labels have `corruption_level` 0; `augmentations` are joined by "+"; where there is no model, `model` is the kind.
+    labels have `corruption_level` 0; `augmentations` are joined by "+"; options have columns of their own, such as
+    `model.hidden`; where there is no model, `model` is the kind.
     """
     import numpy as np
     import pandas as pd
@@ -83,9 +84,27 @@ def about(result: Result) -> dict[str, Any]:
     fields = {name: "+".join(value) if isinstance(value, tuple | list) else value for name, value in fields.items()}
     if fields["corruption"] == "true_labels":
         fields["corruption_level"] = 0.0
+    fields |= _options(result.run)
     keys = ("best_epoch", "best_test_accuracy", "best_test_top5_accuracy", "epochs_to_fit", "steps_to_fit")
     summary = {key: math.nan if value is None else value for key, value in result.summary.items() if key in keys}
     origin = result.provenance
     costs = {key: origin.get(key) for key in ("num_train", "num_test", "seconds_compile", "seconds_train")}
     device = origin.get("device", "unknown")
     return {**fields, "run": result.id, "status": result.status, **summary, **costs, "device": device}
+
+
+def _options(run: AnyRun) -> dict[str, Any]:
+    """The options that a run's components are given, as columns such as `model.hidden`."""
+    return {
+        f"{kind}.{option}": _plain(value)
+        for kind, text in components(run)
+        if "(" in text
+        for option, value in registry.options_of(kind, text).items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A value as a column holds it: several numbers are text, joined by "+"."""
+    if not isinstance(value, tuple):
+        return value
+    return value[0] if len(value) == 1 else "+".join(map(str, value))

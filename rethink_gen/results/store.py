@@ -267,11 +267,19 @@ def set_aside(result: Result, folder: Path) -> Path:
     return path.rename(path.with_suffix(f".{digest}.stale"))
 
 
+def set_aside_files(runs: Iterable[AnyRun], folder: Path) -> list[Path]:
+    """The results of these runs that were set aside, for other code made them."""
+    ids = {run.id for run in runs}
+    return [path for path in sorted(folder.glob("*.stale")) if path.name.rsplit(".", 2)[0] in ids]
+
+
 def adopt(run: AnyRun, folder: Path) -> Path | None:
     """Copies the same run from a sibling experiment of the same scale, if one has finished it; the path of the copy."""
     for path in sorted(folder.parent.parent.glob(f"*/{folder.name}/{run.id}.json")):
         with suppress(Damaged):  # its own experiment says so
             if path.parent != folder and not is_stale(read(path)):
+                if result_file(folder, run).exists():
+                    set_aside(read(result_file(folder, run)), folder)
                 return copy(path, folder)
     return None
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 Folder = str | Path
+TRAIN = "train"  # what runs of one's own are called, and their folder
 OWN = "own"  # the scale of runs that belong to no experiment
 PREFERENCE: tuple[Scale, ...] = ("paper", "laptop", "smoke")  # what `load` looks for: the paper's own numbers first
 
@@ -122,11 +123,13 @@ class Study:
 def load(
     name: str, *, scale: str | None = None, results: Folder = "results", experiments: Folder | None = None
 ) -> Study:
-    """The study of an experiment from the results that exist.
+    """The study of an experiment from the results that exist; "train" is all runs of one's own.
 
     Args:
       scale: smoke, laptop or paper; by default the nearest to the paper at which there are results.
     """
+    if name == TRAIN:
+        return load_own(results)
     experiment = find(name, as_path(experiments))
     for each in PREFERENCE if scale is None else (scale,):
         study = gather(experiment.at(typing.cast(Scale, each)), results)
@@ -176,10 +179,22 @@ def folder_of(experiment: Experiment, results: Folder) -> Path:
     return place if experiment.scale == OWN else place / experiment.scale
 
 
+def load_own(results: Folder) -> Study:
+    """The study of all of one's own runs, those in results/train/.
+
+    Raises:
+      UsageError: there are none.
+    """
+    found, _ = results_cache.sift(open_folder(results) / TRAIN)
+    if not found:
+        raise UsageError(f"no runs of your own in {results}; make some: rethink-gen train")
+    return gather(own_runs(tuple(result.run for result in found)), results)
+
+
 def own_runs(runs: tuple[AnyRun, ...]) -> Experiment:
     """The experiment that runs of one's own are: a table of what differs, and no claim."""
     return Experiment(
-        name="train",
+        name=TRAIN,
         scale=typing.cast(Scale, OWN),
         claim="Runs of one's own.",
         locator="",

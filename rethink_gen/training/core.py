@@ -21,7 +21,7 @@ from rethink_gen import registry
 from rethink_gen.data import augmentations
 from rethink_gen.data.randomness import Key, stream
 from rethink_gen.errors import unknown
-from rethink_gen.training import losses, optimizers
+from rethink_gen.optimization import losses, optimizers
 
 EACH, SAME, STATIC, DATA = "each", "same", "static", "data"  # what an argument is to the lanes, see vectorize.py
 Function = TypeVar("Function", bound=Callable[..., Any])
