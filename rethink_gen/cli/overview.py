@@ -134,27 +134,36 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def count_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each experiment and scale; with --watch, for those of which there is anything."""
+    """A row for each experiment and scale, and one for your own runs; with --watch, for those that have any."""
     folder = arguments.experiments
-    chosen = [arguments.name] if arguments.name else experiment.names(folder)
     rows = []
-    for found in [experiment.find(name, folder) for name in chosen]:
+    for name in [arguments.name] if arguments.name else experiment.names(folder):
+        if name == studies.TRAIN:
+            continue
+        found = experiment.find(name, folder)  # one after the other: two files may register one name
         for scale in SCALES:
-            study = studies.gather(found.at(scale), arguments.results)
-            runs, missing = len(study.experiment.runs), len(study.missing)
-            row = {
-                "done": runs - missing,
-                "missing": missing,
-                "running": len({run.id for run in study.missing} & set(locks.running(study.folder))),
-                "other seeds": len(study.results) - (runs - missing),
-                "diverged": sum(result.status == "diverged" for result in study.results),
-                "failed": len(study.failures),
-                "damaged": len(study.damaged),
-                "stale": len(study.stale) + len(store.set_aside_files(study.experiment.runs, study.folder)),
-            }
-            if not arguments.watch or row != {**dict.fromkeys(row, 0), "missing": missing}:
+            row = counted(studies.gather(found.at(scale), arguments.results))
+            if not arguments.watch or row != {**dict.fromkeys(row, 0), "missing": row["missing"]}:
                 rows.append({"experiment": found.name, "scale": scale, **row})
+    if arguments.name in ("", studies.TRAIN) and (arguments.results / studies.TRAIN).is_dir():
+        own = studies.survey_own(arguments.results)
+        rows.append({"experiment": own.experiment.name, "scale": own.experiment.scale, **counted(own)})
     return rows
+
+
+def counted(study: studies.Study) -> dict[str, int]:
+    """How many runs of a study are done, missing, and so on."""
+    runs, missing = len(study.experiment.runs), len(study.missing)
+    return {
+        "done": runs - missing,
+        "missing": missing - len(study.stale),
+        "running": len({run.id for run in study.missing} & set(locks.running(study.folder))),
+        "other seeds": len(study.results) - (runs - missing),
+        "diverged": sum(result.status == "diverged" for result in study.results),
+        "failed": len(study.failures),
+        "damaged": len(study.damaged),
+        "stale": len(study.stale) + len(store.set_aside_files(study.experiment.runs, study.folder)),
+    }
 
 
 def data(arguments: argparse.Namespace) -> int:

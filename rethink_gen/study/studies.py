@@ -185,9 +185,15 @@ def load_own(results: Folder) -> Study:
     Raises:
       UsageError: there are none.
     """
-    found, _ = results_cache.sift(open_folder(results) / TRAIN)
-    if not found:
+    study = survey_own(results)
+    if not study.results:
         raise UsageError(f"no runs of your own in {results}; make some: rethink-gen train")
+    return study
+
+
+def survey_own(results: Folder) -> Study:
+    """The study of one's own runs, also where there are none."""
+    found, _ = results_cache.sift(open_folder(results) / TRAIN)
     return gather(own_runs(tuple(result.run for result in found)), results)
 
 

@@ -108,7 +108,8 @@ def init(program: Program, hparams: Hparams, images: jax.Array, key: Key | None 
     shape = jax.eval_shape(lambda x: inputs(program, x), images[:1])
     variables = program.model.lazy_init(stream(hparams.key if key is None else key, "init"), shape)
     params = variables["params"]
-    momentum = optimizer(program, hparams, 0.0).init(params)
+    # Copies: an optimizer may keep the parameters themselves, and a buffer can be donated only once.
+    momentum = jax.tree.map(jnp.copy, optimizer(program, hparams, 0.0).init(params))
     sums = Sums(*(jnp.zeros(()) for _ in range(len(Sums._fields) - (not program.top5))))
     return State(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), momentum, sums)
 
