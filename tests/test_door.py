@@ -66,7 +66,7 @@ def test_every_choice_trains_and_is_another_run(choice):
 
 
 def test_lbfgs_takes_the_whole_training_set_or_says_so():
-    found = curves(changed(optimizer="lbfgs", batch_size=96, epochs=12))
+    found = curves(changed(optimizer="lbfgs", batch_size=96, epochs=40))
     assert found["train_accuracy"][-1] == 1.0
     with pytest.raises(UsageError, match="set batch_size=96"):
         curves(changed(optimizer="lbfgs"))

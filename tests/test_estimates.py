@@ -32,9 +32,9 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path))
 
     def write(*runs, processes=1):
-        content = {costs.key(run, processes): SPEED for run in runs}
-        costs.path().parent.mkdir(parents=True, exist_ok=True)
-        costs.path().write_text(json.dumps(content))
+        content = {costs._key(run, processes): SPEED for run in runs}
+        costs._path().parent.mkdir(parents=True, exist_ok=True)
+        costs._path().write_text(json.dumps(content))
 
     return write
 
@@ -65,7 +65,7 @@ def test_what_was_not_measured_or_is_not_trained_is_not_known(cache):
     cache(RUN)
     assert costs.cost([replace(RUN, model="mlp_3x512")], [], 1) is None
     assert costs.cost([KernelRun()], [], 1) is None
-    costs.path().write_text('{"half')
+    costs._path().write_text('{"half')
     assert costs.cost([RUN], [], 1) is None
 
 
@@ -110,7 +110,7 @@ def test_a_program_is_measured_once_and_shown_without_jax(cache, tmp_path, capsy
 
 
 def test_speeds_that_are_measured_are_those_of_a_run():
-    speed = costs.measure(replace(RUN, epochs=1))
+    speed = costs._measure(replace(RUN, epochs=1))
     assert 0 < speed.step < 1
     assert 0 < speed.image < 0.1
     assert speed.memory > speed.state > 8 * 33_000  # parameters of 49·512 + 512·10, and their momentum

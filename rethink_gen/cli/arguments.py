@@ -63,8 +63,10 @@ def show_rows(rows: list[dict[str, Any]], as_json: bool = False, columns: Sequen
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    columns = columns or list(rows[0] if rows else [])
-    cells = [columns, *([str(row[column]) for column in columns] for row in rows)] if rows else []
+    if not rows:
+        return
+    columns = columns or list(rows[0])
+    cells = [columns, *([str(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
