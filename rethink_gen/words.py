@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
+from collections.abc import Sized
 
 
 def duration(seconds: float) -> str:
@@ -19,3 +16,8 @@ def duration(seconds: float) -> str:
 def in_one_line(text: str) -> str:
     """The text without what would move a terminal: names of files are other people's."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def count(things: Sized, noun: str) -> str:
+    """How many there are, in words: 1 run, 2 runs."""
+    return f"{len(things)} {noun}{'s' * (len(things) != 1)}"

@@ -1,4 +1,4 @@
-"""What each verb of the command line does: it asks `suite` and prints. None loads jax but to compute, and `doctor`."""
+"""The commands that train, tabulate, plot and check. Each calls `study` and prints; jax is loaded only to compute."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from rethink_gen.execution.loggers import tracker
 from rethink_gen.execution.progress import progress, say
 from rethink_gen.runs import AnyRun, Run
 from rethink_gen.study import running, studies, trained, verification
-from rethink_gen.words import in_one_line
+from rethink_gen.words import count, duration, in_one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+from rethink_gen.cli import overview
 from rethink_gen.cli.arguments import output_file, parse_only, parse_seeds, parse_shard, show_rows
-from rethink_gen.cli.overview import here, timed
 
 ENGINES = ("local", "ray")
 PER_TASK = {
@@ -38,7 +38,7 @@ PER_TASK = {
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """trains what an experiment is missing, then shows its table and names its figure
+    """train the missing runs of an experiment, then print its table
 
     rethink-gen run fig1b --scale laptop --only model=mlp_1x512 --seeds 0..4
     """
@@ -60,8 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
         show_rows([{"id": run.id, **dataclasses.asdict(run)} for run in todo], arguments.json, columns=["id"])
         if todo:
             calibrate = f"rethink-gen show {planned.experiment.name} --calibrate measures what they cost"
-            cost = here(todo, planned, timed(arguments))
-            say(f"{len(todo)} runs: {cost} on this machine" if cost else f"{len(todo)} runs; {calibrate}")
+            known = overview.cost(planned, todo, overview.timed(arguments))
+            taken = known and f"{duration(known.seconds)}, {overview.size(known.memory)} of memory on this machine"
+            say(f"{count(todo, 'run')}: {taken or calibrate}")
         return 0
     execute = engine(arguments)
     if arguments.hosts:
@@ -127,7 +128,7 @@ def engine(arguments: argparse.Namespace) -> running.Execute | None:
 
 
 def table(arguments: argparse.Namespace) -> int:
-    """our numbers beside the paper's, from the results that exist
+    """print our numbers beside the paper's, from the results that exist
 
     rethink-gen table table1 --scale paper --format latex
     """
@@ -146,8 +147,8 @@ def table(arguments: argparse.Namespace) -> int:
 
 
 def plot(arguments: argparse.Namespace) -> int:
-    """the figure of an experiment from the results that exist, or one of your own choice of --x, --y and --hue; of your
-    own runs: plot train; or a picture: corruptions, filters RUN, confusion RUN
+    """draw the figure of an experiment, or one that --x, --y and --hue choose; `plot train` draws your own runs; `plot
+    corruptions`, `plot filters RUN` and `plot confusion RUN` draw pictures
 
     rethink-gen plot fig1c --output fig1c.pdf
     """
@@ -199,7 +200,7 @@ def answers(result: trained.TrainedResult) -> tuple[Any, ...]:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """one page to look at and to share: the paper as a map, each claim beside its numbers, figures that answer
+    """write one page to share: a map of the papers, each claim with its numbers, and interactive figures
 
     rethink-gen report --output report.html
     """
@@ -218,14 +219,14 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def refuse_damaged(study: studies.Study) -> int:
-    """Success, unless files were left out: what is right was shown, and what is not is an error."""
+    """Raises an error if damaged files were left out, once everything else was shown."""
     for error in study.damaged:
         raise RethinkError(f"{len(study.damaged)} damaged, the first is {error}")
     return 0
 
 
 def merge(arguments: argparse.Namespace) -> int:
-    """joins folders of results that machines without a common disk have made, and renews tables and figures
+    """join results of machines without a common disk, and renew tables and figures
 
     rethink-gen merge part1 part2 --results results
     """
@@ -240,7 +241,7 @@ def merge(arguments: argparse.Namespace) -> int:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """recomputes every checksum and table; with --retrain K also trains K random runs anew
+    """recompute every checksum and table; --retrain K also trains K random runs again and compares
 
     rethink-gen verify quickstart --retrain 2
     """
@@ -255,7 +256,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """the versions, devices, data and folders there are, and what is wrong with them
+    """show versions, devices, data and folders, and what is wrong with them
 
     rethink-gen doctor
     """
@@ -265,7 +266,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def show_findings(findings: Iterable[verification.Finding]) -> int:
-    """Prints each as it comes; success, unless something is wrong."""
+    """Prints each finding as it comes; raises an error at the end if something is wrong."""
     wrong = []
     for finding in findings:
         print("wrong " if finding.wrong else "right ", in_one_line(finding.what), flush=True)
@@ -278,7 +279,7 @@ def show_findings(findings: Iterable[verification.Finding]) -> int:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """one run of your own, with an option for each of its fields; --seeds 0..4 trains several
+    """train one run of your own, with an option for each of its fields; --seeds 0..4 trains several
 
     rethink-gen train --dataset digits --model "mlp(hidden=64)" --corruption random_labels --epochs 40
     """
@@ -323,7 +324,7 @@ def load(arguments: argparse.Namespace) -> studies.Study:
 
 
 def check_hosts(arguments: argparse.Namespace, runs: Sequence[AnyRun]) -> None:
-    """Refuses what several hosts cannot do, before they look for each other."""
+    """Refuses what several hosts cannot do, before they connect."""
     if getattr(arguments, "engine", "local") != "local":
         raise UsageError("--hosts goes with --engine local: Ray places runs on hosts of its own")
     for kind in sorted({run.kind for run in runs} - {Run().kind}):

@@ -1,4 +1,4 @@
-"""The command line: verbs and options, what is said to a mistake, how a signal stops it. The verbs are in verbs.py."""
+"""The entry point of the command line: one error line for a mistake, and an answer to stop signals."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from rethink_gen.errors import HostLost, Interrupted, RethinkError, StorageError
 from rethink_gen.execution.progress import say
 from rethink_gen.words import in_one_line
 
-SECONDS_TO_STOP = 5.0  # what is promised is ten, also on a machine that has other things to do
-LONGEST_ANSWER = 180  # characters of what is said to a bad command line
-BROKEN_PIPE = 128 + 13  # as if SIGPIPE had ended us, the way of other tools
+SECONDS_TO_STOP = 5.0  # the promise is ten, also on a busy machine
+LONGEST_ANSWER = 180  # characters of the answer to a bad command line
+BROKEN_PIPE = 128 + 13  # the exit code of tools that SIGPIPE ends
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,16 +73,16 @@ def explain(error: Exception) -> tuple[int, str]:
 
 
 def say_how_to_continue(argv: Sequence[str]) -> None:
-    """The last words of a command that was stopped."""
+    """Tells how to continue a command that was stopped."""
     say("rethink-gen: stopped; what is done is kept. To continue:")
     say(shlex.join(["rethink-gen", *argv]))
 
 
 @contextmanager
 def stop_signals(argv: Sequence[str]) -> Iterator[None]:
-    """Within, SIGTERM raises Interrupted; if it or Ctrl-C finds no answer in SECONDS_TO_STOP, the process ends itself.
+    """Inside the block, SIGTERM raises Interrupted. The process ends itself after SECONDS_TO_STOP without an answer.
 
-    So it does while a large network is compiled or measured, when Python does not come to run a handler for minutes.
+    While a large network is compiled or measured, Python may not run a signal handler for minutes.
     """
     ended = threading.Event()
     read, write = os.pipe()

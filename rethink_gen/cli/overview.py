@@ -11,7 +11,7 @@ from typing import Any
 
 from rethink_gen import digests, experiment, registry
 from rethink_gen.cli.arguments import show_rows
-from rethink_gen.errors import RethinkError, UsageError, unknown
+from rethink_gen.errors import DataError, UsageError, unknown
 from rethink_gen.execution import costs, processes, requests
 from rethink_gen.experiment import SCALES
 from rethink_gen.results import locks, results_cache, store
@@ -39,7 +39,7 @@ KINDS = {
 
 
 def list_names(arguments: argparse.Namespace) -> int:
-    """the experiments, or the components that a run can name, each with its options and their defaults
+    """list the experiments, or the components that a run can name, each with its options and their defaults
 
     rethink-gen list corruptions
     """
@@ -57,65 +57,65 @@ def list_names(arguments: argparse.Namespace) -> int:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """an experiment's claim, its runs, and what they cost on this machine; --calibrate measures a few steps of each
+    """show an experiment's claim, its runs, and what they cost on this machine; --calibrate times a few steps of each
 
     rethink-gen show fig1b --calibrate
     """
     found = experiment.find(arguments.name, arguments.experiments)
     known = timed(arguments)
-    rows = []
+    scales = []
     for scale in SCALES:
         study = studies.gather(found.at(scale), arguments.results)
-        known_costs = (
-            {} if not study.missing else {"this machine": here(study.missing, study, known, arguments.calibrate)}
-        )
-        known_costs |= {
-            device: duration(seconds) for device, seconds in costs.estimate(study.missing, known).items() if seconds
-        }
-        cost = "; ".join(f"{cost} on {device}" for device, cost in known_costs.items() if cost)
-        way_out = f"not known: rethink-gen show {found.name} --calibrate measures it"
-        rows.append(
-            {
-                "scale": scale,
-                "runs": len(study.experiment.runs),
-                "missing": len(study.missing),
-                "the missing ones take": "nothing" if not study.missing else cost or way_out,
-            }
-        )
+        here = cost(study, study.missing, known, arguments.calibrate)
+        row: dict[str, Any] = {"scale": scale, "runs": len(study.experiment.runs), "missing": len(study.missing)}
+        row["estimated_seconds"] = {"this machine": here.seconds} if here else {}
+        row["estimated_seconds"] |= costs.estimate(study.missing, known) if study.missing else {}
+        scales.append(row | {"memory_bytes": here and here.memory, "disk_bytes": here and here.disk})
     if arguments.json:
         about = {key: getattr(found, key) for key in ("name", "claim", "locator", "doc")}
-        print(json.dumps({**about, "scales": rows}, indent=1))
-    else:
-        print(f"{found.name}\n\n{found.claim} ({found.locator})\n")
-        show_rows(rows)
-        print(f"\n{found.doc}")
+        print(json.dumps({**about, "scales": scales}, indent=1))
+        return 0
+    print(f"{found.name}\n\n{found.claim} ({found.locator})\n")
+    way_out = f"not known: rethink-gen show {found.name} --calibrate measures it"
+    rows = [{**{name: row[name] for name in ("scale", "runs", "missing")}, "time": in_words(row)} for row in scales]
+    show_rows([{**row, "time": row["time"] or (way_out if row["missing"] else "nothing to do")} for row in rows])
+    print(f"\n{found.doc}")
     return 0
 
 
+def in_words(row: dict[str, Any]) -> str:
+    """What the missing runs of a scale take, for a reader; empty if it is not known."""
+    parts = [f"{duration(seconds)} on {device}" for device, seconds in row["estimated_seconds"].items() if seconds]
+    if row["memory_bytes"] and row["missing"]:
+        parts.append(f"{size(row['memory_bytes'])} of memory and {size(row['disk_bytes'])} of disk")
+    return "; ".join(parts)
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that suits them."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
 def timed(arguments: argparse.Namespace) -> list[Any]:
-    """All results there are: in the folder of results, and in the checkout's own."""
+    """All results in the folder of results and in the checkout's own."""
     folders = {folder.resolve() for folder in (arguments.results, experiment.HERE.parent / "results")}
     found = [place for folder in sorted(folders) for place in studies.open_folder(folder).glob("*/*")]
     return [result for place in found for result in results_cache.sift(place)[0]]
 
 
-def here(runs: Sequence[AnyRun], study: studies.Study, known: list[Any], calibrate: bool = False) -> str:
-    """What runs of a study cost on this machine, in words; nothing where that is not known."""
+def cost(study: studies.Study, runs: Sequence[AnyRun], known: list[Any], calibrate: bool = False) -> costs.Cost | None:
+    """What runs of a study cost on this machine; None if that is not known, or the data are not there."""
     number = processes.count(study.experiment.runs)
     try:
         if calibrate:
             costs.calibrate(runs, number)
-        cost = costs.cost(runs, known, number)
-    except RethinkError as error:  # no data, say: nothing can be trained then
-        return f"not to be had ({error})"
-    if cost is None:
-        return ""
-    size = lambda count: f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-    return f"{duration(cost.seconds)}, {size(cost.memory)} of memory and {size(cost.disk)} of disk"
+        return costs.cost(runs, known, number) if runs else None
+    except DataError:
+        return None
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """how many runs of each experiment have a result; with --watch again and again
+    """count the runs of each experiment that are done, missing, running or stale; --watch repeats it
 
     rethink-gen status fig1b --watch
     """
@@ -158,7 +158,7 @@ def counted(study: studies.Study) -> dict[str, int]:
         "done": runs - missing,
         "missing": missing - len(study.stale),
         "running": len({run.id for run in study.missing} & set(locks.running(study.folder))),
-        "other seeds": len(study.results) - (runs - missing),
+        "other_seeds": len(study.results) - (runs - missing),
         "diverged": sum(result.status == "diverged" for result in study.results),
         "failed": len(study.failures),
         "damaged": len(study.damaged),
@@ -167,8 +167,8 @@ def counted(study: studies.Study) -> dict[str, int]:
 
 
 def data(arguments: argparse.Namespace) -> int:
-    """the data sets that are here; `data prepare NAME` fetches one, `data verify [NAME]` reads them anew, and
-    `data export NAME` writes corrupted data for any framework
+    """list the data sets that are here; `data prepare NAME` fetches one, `data verify [NAME]` checks them, `data export
+    NAME` writes corrupted data for any framework
 
     rethink-gen data export cifar10 --corruption random_labels --level 0.4 --seed 0 --output noisy.npz
     """

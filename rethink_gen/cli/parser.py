@@ -24,47 +24,47 @@ ABOUT = "Claims about memorization and generalization: run, table and plot them,
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises what it would print, so that every error is told in one way."""
+    """An ArgumentParser that raises its errors instead of printing them, so that all errors look alike."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments of a command, with its `function`. Values stay text: what uses them checks them."""
+    """The arguments of a command, with its `function`. Values stay text; the functions that use them check them."""
     top = Parser(
         prog="rethink-gen",
         description="Claims about memorization and generalization: run them, table them, plot them; or ask your own.",
     )
-    top.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)  # goes before the verb as well as after it
+    top.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)  # stands before or after the command
     top.add_argument("--version", action="version", version=f"rethink-gen {__version__}")
     top.set_defaults(function=lambda arguments: top.print_help() or 0)
-    parsers = top.add_subparsers(metavar="VERB", title="verbs")
-    for name, (function, positional, options) in VERBS.items():
+    parsers = top.add_subparsers(metavar="COMMAND", title="commands")
+    for name, (function, positional, options) in COMMANDS.items():
         about, _, example = (inspect.getdoc(function) or "").partition("\n\n")
-        verb = parsers.add_parser(
+        command = parsers.add_parser(
             name, help=about, description=about, epilog=f"for example: {example}", allow_abbrev=False
         )
         for argument, default in positional.items():
             several = "*" if default == () else "?"
             optional: dict[str, Any] = {} if default is None else {"nargs": several, "default": default}
-            complete(verb.add_argument(argument, metavar=argument.upper(), **optional))
+            complete(command.add_argument(argument, metavar=argument.upper(), **optional))
         options = (*options, "--debug")
         for option in options:
-            complete(verb.add_argument(option, **OPTIONS[option]))
-        verb.set_defaults(function=function, options=options)
+            complete(command.add_argument(option, **OPTIONS[option]))
+        command.set_defaults(function=function, options=options)
     if "_ARGCOMPLETE" in os.environ:  # the shell asks, once per press of Tab
         import argcomplete
 
         argcomplete.autocomplete(top)
-    verb = next((argument for argument in argv if not argument.startswith("-")), None)
-    if verb is not None and verb not in VERBS:
-        raise unknown("verb", verb, VERBS)
+    command = next((argument for argument in argv if not argument.startswith("-")), None)
+    if command is not None and command not in COMMANDS:
+        raise unknown("command", command, COMMANDS)
     arguments, rest = top.parse_known_args(argv)
     for argument in rest:
         if argument.startswith("-"):
             raise unknown("option", argument.partition("=")[0], getattr(arguments, "options", ["--help", "--version"]))
-        raise UsageError(f"nothing is expected where {argument!r} stands; see rethink-gen {verb} --help")
+        raise UsageError(f"nothing is expected where {argument!r} stands; see rethink-gen {command} --help")
     return arguments
 
 
@@ -169,8 +169,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 PLUGIN = ("--plugin",)
 
-# Verb → its function, its positional arguments (name → default; None: required, (): any number), and its options.
-VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tuple[str, ...]]] = {
+# Command → its function, its positional arguments (name → default; None: required, (): any number), and its options.
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tuple[str, ...]]] = {
     "list": (overview.list_names, {"kind": "experiments"}, ("--experiments", *PLUGIN, "--json")),
     "show": (overview.show, {"name": None}, ("--calibrate", "--results", "--experiments", *PLUGIN, "--json")),
     "run": (
