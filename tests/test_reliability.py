@@ -456,7 +456,7 @@ def test_second_result_of_a_run_is_kept_aside_if_it_differs(tmp_path, places, mo
     assert "not the result that another process published" in last_line(capsys)
     monkeypatch.undo()
     assert main.main(["verify", "labels", *options]) == 1
-    assert ".conflict: not the published result of its run" in capsys.readouterr().out
+    assert ".conflict: conflicting result for one run" in capsys.readouterr().out
 
 
 def test_shards_are_disjoint_and_complete_and_depend_on_the_ids_alone(places):

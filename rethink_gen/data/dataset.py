@@ -125,7 +125,7 @@ class Dataset:
 
 
 def freeze(source: Source, *arrays: np.ndarray) -> Dataset:
-    """The data set of these four arrays with its checksum; from now on they are read-only."""
+    """The data set of these four arrays with its checksum; the arrays become read-only."""
     digest = hashlib.sha256(f"{source.num_classes} classes".encode())
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())

@@ -1,6 +1,6 @@
-"""The verbs, as functions that print nothing: `run` what is missing, `load` what is there, `train` one run of your own.
+"""Run experiments and runs of one's own: what the command line and notebooks share. Nothing here prints.
 
-All that can be wrong with a request is found before jax is imported: a typo costs a second, not an hour.
+A request is checked completely before jax is imported, so a typo costs a second, not an hour.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def experiment_of(
 def to_do(
     planned: Study, *, force: bool = False, keep_weights: bool = False, shard: tuple[int, int] = (1, 1)
 ) -> list[AnyRun]:
-    """The runs of a plan that `run` would do: those without a result, even a damaged one, or all of them by force."""
+    """The runs of a plan that `run` would train: those without a result, or all by force; damaged ones never."""
     damaged = {error.path.stem for error in planned.damaged}
     runs = planned.experiment.runs
     if not force:
@@ -127,7 +127,7 @@ def train(
     keep_weights: bool = False,
     report: Report | None = None,
 ) -> TrainedResult:
-    """The result of a run that belongs to no experiment, kept as results/train/<run id>.json; options as in `run`."""
+    """The result of one run of your own, kept as results/train/<run id>.json; options as in `run`."""
     check_names([run])
     folder = open_folder(results) / "train"
     if force or not store.done(folder, run, weights=keep_weights):
@@ -145,7 +145,7 @@ def plan(
     results: Folder = "results",
     experiments: Folder | None = None,
 ) -> Study:
-    """The study that `run` would work on: `missing` are the runs it would train or copy."""
+    """The study that `run` would work on; its `missing` are the runs that `run` would train or copy."""
     plugins.load_installed()
     experiment = select(experiment_of(what, scale, experiments), seeds, only)
     check_names(experiment.runs)
@@ -153,7 +153,7 @@ def plan(
 
 
 def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[str, Any] | None) -> Experiment:
-    """The experiment with these seeds in place of its own, and of its runs those that have the values asked for."""
+    """The experiment with these seeds instead of its own, and only the runs that have the wanted values."""
     runs = experiment.runs
     if seeds is not None:
         seeds = tuple(dict.fromkeys(seeds))

@@ -32,7 +32,7 @@ PREFERENCE: tuple[Scale, ...] = ("paper", "laptop", "smoke")  # what `load` look
 
 @dataclass(frozen=True)
 class Study:
-    """An experiment at one scale with the results that exist for it, under every seed; a notebook shows it whole."""
+    """An experiment at one scale with the results that exist for it, of all seeds; a notebook shows it whole."""
 
     experiment: Experiment
     results: tuple[Result, ...]
@@ -79,11 +79,11 @@ class Study:
         return tuple(run for run in self.experiment.runs if run.id not in done)
 
     def table(self) -> pd.DataFrame:
-        """Our numbers beside the paper's."""
+        """Our numbers, beside the paper's where it has some."""
         return self.experiment.table(self.curves)
 
     def figure(self) -> Figure | None:
-        """The paper's figure from our results, if the experiment draws one."""
+        """The figure of the experiment, if it has one."""
         return self.experiment.figure(self.curves) if self.experiment.figure else None
 
     def checks(self) -> list[Check]:
@@ -91,7 +91,7 @@ class Study:
         return self.experiment.checks(self.curves)
 
     def text(self, format: str = "markdown") -> str:  # noqa: A002
-        """The table, and what became of each sentence of the claim, in a format of `tables.FORMATS`."""
+        """The table and the verdict on each sentence of the claim, in a format of `rendering.FORMATS`."""
         done = len(self.experiment.runs) - len(self.missing)
         failed = f", {len(self.failures)} failed" if self.failures else ""
         damaged = "".join(f" {error.path.name} is damaged and left out." for error in self.damaged)
@@ -149,7 +149,7 @@ def survey(
     results: Folder = "results",
     experiments: Folder | None = None,
 ) -> list[Study]:
-    """What there is of each experiment, of all if none is chosen: what `load` gives, or a study without results."""
+    """A study of each experiment, of all if none is chosen: what `load` gives, or one without results."""
     folder, scales = as_path(experiments), PREFERENCE if scale is None else (scale,)
     studies = []
     for experiment in [find(name, folder) for name in tuple(chosen) or names(folder)]:
@@ -212,7 +212,7 @@ def own_runs(runs: tuple[AnyRun, ...]) -> Experiment:
 
 
 def renew(experiment: Experiment, results: Folder) -> Study:
-    """The study of an experiment, whose table and figure are now those of its results."""
+    """The study of an experiment, after its table and figure were written anew."""
     folder = folder_of(experiment, results)
     with locks.claim(folder, "table", wait=True), locks.claim(folder, "figure", wait=True):
         study = gather(experiment, results)  # once no other process publishes
@@ -221,7 +221,7 @@ def renew(experiment: Experiment, results: Folder) -> Study:
 
 
 def publish(study: Study) -> list[Path]:
-    """Leaves the table and the figure beside the results; their paths."""
+    """Writes the table and the figure beside the results; returns their paths."""
     contents = {"table.md": study.text().encode()}
     if figure := study.figure():
         contents |= {f"figure.{kind}": figures.draw(figure, kind) for kind in ("png", "svg")}
@@ -231,7 +231,7 @@ def publish(study: Study) -> list[Path]:
 
 
 def open_folder(results: Folder) -> Path:
-    """The folder of results, there or not; an error if it can be none."""
+    """The folder of results, which need not exist; UsageError if it cannot be one."""
     folder = Path(results)
     try:
         list(folder.iterdir())
@@ -245,5 +245,5 @@ def open_folder(results: Folder) -> Path:
 
 
 def as_path(folder: Folder | None) -> Path | None:
-    """None is the folder of experiments that comes with the suite."""
+    """The folder as a path; None is the folder of experiments that comes with the package."""
     return None if folder is None else Path(folder)
