@@ -14,6 +14,7 @@ Importing this loads neither jax nor pandas.
 from typing import TYPE_CHECKING, Any
 
 from rethink_gen.experiment import Check, Experiment
+from rethink_gen.plugins import load as load_plugin
 from rethink_gen.registry import register
 from rethink_gen.runs import ExpressivityRun, KernelRun, LeastSquaresRun, Run, grid
 from rethink_gen.study.running import run, train
@@ -37,6 +38,7 @@ __all__ = [
     "corrupt",
     "grid",
     "load",
+    "load_plugin",
     "register",
     "run",
     "train",

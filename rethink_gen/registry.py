@@ -180,7 +180,9 @@ def add(kind: str, name: str, target: Any) -> None:
         raise UsageError(f"{name!r} cannot name a {kind}: use letters, digits, '_' and '.'")
     if (there := COMPONENTS[kind].get(name)) and there.built_in:
         raise UsageError(f"{kind} {name!r} is built in; register yours under another name")
-    about = (inspect.getdoc(target) or "").partition("\n")[0] if kind != "dataset" or callable(target) else ""
+    doc = (getattr(target, "__doc__", None) or "") if callable(target) else ""
+    written = not doc.startswith(f"{getattr(target, '__name__', '')}(")  # dataclasses describe themselves so
+    about = inspect.cleandoc(doc).partition("\n")[0] if written else ""
     options = _signature(kind, target) if callable(target) and kind != "dataset" else {}
     COMPONENTS[kind][name] = Component(kind, name, target, about, options)
 

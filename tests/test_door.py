@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rethink_gen as rg
-from rethink_gen import registry
+from rethink_gen import digests, registry
 from rethink_gen.cli import main
 from rethink_gen.data import datasets, pipeline
 from rethink_gen.errors import UsageError
@@ -128,7 +128,7 @@ def test_arrays_are_a_data_set_and_what_does_not_fit_is_said(tmp_path):
     both = np.concatenate([floats.train.images, floats.test.images]).sum()
     assert both == pytest.approx(x.sum(dtype=float), rel=1e-5)
     vectors = rg.Dataset.from_arrays("vectors", train=(x.reshape(40, -1)[:, :7], y))
-    assert vectors.train.images.shape == (32, 7, 1, 1)
+    assert vectors.train.images.shape == (32, 1, 1, 7)
     for bad, said in (
         ({"train": (x, y[:-1])}, "labels must be 40 whole numbers"),
         ({"train": (x, y - 1)}, "labels must be 0 to K - 1"),
@@ -161,6 +161,16 @@ def test_a_folder_of_images_of_any_size_is_a_data_set(tmp_path):
         rg.Dataset.from_folder("pets", tmp_path / "nothing")
 
 
+def test_a_data_set_that_cannot_be_made_hides_no_other():
+    @rg.register.dataset("nowhere")
+    def nowhere():
+        return rg.Dataset.from_folder("nowhere", "there_is_no_such_folder")
+
+    assert "digits" in [source.name for source in datasets.present()]
+    with pytest.raises(UsageError, match="no subfolders"):
+        datasets.load("nowhere")
+
+
 def test_a_data_set_may_be_a_function_that_is_called_once():
     calls = []
 
@@ -172,6 +182,14 @@ def test_a_data_set_may_be_a_function_that_is_called_once():
     assert datasets.load("made").name == "made"
     assert datasets.find("made").num_classes == 3
     assert len(calls) == 1
+
+    @rg.register.dataset("same_name")
+    def same_name():
+        return rg.Dataset.from_arrays("same_name", train=images())
+
+    before = digests.of_run(changed(dataset="same_name"))
+    datasets.load("same_name")
+    assert digests.of_run(changed(dataset="same_name")) == before, "or its own results would be stale"
     assert curves(changed(dataset="made", train_size=None, test_size=None, batch_size=8))
 
 
@@ -250,5 +268,9 @@ def test_train_takes_seeds_and_table_and_plot_show_ones_own_runs(tmp_path, capsy
     assert main.main(["plot", "train", "--x", "epoch", "--y", "train_accuracy,test_accuracy", *place]) == 0
     assert (tmp_path / "train" / "figure.png").stat().st_size > 10_000
     assert main.main(["status", "train", "--json", *place]) == 0
+    assert main.main([*line[:-3], "mlp(hidden=4)", "--seeds", "0", *place]) == 0
+    capsys.readouterr()
+    assert main.main(["table", "train", "--only", "model=mlp(hidden=8)", "--json", *place]) == 0
+    assert "hidden=4" not in capsys.readouterr().out
     assert main.main(["plot", "train", *place]) == 2
     assert "choose one, such as --x epoch --y test_accuracy" in capsys.readouterr().err.split("error: ")[-1]

@@ -195,7 +195,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_a_place_that_takes_no_file_is_named(tmp_path):
     for path in (tmp_path / "nowhere" / "data.npz", Path("/proc/data.npz")):
-        with pytest.raises(StorageError, match=r"data\.npz: cannot be written .*; free space or name another place"):
+        with pytest.raises(StorageError, match=r"data\.npz: cannot be written .*; free space or choose another place"):
             exported(path)
 
 

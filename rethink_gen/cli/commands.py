@@ -319,7 +319,11 @@ def refuse_failed(study: studies.Study) -> int:
 def load(arguments: argparse.Namespace) -> studies.Study:
     """The study that `table` and `plot` show."""
     return studies.load(
-        arguments.name, scale=arguments.scale, results=arguments.results, experiments=arguments.experiments
+        arguments.name,
+        scale=arguments.scale,
+        only=parse_only(arguments.only),
+        results=arguments.results,
+        experiments=arguments.experiments,
     )
 
 

@@ -218,7 +218,8 @@ def data_sets() -> list[dict[str, Any]]:
     rows = []
     for name in datasets.names():
         source = here.get(name)
-        place = "bundled" if name in datasets.BUNDLED else source and (source.folder or source.cache)
+        own = "registered by you" if name in registry.COMPONENTS["dataset"] else ""
+        place = "bundled" if name in datasets.BUNDLED else own or (source and (source.folder or source.cache))
         rows.append(
             {
                 "name": name,

@@ -186,12 +186,15 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], t
     "table": (
         commands.table,
         {"name": None},
-        ("--scale", "--format", "--output", "--results", "--experiments", *PLUGIN, "--json"),
+        ("--scale", "--only", "--format", "--output", "--results", "--experiments", *PLUGIN, "--json"),
     ),
     "plot": (
         commands.plot,
         {"name": None, "runs": ()},
-        ("--scale", "--dataset", "--x", "--y", "--hue", "--output", "--results", "--experiments", *PLUGIN),
+        (
+            *("--scale", "--only", "--dataset", "--x", "--y", "--hue", "--output", "--results", "--experiments"),
+            *PLUGIN,
+        ),
     ),
     "report": (commands.report, {"names": ()}, ("--scale", "--output", "--results", "--experiments", *PLUGIN)),
     "merge": (commands.merge, {"dir": ()}, ("--results", "--experiments", *PLUGIN)),

@@ -84,7 +84,9 @@ def prepare(name: str, *, data_dir: Folder = None, fetch: download.Fetch = downl
 def present(data_dir: Folder = None) -> list[Source]:
     """Every data set that can be loaded without a network, by name; nothing is decoded."""
     found = {name: source_of(BUNDLED[name]()) for name in BUNDLED}
-    found |= {name: source_of(users(name)) for name in registry.COMPONENTS["dataset"]}
+    for name in [*registry.COMPONENTS["dataset"]]:
+        with contextlib.suppress(DataError, UsageError):  # it cannot be made here; a run of it says why
+            found[name] = source_of(users(name))
     for path in sorted(filter(version, cache_folder().glob("*.npz")), key=version):
         with contextlib.suppress(DataError):  # `load` and `verify` will say what is wrong with it
             source = cached_source(path)
@@ -252,11 +254,13 @@ def source_of(dataset: Dataset) -> Source:
 
 def users(name: str) -> Dataset:
     """A data set that a user has registered: its arrays, or what its function returns, called once."""
-    target = registry.find("dataset", name).target
+    component = registry.find("dataset", name)
+    target = component.target
     if isinstance(target, Dataset):
         return target
     if target not in LOADED:
         dataset = target()
+        registry.COMPONENTS["dataset"][name] = component  # the function may have registered arrays under its own name
         if not isinstance(dataset, Dataset):
             raise UsageError(f"dataset {name!r} must return a rethink_gen.Dataset, not {type(dataset).__name__}")
         LOADED[target] = replace(dataset, name=name)

@@ -85,6 +85,11 @@ def lines() -> Callable[[Progress], None]:
     return report
 
 
+def default() -> Callable[[Progress], None]:
+    """Shows progress where the user is: below a notebook's cell, or as lines on stderr."""
+    return notebook() if in_notebook() else lines()
+
+
 def in_notebook() -> bool:
     """Whether this is the kernel of a notebook."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None

@@ -39,7 +39,7 @@ def finish(
     failures: list[Failure] = []
     train_all: Execute = execute or import_scheduler().execute
     options = {"keep_weights": True} if keep_weights else {}
-    show = report or (progress.notebook() if progress.in_notebook() else lambda now: None)
+    show = report or progress.default()
 
     def tell(now: Progress) -> None:
         show(now._replace(failed_runs=len(failures)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 import typing
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from rethink_gen.experiment import Check, Experiment, Scale, find, names
 from rethink_gen.results import locks, results_cache, store
 from rethink_gen.results.store import Damaged, Failure, Result
 from rethink_gen.results.verdicts import differing
-from rethink_gen.runs import AnyRun
+from rethink_gen.runs import AnyRun, coerce, fields, kinds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 Folder = str | Path
+MOST_RUNS = 100_000
 TRAIN = "train"  # what runs of one's own are called, and their folder
 OWN = "own"  # the scale of runs that belong to no experiment
 PREFERENCE: tuple[Scale, ...] = ("paper", "laptop", "smoke")  # what `load` looks for: the paper's own numbers first
@@ -121,20 +122,26 @@ class Study:
 
 
 def load(
-    name: str, *, scale: str | None = None, results: Folder = "results", experiments: Folder | None = None
+    name: str,
+    *,
+    scale: str | None = None,
+    only: Mapping[str, Any] | None = None,
+    results: Folder = "results",
+    experiments: Folder | None = None,
 ) -> Study:
     """The study of an experiment from the results that exist; "train" is all runs of one's own.
 
     Args:
       scale: smoke, laptop or paper; by default the nearest to the paper at which there are results.
+      only: field → value, or list of values; the other runs are left out.
     """
     if name == TRAIN:
-        return load_own(results)
+        return narrowed(load_own(results), only)
     experiment = find(name, as_path(experiments))
     for each in PREFERENCE if scale is None else (scale,):
         study = gather(experiment.at(typing.cast(Scale, each)), results)
         if study.results:
-            return study
+            return narrowed(study, only)
     at = f" at {scale} scale" if scale else ""
     option = f" --scale {scale}" if scale else ""
     raise UsageError(
@@ -177,6 +184,16 @@ def folder_of(experiment: Experiment, results: Folder) -> Path:
     """Where the results of an experiment are: those of one's own runs in results/train/."""
     place = open_folder(results) / experiment.name
     return place if experiment.scale == OWN else place / experiment.scale
+
+
+def narrowed(study: Study, only: Mapping[str, Any] | None) -> Study:
+    """The study of those runs that have the wanted values."""
+    if not only:
+        return study
+    experiment = select(study.experiment, None, only)
+    settings = {run.setting for run in experiment.runs}
+    kept = tuple(result for result in study.results if result.setting in settings)
+    return replace(study, experiment=experiment, results=kept)
 
 
 def load_own(results: Folder) -> Study:
@@ -247,3 +264,26 @@ def open_folder(results: Folder) -> Path:
 def as_path(folder: Folder | None) -> Path | None:
     """The folder as a path; None is the folder of experiments that comes with the package."""
     return None if folder is None else Path(folder)
+
+
+def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[str, Any] | None) -> Experiment:
+    """The experiment with these seeds instead of its own, and only the runs that have the wanted values."""
+    runs = experiment.runs
+    if seeds is not None:
+        seeds = tuple(dict.fromkeys(seeds))
+        settings = {run.setting: run for run in runs}
+        if len(settings) * len(seeds) > MOST_RUNS:  # said before they are made
+            raise UsageError(f"{experiment.name}: {len(settings) * len(seeds)} runs asked for; at most {MOST_RUNS}")
+        runs = tuple(replace(run, seed=seed) for run in settings.values() for seed in seeds)
+    for name, values in (only or {}).items():
+        if name not in fields():
+            raise unknown("field", name, fields())
+        values = values if isinstance(values, list) else [values]
+        wanted = {coerce(name, value, fields()[name], kinds().get(name, "")) for value in values}
+        present = {getattr(run, name) for run in runs if hasattr(run, name)}
+        for value in sorted(map(str, wanted - present)):
+            raise unknown(f"{name} in {experiment.name} at {experiment.scale} scale", value, map(str, present))
+        runs = tuple(run for run in runs if hasattr(run, name) and getattr(run, name) in wanted)
+    if not 0 < len(runs) <= MOST_RUNS:
+        raise UsageError(f"{experiment.name}: {len(runs)} runs asked for; it can be 1 to {MOST_RUNS}")
+    return replace(experiment, runs=runs)
