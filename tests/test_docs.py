@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import rethink_gen as rg
 from rethink_gen import registry
 from rethink_gen.cli import parser
 
@@ -76,6 +77,15 @@ MODULES = sorted({name for page in PAGES for name in re.findall(r"\brethink_gen(
 def test_every_module_in_the_documentation_is_one(name):
     module, _, attribute = name.rpartition(".")
     assert importlib.util.find_spec(name) if not hasattr(importlib.import_module(module), attribute) else True
+
+
+def test_columns_in_the_documentation_are_those_of_a_study():
+    page = (DOCS / "reference.md").read_text()
+    rows = page[page.index("| column |") :].partition("\n\n")[0].splitlines()[2:]
+    columns = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert len(columns) > 20
+    study = rg.load("fig1a", results=DOCS.parent / "results")
+    assert [name for name in columns if name not in study.curves] == []
 
 
 def promises_in(page):
