@@ -199,7 +199,7 @@ def test_every_reader_knows_the_files_that_tfds_publishes_checksums_of():
 
     for name, read in download.READERS.items():
         files = {info.filename for info in (tfds.builder_cls(name).url_infos or {}).values()}
-        assert len(files) == (4 if read is download.idx else 1), name
+        assert len(files) == (4 if read is download._idx else 1), name
 
 
 def test_what_is_prepared_is_not_fetched_again(cifar10):
@@ -274,7 +274,7 @@ def test_a_member_that_is_there_twice_or_is_too_large_is_refused(own_data, tmp_p
         cifar_archive(tmp_path / "cifar-10-binary.tar.gz", "cifar10", extra=[plain(TEST_BATCH, data)])
         with pytest.raises(DataError, match="twice"):
             datasets.prepare("cifar10", fetch=from_folder(tmp_path))
-    monkeypatch.setattr(download, "LIMIT", 3072)
+    monkeypatch.setattr(download, "_LIMIT", 3072)
     cifar_archive(tmp_path / "cifar-10-binary.tar.gz", "cifar10")
     with pytest.raises(DataError, match="too large"):
         datasets.prepare("cifar10", fetch=from_folder(tmp_path))

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from rethink_gen.results.store import Result
 
 
-SIDE = 8  # filters in a row, and rows of them
-MOST_NAMED = 20  # classes; with more, a confusion has neither names nor numbers
-SIGNS = ("−1", "+1")  # of the classes 0 and 1, as `random_signs` has them
+_SIDE = 8  # filters in a row, and rows of them
+_MOST_NAMED = 20  # classes; with more, a confusion has neither names nor numbers
+_SIGNS = ("−1", "+1")  # of the classes 0 and 1, as `random_signs` has them
 
 
 def corrupted_images(name: str, count: int = 8) -> Figure:
@@ -44,10 +44,10 @@ def corrupted_images(name: str, count: int = 8) -> Figure:
         function = registry.resolve("corruption", corruption)
         train = function(jax.random.key(0), some, 1.0).train
         versions[corruption] = train._replace(images=train.images[chosen], labels=train.labels[chosen])
-    return grid(versions, class_names(name, whole.num_classes))
+    return _grid(versions, _class_names(name, whole.num_classes))
 
 
-def class_names(name: str, count: int) -> list[str]:
+def _class_names(name: str, count: int) -> list[str]:
     """What the classes of a data set are called, where tensorflow-datasets has written it down; else their numbers."""
     from rethink_gen.data import datasets
 
@@ -58,7 +58,7 @@ def class_names(name: str, count: int) -> list[str]:
 
 
 @styled
-def grid(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
+def _grid(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
     """The same images under every corruption, a row each, those of the paper first; labels stand above their images.
 
     Args:
@@ -86,7 +86,7 @@ def grid(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
             gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if shown.shape[-1] == 1 else {}
             axes.imshow(shown.squeeze(), extent=(left, left + 1, bottom, bottom - 1), interpolation="nearest", **gray)
             if changed[name]:
-                text = (SIGNS if name == "random_signs" else class_names)[int(label)]
+                text = (_SIGNS if name == "random_signs" else class_names)[int(label)]
                 right = label == true.labels[i] and name != "random_signs"
                 style: Any = {"color": "#222222" if right else dark(LOOKS["random_labels"].color)}
                 style["fontweight"] = "normal" if right else "bold"
@@ -106,27 +106,27 @@ def filters(results: Sequence[Result]) -> Figure:
 
     figure = Figure(figsize=(0.4 + 3.3 * len(results), 3.9))
     for column, result in enumerate(results):
-        every = first_filters(result)
+        every = _first_filters(result)
         norms = np.linalg.norm(every.reshape(len(every), -1), axis=1)
-        chosen = every[np.argsort(-norms, kind="stable")[: SIDE**2]]
+        chosen = every[np.argsort(-norms, kind="stable")[: _SIDE**2]]
         axes = figure.add_axes(((0.2 + 3.3 * column) / figure.get_figwidth(), 0.06, 3.1 / figure.get_figwidth(), 0.8))
         for i, weights in enumerate(chosen):
-            left, top = 1.08 * (i % SIDE), 1.08 * (i // SIDE)
+            left, top = 1.08 * (i % _SIDE), 1.08 * (i // _SIDE)
             shown = 0.5 + weights / (2 * np.abs(weights).max() or 1)
             gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if shown.shape[-1] == 1 else {}
             style: Any = {"extent": (left, left + 1, top + 1, top), "interpolation": "nearest"}
             axes.imshow(shown.squeeze(-1) if gray else shown, **style, **gray)
-        axes.set(xlim=(-0.04, 1.08 * SIDE), ylim=(1.08 * SIDE, -0.04), aspect="equal")
+        axes.set(xlim=(-0.04, 1.08 * _SIDE), ylim=(1.08 * _SIDE, -0.04), aspect="equal")
         axes.set_axis_off()
         size = "×".join(map(str, every.shape[1:3]))
-        axes.set_title(told(result), fontsize=9, parse_math=False)
+        axes.set_title(_told(result), fontsize=9, parse_math=False)
         axes.text(
-            0, 1.08 * SIDE, f"{len(chosen)} of {len(every)} filters of {size} pixels", va="top", fontsize=7, color=GREY
+            0, 1.08 * _SIDE, f"{len(chosen)} of {len(every)} filters of {size} pixels", va="top", fontsize=7, color=GREY
         )
     return figure
 
 
-def first_filters(result: Result) -> np.ndarray:
+def _first_filters(result: Result) -> np.ndarray:
     """float32[filters, H, W, C]: the first kernel of a run that acts on pixels, on 1 or 3 channels of them."""
     import numpy as np
 
@@ -158,18 +158,18 @@ def confusion(results: Sequence[Result], answers: Sequence[tuple[np.ndarray, ...
     figure = Figure(figsize=(9, 3.4 * len(rows)), layout="constrained")
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, result, (true, given, train, test_true, test) in zip(parts, results, rows, strict=True):
-        names = class_names(result.run.dataset, max(map(np.max, (true, given, train, test_true, test))) + 1)
+        names = _class_names(result.run.dataset, max(map(np.max, (true, given, train, test_true, test))) + 1)
         same = lambda a, b: f"{100 * np.mean(a == b):.1f} %"
         panels = part.subplots(1, 3, sharey=True)
-        part.suptitle(told(result), fontsize=9, parse_math=False)
-        draw_confusion(panels[0], true, given, names, f"labels it was given: {same(true, given)} true")
-        draw_confusion(panels[1], true, train, names, f"answers, training images: {same(given, train)} as given")
-        draw_confusion(panels[2], test_true, test, names, f"answers, test images: {same(test_true, test)} true")
+        part.suptitle(_told(result), fontsize=9, parse_math=False)
+        _draw_confusion(panels[0], true, given, names, f"labels it was given: {same(true, given)} true")
+        _draw_confusion(panels[1], true, train, names, f"answers, training images: {same(given, train)} as given")
+        _draw_confusion(panels[2], test_true, test, names, f"answers, test images: {same(test_true, test)} true")
         panels[0].set_ylabel("true class")
     return figure
 
 
-def draw_confusion(axes: Axes, true: np.ndarray, other: np.ndarray, names: Sequence[str], title: str) -> None:
+def _draw_confusion(axes: Axes, true: np.ndarray, other: np.ndarray, names: Sequence[str], title: str) -> None:
     """For each true class, a row, the share of each other: in shades, and in per cent where there is room."""
     import numpy as np
 
@@ -180,7 +180,7 @@ def draw_confusion(axes: Axes, true: np.ndarray, other: np.ndarray, names: Seque
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.set_title(title, fontsize=8)
-    if len(names) > MOST_NAMED:
+    if len(names) > _MOST_NAMED:
         axes.set(xticks=[], yticks=[])
         return
     ticks = range(len(names))
@@ -192,7 +192,7 @@ def draw_confusion(axes: Axes, true: np.ndarray, other: np.ndarray, names: Seque
             axes.text(column, row, f"{100 * share:.0f}", color=color, fontsize=6, ha="center", va="center_baseline")
 
 
-def told(result: Result) -> str:
+def _told(result: Result) -> str:
     """A run for a reader: its network, its data and how well it did."""
     level = f" at {result.run.corruption_level:g}" if result.run.corruption_level not in (0, 1) else ""
     words = [result.run.subject, result.run.dataset, result.run.corruption]

@@ -1,4 +1,4 @@
-"""A table as markdown, LaTeX, HTML, CSV or JSON."""
+"""A table as markdown, LaTeX, _HTML, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -138,20 +138,20 @@ def _cell(column: str, value: Any) -> str:
 
 def _markdown(table: pd.DataFrame, checks: list[Check], note: str) -> str:
     layout = lay_out(table)
-    cells = [[_inert(MARKDOWN, text) for text in row] for row in (layout.headers, *layout.rows)]
+    cells = [[_inert(_MARKDOWN, text) for text in row] for row in (layout.headers, *layout.rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(layout.headers))]
     align = lambda text, i: text.rjust(widths[i]) if layout.numbers[i] else text.ljust(widths[i])
     lines = ["| " + " | ".join(align(text, i) for i, text in enumerate(row)) + " |" for row in cells]
     rule = ("-" * (width - 1) + (":" if number else "-") for width, number in zip(widths, layout.numbers, strict=True))
     lines.insert(1, "| " + " | ".join(rule) + " |")
-    items = [f"- **{_word(c)}** · {_inert(MARKDOWN, _said(c))}" for c in checks]
-    notes = [_inert(MARKDOWN, text) for text in (layout.note, note) if text]
+    items = [f"- **{_word(c)}** · {_inert(_MARKDOWN, _said(c))}" for c in checks]
+    notes = [_inert(_MARKDOWN, text) for text in (layout.note, note) if text]
     return "\n\n".join("\n".join(block) for block in (lines, items, *([text] for text in notes)) if block) + "\n"
 
 
 def _latex(table: pd.DataFrame, checks: list[Check], note: str) -> str:
     layout = lay_out(table)
-    line = lambda cells: " & ".join(_inert(LATEX, text) for text in cells) + r" \\"
+    line = lambda cells: " & ".join(_inert(_LATEX, text) for text in cells) + r" \\"
     body = [
         r"% \usepackage{booktabs}",
         r"\begin{tabular}{" + "".join("r" if number else "l" for number in layout.numbers) + "}",
@@ -159,22 +159,22 @@ def _latex(table: pd.DataFrame, checks: list[Check], note: str) -> str:
         r"\end{tabular}",
     ]
     if checks:
-        items = (rf"\item \textbf{{{_word(c)}}}: {_inert(LATEX, _said(c))}" for c in checks)
+        items = (rf"\item \textbf{{{_word(c)}}}: {_inert(_LATEX, _said(c))}" for c in checks)
         body += [r"\begin{itemize}", *items, r"\end{itemize}"]
-    body += [rf"\par {_inert(LATEX, text)}" for text in (layout.note, note) if text]
+    body += [rf"\par {_inert(_LATEX, text)}" for text in (layout.note, note) if text]
     return "\n".join(body) + "\n"
 
 
 def _html(table: pd.DataFrame, checks: list[Check], note: str) -> str:
     layout = lay_out(table)
     side = [' style="text-align:right"' if number else ' style="text-align:left"' for number in layout.numbers]
-    row = lambda tag, cells: "".join(f"<{tag}{s}>{_inert(HTML, c)}</{tag}>" for s, c in zip(side, cells, strict=True))
+    row = lambda tag, cells: "".join(f"<{tag}{s}>{_inert(_HTML, c)}</{tag}>" for s, c in zip(side, cells, strict=True))
     lines = [f"<table>\n<thead><tr>{row('th', layout.headers)}</tr></thead>\n<tbody>"]
     lines += [*(f"<tr>{row('td', cells)}</tr>" for cells in layout.rows), "</tbody>\n</table>"]
     if checks:
-        items = (f"<li><b>{_word(c)}</b> · {_inert(HTML, _said(c))}</li>" for c in checks)
+        items = (f"<li><b>{_word(c)}</b> · {_inert(_HTML, _said(c))}</li>" for c in checks)
         lines += ["<ul>", *items, "</ul>"]
-    lines += [f"<p>{_inert(HTML, text)}</p>" for text in (layout.note, note) if text]
+    lines += [f"<p>{_inert(_HTML, text)}</p>" for text in (layout.note, note) if text]
     return "\n".join(lines) + "\n"
 
 
@@ -203,28 +203,41 @@ def _inert(escapes: Mapping[str, str], text: str) -> str:
     """Text that no reader of a format takes for anything but text."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     escaped = "".join(escapes.get(c, c) for c in printable)
-    return escaped.replace("](", "]\\(") if escapes is MARKDOWN else escaped  # no link
+    return escaped.replace("](", "]\\(") if escapes is _MARKDOWN else escaped  # no link
 
 
-MARKDOWN = {c: "\\" + c for c in "\\|`*"} | {"<": "&lt;", "&": "&amp;"}
+_MARKDOWN = {c: "\\" + c for c in "\\|`*"} | {"<": "&lt;", "&": "&amp;"}
 
 
-HTML = {c: html.escape(c) for c in "&<>\"'"}
+_HTML = {c: html.escape(c) for c in "&<>\"'"}
 
 
-LATEX = {c: "\\" + c for c in "{}$&#_%"} | {"[": "{[}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+_LATEX = {c: "\\" + c for c in "{}$&#_%"} | {
+    "[": "{[}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
 
 
-LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
-LATEX |= {"ℓ": r"$\ell$", "γ": r"$\gamma$", "λ": r"$\lambda$", "²": r"$^2$"}
+_LATEX |= {"ℓ": r"$\ell$", "γ": r"$\gamma$", "λ": r"$\lambda$", "²": r"$^2$"}
 
 
-LATEX |= {"×": r"$\times$", "·": r"$\cdot$", "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$", "…": r"\ldots{}"}
+_LATEX |= {
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "–": "--",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "±": r"$\pm$",
+    "…": r"\ldots{}",
+}
 
 
-Format = Callable[["pd.DataFrame", list[Check], str], str]
+_Format = Callable[["pd.DataFrame", list[Check], str], str]
 
 
-FORMATS: dict[str, Format] = {"markdown": _markdown, "latex": _latex, "html": _html, "csv": _csv, "json": _json}
+FORMATS: dict[str, _Format] = {"markdown": _markdown, "latex": _latex, "html": _html, "csv": _csv, "json": _json}

@@ -22,7 +22,7 @@ def styled(function: Callable[..., Any]) -> Callable[..., Any]:
     def under_style(*args: Any, **kwargs: Any) -> Any:
         import matplotlib.style
 
-        with matplotlib.style.context(["default", STYLE]):
+        with matplotlib.style.context(["default", _STYLE]):
             return function(*args, **kwargs)
 
     return under_style
@@ -38,9 +38,9 @@ def look(name: Any, among: Iterable[Any] = ()) -> Look:
     order = sorted({other for other in among if _is_number(other)})
     if name in order:
         rank = order.index(name)
-        return Look(to_hex(colormaps["viridis"](0.85 * rank / max(1, len(order) - 1))), MARKERS[rank % len(MARKERS)])
+        return Look(to_hex(colormaps["viridis"](0.85 * rank / max(1, len(order) - 1))), _MARKERS[rank % len(_MARKERS)])
     digest = hashlib.sha256(str(name).encode()).digest()
-    return Look(OTHER_COLORS[digest[0] % len(OTHER_COLORS)], MARKERS[digest[1] % len(MARKERS)])
+    return Look(_OTHER_COLORS[digest[0] % len(_OTHER_COLORS)], _MARKERS[digest[1] % len(_MARKERS)])
 
 
 def dark(color: str) -> str:
@@ -53,17 +53,17 @@ def dark(color: str) -> str:
 
 def axis(column: str) -> str:
     """What an axis of a column says."""
-    return AXES.get(column, papers.label(column))
+    return _AXES.get(column, papers.label(column))
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and value == value
 
 
-GREY, LIGHT = "#666666", "#e3e3e3"
+GREY, _LIGHT = "#666666", "#e3e3e3"
 
 
-STYLE = {
+_STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#444444",
     "axes.grid": True,
@@ -75,7 +75,7 @@ STYLE = {
     "axes.xmargin": 0.02,
     "figure.dpi": 200,
     "font.size": 9,
-    "grid.color": LIGHT,
+    "grid.color": _LIGHT,
     "grid.linewidth": 0.7,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
@@ -90,7 +90,7 @@ STYLE = {
 }
 
 
-AXES = {
+_AXES = {
     "corruption_level": "label corruption",
     "distance": "distance to the least-norm solution / its norm",
     "distance_to_limit": "distance to the predicted limit / that norm",
@@ -132,10 +132,10 @@ LOOKS: dict[Any, Look] = {
 
 
 # For names that are not above: Paul Tol's muted colors, which those above do not contain.
-OTHER_COLORS = ("#332288", "#117733", "#882255", "#999933", "#AA4499", "#44AA99", "#661100")
+_OTHER_COLORS = ("#332288", "#117733", "#882255", "#999933", "#AA4499", "#44AA99", "#661100")
 
 
-PALETTE = tuple({each.color: None for each in LOOKS.values()} | dict.fromkeys(OTHER_COLORS))  # where the order decides
+PALETTE = tuple({each.color: None for each in LOOKS.values()} | dict.fromkeys(_OTHER_COLORS))  # where the order decides
 
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from rethink_gen import registry
 
 Key = jax.Array
-MAX_ROTATION = 25.0  # degrees (Table 4, footnote)
-MIN_AREA, ASPECTS = 0.1, (0.75, 1.33)  # of `crop`: share of the image; width / height
+_MAX_ROTATION = 25.0  # degrees (Table 4, footnote)
+_MIN_AREA, _ASPECTS = 0.1, (0.75, 1.33)  # of `crop`: share of the image; width / height
 
 
 def center_crop(images, size: int):
@@ -50,7 +50,7 @@ def rotation(key: Key, images: jax.Array) -> jax.Array:
     Bilinear interpolation, and the nearest border pixel outside the image: not stated in the paper.
     """
     batch, height, width, _ = images.shape
-    limit = MAX_ROTATION * jnp.pi / 180
+    limit = _MAX_ROTATION * jnp.pi / 180
     angles = jax.random.uniform(key, (batch,), minval=-limit, maxval=limit)
     y = jnp.arange(height)[:, None] - (height - 1) / 2
     x = jnp.arange(width)[None, :] - (width - 1) / 2
@@ -72,8 +72,8 @@ def crop(key: Key, images: jax.Array, size: int) -> jax.Array:
     """
     batch, height, width, channels = images.shape
     aspect_key, height_key, place_key, flip_key = jax.random.split(key, 4)
-    aspect = jax.random.uniform(aspect_key, (batch,), minval=ASPECTS[0], maxval=ASPECTS[1])
-    lowest = jnp.sqrt(MIN_AREA * height * width / aspect)
+    aspect = jax.random.uniform(aspect_key, (batch,), minval=_ASPECTS[0], maxval=_ASPECTS[1])
+    lowest = jnp.sqrt(_MIN_AREA * height * width / aspect)
     highest = jnp.minimum(jnp.minimum(height, width / aspect), jnp.sqrt(height * width / aspect))
     window_height = jax.random.uniform(height_key, (batch,), minval=lowest, maxval=highest)
     window = jnp.stack([window_height, window_height * aspect], axis=-1)
@@ -93,12 +93,12 @@ def color(key: Key, images: jax.Array) -> jax.Array:
     keys = jax.random.split(key, 4)
     draw = lambda i, low, high: jax.random.uniform(keys[i], (len(images), 1, 1, 1), minval=low, maxval=high)
     x = images / 255 + draw(0, -32 / 255, 32 / 255)
-    x = turn_hue(x, draw(2, -0.2, 0.2), saturation=draw(1, 0.5, 1.5))
+    x = _turn_hue(x, draw(2, -0.2, 0.2), saturation=draw(1, 0.5, 1.5))
     mean = x.mean((1, 2), keepdims=True)
     return 255 * (mean + draw(3, 0.5, 1.5) * (x - mean)).clip(0, 1)
 
 
-def turn_hue(rgb: jax.Array, turn: jax.Array, saturation: jax.Array) -> jax.Array:
+def _turn_hue(rgb: jax.Array, turn: jax.Array, saturation: jax.Array) -> jax.Array:
     """Colors [..., 3] with their hue moved on by `turn` of a full circle and their saturation multiplied."""
     r, g, b = jnp.moveaxis(rgb, -1, 0)
     value = rgb.max(-1, keepdims=True)

@@ -60,7 +60,7 @@ def drawn_labels(key: Key, n: int, num_classes: int, level: float) -> np.ndarray
     """
     hit_key, draw_key = jax.random.split(key)
     draws = np.asarray(jax.random.randint(draw_key, (n,), 0, num_classes, jnp.int32))
-    return np.where(hits(hit_key, n, level), draws, np.int32(-1))
+    return np.where(_hits(hit_key, n, level), draws, np.int32(-1))
 
 
 def random_signs(key: Key, dataset: Dataset, level: float) -> Dataset:
@@ -84,18 +84,18 @@ def shuffled_pixels(key: Key, dataset: Dataset, level: float, *, channels_togeth
 
     positions = int(np.prod(dataset.train.images.shape[1 : 3 if channels_together else 4]))
     permutation = np.asarray(jax.random.permutation(jax.random.fold_in(key, 2), positions))
-    return corrupt_pixels(key, dataset, level, shuffle, positions)
+    return _corrupt_pixels(key, dataset, level, shuffle, positions)
 
 
 def random_pixels(key: Key, dataset: Dataset, level: float, *, channels_together: bool = True) -> Dataset:
     """Moves the pixels of each image by a random permutation of its own (Section 2.2)."""
 
     def shuffle(key: Key, pixels: np.ndarray) -> np.ndarray:
-        order = np.concatenate([permutations(key, i, positions) for i in range(0, len(pixels), 1000)])[: len(pixels)]
+        order = np.concatenate([_permutations(key, i, positions) for i in range(0, len(pixels), 1000)])[: len(pixels)]
         return np.take_along_axis(pixels, order[:, :, None], axis=1)
 
     positions = int(np.prod(dataset.train.images.shape[1 : 3 if channels_together else 4]))
-    return corrupt_pixels(key, dataset, level, shuffle, positions)
+    return _corrupt_pixels(key, dataset, level, shuffle, positions)
 
 
 def gaussian_pixels(key: Key, dataset: Dataset, level: float, *, statistics: tuple[int, ...] = (0, 1, 2, 3)) -> Dataset:
@@ -122,17 +122,17 @@ def _noise(key: Key, dataset: Dataset, level: float, mean: np.ndarray, std: np.n
         noise = np.asarray(jax.random.normal(key, (len(pixels), *dataset.train.images.shape[1:]), jnp.float32))
         return (noise * std + mean).reshape(pixels.shape)
 
-    return corrupt_pixels(key, dataset, level, draw, int(np.prod(dataset.train.images.shape[1:3])))
+    return _corrupt_pixels(key, dataset, level, draw, int(np.prod(dataset.train.images.shape[1:3])))
 
 
-def corrupt_pixels(
+def _corrupt_pixels(
     key: Key, dataset: Dataset, level: float, function: Callable[[Key, np.ndarray], np.ndarray], positions: int
 ) -> Dataset:
     """Applies `function(key, pixels[N, positions, ...])` to the images of both splits that are hit; labels stay."""
 
     def corrupt(key: Key, split: Split) -> Split:
         hit_key, draw_key = jax.random.split(key)
-        hit = hits(hit_key, len(split.images), level)
+        hit = _hits(hit_key, len(split.images), level)
         if not hit.any():
             return split
         corrupted = function(draw_key, split.images.reshape(len(split.images), positions, -1))
@@ -145,13 +145,13 @@ def corrupt_pixels(
     return replace(dataset, train=corrupt(train_key, dataset.train), test=corrupt(test_key, dataset.test))
 
 
-def hits(key: Key, n: int, level: float) -> np.ndarray:
+def _hits(key: Key, n: int, level: float) -> np.ndarray:
     """bool[n]: true with probability `level` each; for one key, growing with `level`."""
     return np.asarray(jax.random.uniform(key, (n,), jnp.float32) < level)
 
 
 @partial(jax.jit, static_argnums=2)
-def permutations(key: Key, start: int, positions: int) -> jax.Array:
+def _permutations(key: Key, start: int, positions: int) -> jax.Array:
     """int32[1000, positions]: the permutations of images start … start + 999, each a function of its index alone."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, start + jnp.arange(1000))
     return jax.vmap(jax.random.permutation, (0, None))(keys, positions)

@@ -28,10 +28,10 @@ from rethink_gen.data import generated
 from rethink_gen.errors import DataError, UsageError
 
 logger = logging.getLogger(__name__)
-LIMIT = 1 << 28  # bytes that one file may unpack to; the largest, train.bin of CIFAR-100, has 153,700,000
+_LIMIT = 1 << 28  # bytes that one file may unpack to; the largest, train.bin of CIFAR-100, has 153,700,000
 
 
-class Contents(NamedTuple):
+class _Contents(NamedTuple):
     """What the files of a data set hold, in their own order."""
 
     train: tuple[np.ndarray, dict[str, np.ndarray]]  # images uint8[N, H, W, C]; feature → labels uint8[N]
@@ -42,7 +42,7 @@ class Contents(NamedTuple):
 Fetch = Callable[[str, str, Path], None]  # (address, SHA-256, path): afterwards that file is at that path
 
 
-Reader = Callable[[dict[str, Path]], Contents]  # from file name → path
+_Reader = Callable[[dict[str, Path]], _Contents]  # from file name → path
 
 
 def build(name: str, root: Path, fetch: Fetch) -> None:
@@ -62,10 +62,10 @@ def build(name: str, root: Path, fetch: Fetch) -> None:
         raise UsageError(f"no dataset named {name!r}, neither here nor in tensorflow-datasets") from error
     except ImportError:  # some builders import TensorFlow, or more, at their top
         builder_class = None
-    if name in BY_HAND and not all((root / MANUAL / file.split()[0]).exists() for file in BY_HAND[name]):
+    if name in BY_HAND and not all((root / _MANUAL / file.split()[0]).exists() for file in BY_HAND[name]):
         raise missing(name, root)
     if name in READERS:
-        builder_class = without_tensorflow(builder_class, READERS[name], fetch, root / "downloads" / name)
+        builder_class = _without_tensorflow(builder_class, READERS[name], fetch, root / "downloads" / name)
     elif name != generated.NAME and not (builder_class and importlib.util.find_spec("tensorflow")):
         raise DataError(
             f"preparing {name} needs TensorFlow: pip install 'rethink-gen[tfds]', then the same command again"
@@ -89,11 +89,11 @@ def missing(name: str, root: Path) -> DataError:
     """The error for a data set that this module can prepare and that is not in `root`."""
     way_out = f"run: rethink-gen data prepare {name}, or set TFDS_DATA_DIR"
     if files := " and ".join(BY_HAND.get(name, ())):
-        way_out = f"put {files}, which its licence keeps us from fetching, in {root / MANUAL}, then {way_out}"
+        way_out = f"put {files}, which its licence keeps us from fetching, in {root / _MANUAL}, then {way_out}"
     return DataError(f"{name} is not in {root}; {way_out}")
 
 
-def without_tensorflow(original: Any, read: Reader, fetch: Fetch, folder: Path) -> Any:
+def _without_tensorflow(original: Any, read: _Reader, fetch: Fetch, folder: Path) -> Any:
     """A subclass of a builder of tfds that prepares the same records without TensorFlow."""
     from PIL import Image
 
@@ -138,7 +138,7 @@ def download(address: str, sha256: str, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            for block in blocks(address, path):
+            for block in _blocks(address, path):
                 file.write(block)
                 digest.update(block)
         if digest.hexdigest() != sha256:
@@ -156,7 +156,7 @@ def download(address: str, sha256: str, path: Path) -> None:
             temporary.unlink()
 
 
-def blocks(address: str, path: Path) -> Iterator[bytes]:
+def _blocks(address: str, path: Path) -> Iterator[bytes]:
     """The bytes at an address, a megabyte at a time."""
     try:
         with urllib.request.urlopen(address, timeout=60) as response:
@@ -169,7 +169,9 @@ def blocks(address: str, path: Path) -> Iterator[bytes]:
         ) from error
 
 
-def cifar(paths: dict[str, Path], *, folder: str, train: list[str], test: list[str], names: dict[str, str]) -> Contents:
+def _cifar(
+    paths: dict[str, Path], *, folder: str, train: list[str], test: list[str], names: dict[str, str]
+) -> _Contents:
     """CIFAR's binary archive (the other one is pickles): for each image a byte per label, then 3 planes of 32×32 bytes.
 
     Members are read by name, never unpacked to disk. `names`, feature → file of class names, is in the labels' order.
@@ -179,7 +181,7 @@ def cifar(paths: dict[str, Path], *, folder: str, train: list[str], test: list[s
     with tarfile.open(path, "r:gz") as archive:
         for member in archive:
             if member.name in wanted:
-                stream = archive.extractfile(member) if member.isreg() and member.size <= LIMIT else None
+                stream = archive.extractfile(member) if member.isreg() and member.size <= _LIMIT else None
                 if stream is None or member.name in found:
                     raise ValueError(
                         f"{member.name} in {path.name} is no plain file, or is there twice, or is too large"
@@ -193,15 +195,15 @@ def cifar(paths: dict[str, Path], *, folder: str, train: list[str], test: list[s
         return images, {feature: rows[:, column] for column, feature in enumerate(names)}
 
     texts = {feature: found[f"{folder}/{file}"].decode("ascii").split() for feature, file in names.items()}
-    return Contents(split(train), split(test), texts)
+    return _Contents(split(train), split(test), texts)
 
 
-def idx(paths: dict[str, Path]) -> Contents:
+def _idx(paths: dict[str, Path]) -> _Contents:
     """MNIST's four files: a big-endian header of type, rank and shape, then the bytes."""
 
     def array(file: str) -> np.ndarray:
         with gzip.open(paths[file]) as stream:
-            data = stream.read(LIMIT + 1)
+            data = stream.read(_LIMIT + 1)
         rank = data[3] if data[:3] == b"\0\0\x08" else 0  # 8: unsigned bytes
         shape = np.frombuffer(data, ">u4", rank, offset=4)
         return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
@@ -212,33 +214,33 @@ def idx(paths: dict[str, Path]) -> Contents:
             raise ValueError(f"{prefix}: images of shape {images.shape}, labels of shape {labels.shape}")
         return images[..., None], {"label": labels}
 
-    return Contents(split("train"), split("t10k"), {})
+    return _Contents(split("train"), split("t10k"), {})
 
 
 # What tfds cannot fetch, and the files that it looks for.
 BY_HAND = {"imagenet2012": ("ILSVRC2012_img_train.tar (138 GB)", "ILSVRC2012_img_val.tar (6 GB)")}
 
 
-MANUAL = Path("downloads/manual")
+_MANUAL = Path("downloads/manual")
 
 
 # What can be prepared without TensorFlow: the name in tfds, and the reader of its files.
-READERS: dict[str, Reader] = {
+READERS: dict[str, _Reader] = {
     "cifar10": partial(
-        cifar,
+        _cifar,
         folder="cifar-10-batches-bin",
         train=[f"data_batch_{i}.bin" for i in range(1, 6)],
         test=["test_batch.bin"],
         names={"label": "batches.meta.txt"},
     ),
     "cifar100": partial(
-        cifar,
+        _cifar,
         folder="cifar-100-binary",
         train=["train.bin"],
         test=["test.bin"],
         names={"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
     ),
-    "fashion_mnist": idx,
-    "kmnist": idx,
-    "mnist": idx,
+    "fashion_mnist": _idx,
+    "kmnist": _idx,
+    "mnist": _idx,
 }

@@ -21,11 +21,11 @@ import numpy as np
 from rethink_gen.data.tfds import MODES, Source, records
 from rethink_gen.errors import DataError
 
-CENTER = 7 / 8  # the share of a side that the central crop keeps
-AHEAD = 2  # batches that are decoded before they are asked for; one of 256 images takes 90 MB
+_CENTER = 7 / 8  # the share of a side that the central crop keeps
+_AHEAD = 2  # batches that are decoded before they are asked for; one of 256 images takes 90 MB
 
 
-class Batch(NamedTuple):
+class _Batch(NamedTuple):
     """Examples on the host, with the fields of `training.Data`."""
 
     images: Any  # uint8[B, S, S, C]
@@ -41,27 +41,27 @@ class Stream:
     """
 
     def __init__(self, source: Source, split: str, labels: np.ndarray, crop_size: int):
-        side = round(crop_size / CENTER)
+        side = round(crop_size / _CENTER)
         self.source, self.split, self.labels = source, split, labels
         shape = (len(labels), side, side, source.shape[2])
         self.images: Any = np.broadcast_to(np.uint8(0), shape)  # stands for their shape and type
         self.records = records(source, split)
         self.ahead: dict[bytes, list[Future[tuple[np.ndarray, int]]]] = {}
 
-    def batch(self, order: np.ndarray, row: int) -> Batch:
+    def batch(self, order: np.ndarray, row: int) -> _Batch:
         """The examples of a row of int[steps, B]; those of the next rows are being decoded from now on."""
-        rows = {indices.tobytes(): indices for indices in order[row : row + 1 + AHEAD]}
+        rows = {indices.tobytes(): indices for indices in order[row : row + 1 + _AHEAD]}
         for key in self.ahead.keys() - rows.keys():  # of an order that was given up
             for future in self.ahead.pop(key):
                 future.cancel()
         for key, indices in rows.items():
             if key not in self.ahead:
-                self.ahead[key] = [decoders().submit(self.example, int(index)) for index in indices]
+                self.ahead[key] = [_decoders().submit(self.example, int(index)) for index in indices]
         examples = [future.result() for future in self.ahead.pop(order[row].tobytes())]
         true = np.array([label for _, label in examples], np.int32)
         drawn = self.labels[order[row]]
         labels = np.where(drawn < 0, true, drawn)
-        return Batch(np.stack([image for image, _ in examples]), labels, labels != true)
+        return _Batch(np.stack([image for image, _ in examples]), labels, labels != true)
 
     def example(self, index: int) -> tuple[np.ndarray, int]:
         """The image uint8[S, S, C] and true label of an example."""
@@ -82,6 +82,6 @@ class Stream:
 
 
 @cache
-def decoders() -> ThreadPoolExecutor:
+def _decoders() -> ThreadPoolExecutor:
     """Threads, not processes: Pillow decodes and resizes without Python's lock."""
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decoder")

@@ -17,7 +17,7 @@ from rethink_gen.errors import DataError
 
 Folder = str | os.PathLike[str] | None
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels → what Pillow calls them
-HIDDEN_TEST_LABELS = ("imagenet2012",)  # the validation split stands in for the test split, as in the paper
+_HIDDEN_TEST_LABELS = ("imagenet2012",)  # the validation split stands in for the test split, as in the paper
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def describe(name: str, folder: Path) -> Source:
         raise DataError(f"{folder} has damaged metadata ({type(error).__name__}: {error}); {again}") from error
     if len(shape) != 3 or 0 in shape or shape[2] not in MODES or dtype != "uint8":
         raise DataError(f"{name} in {folder} cannot be loaded: its images are not of 1, 3 or 4 channels, in 8 bits")
-    test = "test" if "test" in shards and name not in HIDDEN_TEST_LABELS else "validation"
+    test = "test" if "test" in shards and name not in _HIDDEN_TEST_LABELS else "validation"
     if not sum(shards.get("train", [])) or not sum(shards.get(test, [])):
         raise DataError(
             f"{name} in {folder} cannot be loaded: it needs a train and a test split, not {', '.join(shards)}"

@@ -31,9 +31,9 @@ def tracker(name: str, folder: Path) -> Iterator[Callable[[Progress], None]]:
     Raises:
       UsageError: there is no such tracker, or it is not installed.
     """
-    if name not in TRACKERS:
-        raise unknown("log", name, TRACKERS)
-    package, begin = TRACKERS[name]
+    if name not in _TRACKERS:
+        raise unknown("log", name, _TRACKERS)
+    package, begin = _TRACKERS[name]
     if importlib.util.find_spec(package) is None:
         raise UsageError(f"--log {name} needs {package}: pip install 'rethink-gen[{name}]'")
     reached: tuple[AnyRun, int] | None = None
@@ -56,7 +56,7 @@ def tracker(name: str, folder: Path) -> Iterator[Callable[[Progress], None]]:
         log(0, {})
 
 
-def tensorboard(run: AnyRun, folder: Path) -> Log:
+def _tensorboard(run: AnyRun, folder: Path) -> Log:
     """An event file in folder/<run id>, written without TensorFlow."""
     from tensorboardX import SummaryWriter
 
@@ -70,7 +70,7 @@ def tensorboard(run: AnyRun, folder: Path) -> Log:
     return log
 
 
-def weights_and_biases(run: AnyRun, folder: Path) -> Log:
+def _weights_and_biases(run: AnyRun, folder: Path) -> Log:
     """A run of the project rethink-gen with this id, in folder/wandb if WANDB_MODE=offline."""
     wandb: Any = importlib.import_module("wandb")
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,4 +78,4 @@ def weights_and_biases(run: AnyRun, folder: Path) -> Log:
     return lambda step, metrics: here.log(metrics, step=step) if metrics else here.finish()
 
 
-TRACKERS = {"tensorboard": ("tensorboardX", tensorboard), "wandb": ("wandb", weights_and_biases)}
+_TRACKERS = {"tensorboard": ("tensorboardX", _tensorboard), "wandb": ("wandb", _weights_and_biases)}

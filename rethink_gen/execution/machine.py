@@ -10,8 +10,8 @@ from contextlib import suppress
 from functools import cache
 
 # Of glibc's mallopt: all blocks from one heap (M_MMAP_MAX, M_ARENA_MAX) that does not shrink (M_TRIM_THRESHOLD).
-ONE_HEAP = {-4: 0, -8: 1, -1: -1}
-HEAP_BYTES, HUGE_PAGE = 4 << 30, 2 << 20  # of address space, which is no memory until it is used
+_ONE_HEAP = {-4: 0, -8: 1, -1: -1}
+_HEAP_BYTES, _HUGE_PAGE = 4 << 30, 2 << 20  # of address space, which is no memory until it is used
 
 
 @cache
@@ -28,11 +28,11 @@ def keep_memory() -> None:
     with suppress(AttributeError, OSError, TypeError):  # not Linux, not glibc, or no room
         libc = ctypes.CDLL(None)
         libc.malloc.restype = ctypes.c_void_p
-        for option, value in ONE_HEAP.items():
+        for option, value in _ONE_HEAP.items():
             libc.mallopt(option, value)
-        heap = libc.malloc(ctypes.c_size_t(HEAP_BYTES))
-        start = -(-heap // HUGE_PAGE) * HUGE_PAGE
-        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(HEAP_BYTES - HUGE_PAGE), mmap.MADV_HUGEPAGE)
+        heap = libc.malloc(ctypes.c_size_t(_HEAP_BYTES))
+        start = -(-heap // _HUGE_PAGE) * _HUGE_PAGE
+        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(_HEAP_BYTES - _HUGE_PAGE), mmap.MADV_HUGEPAGE)
         libc.free(ctypes.c_void_p(heap))  # and all that is allocated from now on is there
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from rethink_gen.errors import HostLost, Interrupted, RethinkError, UsageError
 
-SECONDS_TO_MEET = 300  # hosts are started one after the other
-SECONDS_TO_NOTICE = (
+_SECONDS_TO_MEET = 300  # hosts are started one after the other
+_SECONDS_TO_NOTICE = (
     20  # that a host is silent; where its process ends, the connection does, and that is noticed at once
 )
-SECONDS_TO_PART = 20
-OPTION = "--hosts"
+_SECONDS_TO_PART = 20
+_OPTION = "--hosts"
 WAY_OUT = "what is done is kept; the same command on every host continues"
 
 
@@ -29,7 +29,7 @@ def parse(text: str) -> dict[str, Any]:
     part, parts = (int(found[1]), int(found[2])) if found else (0, 0)
     if not found or not 1 <= part <= parts:
         raise UsageError(
-            f"{OPTION} takes auto, or which process of how many and where the first one is, such as "
+            f"{_OPTION} takes auto, or which process of how many and where the first one is, such as "
             f"1/2@node1:1234, got {text!r}"
         )
     address = {"coordinator_address": found[3], "num_processes": parts, "process_id": part - 1}
@@ -54,14 +54,14 @@ def joined(text: str | None, folder: Path) -> Iterator[bool]:
         jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from us
         jax.distributed.initialize(
             **options,
-            initialization_timeout=SECONDS_TO_MEET,
-            heartbeat_timeout_seconds=SECONDS_TO_NOTICE,
-            shutdown_timeout_seconds=SECONDS_TO_PART,
+            initialization_timeout=_SECONDS_TO_MEET,
+            heartbeat_timeout_seconds=_SECONDS_TO_NOTICE,
+            shutdown_timeout_seconds=_SECONDS_TO_PART,
         )
     except ValueError as error:
-        raise UsageError(f"{OPTION} auto finds no SLURM, MPI, Kubernetes or TPU here; say 1/2@HOST:PORT") from error
+        raise UsageError(f"{_OPTION} auto finds no SLURM, MPI, Kubernetes or TPU here; say 1/2@HOST:PORT") from error
     except RuntimeError as error:
-        raise HostLost(f"the hosts did not meet ({in_short(error)}); start the same command on all of them") from error
+        raise HostLost(f"the hosts did not meet ({_in_short(error)}); start the same command on all of them") from error
     from rethink_gen.execution import scheduler
     from rethink_gen.training import collectives
 
@@ -78,10 +78,10 @@ def joined(text: str | None, folder: Path) -> Iterator[bool]:
     except (RethinkError, OSError):
         raise
     except Exception as error:
-        raise HostLost(f"this host or another one failed ({in_short(error)}); {WAY_OUT}") from error
+        raise HostLost(f"this host or another one failed ({_in_short(error)}); {WAY_OUT}") from error
     jax.distributed.shutdown()
 
 
-def in_short(error: Exception) -> str:
+def _in_short(error: Exception) -> str:
     """The first line of an error, and what kind it is."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"

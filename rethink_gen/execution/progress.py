@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 from rethink_gen.training.progress import Progress
 from rethink_gen.words import duration
 
-SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_LINES = 5.0
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[Progress], None]]:
     """Yields the function that shows how far the runs are."""
     if not sys.stderr.isatty():
-        yield lines()
+        yield _lines()
         return
     from rich.console import Console
     from rich.live import Live
@@ -37,12 +37,12 @@ def progress() -> Iterator[Callable[[Progress], None]]:
             done, moment = now.done_runs + now.step / now.steps, time.monotonic()
             began = began or (moment, done)
             rate = (done - began[1]) / max(moment - began[0], 1e-9)
-            live.update(screen(now, (now.total_runs - done) / rate if rate else None))
+            live.update(_screen(now, (now.total_runs - done) / rate if rate else None))
 
         yield report
 
 
-def screen(now: Progress, seconds_left: float | None) -> Group:
+def _screen(now: Progress, seconds_left: float | None) -> Group:
     """Three lines for a terminal, cut where it is narrow: all runs, the run under way, and its newest numbers."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
@@ -62,11 +62,11 @@ def screen(now: Progress, seconds_left: float | None) -> Group:
     bar = ProgressBar(now.total_runs, now.done_runs + now.step / now.steps, width=20)
     head.add_row(bar, line(", ".join(filter(None, counts))))
     return Group(
-        head, line(now.run.id), line(note(now) if now.waiting else f"{reached(now)}, {note(now)}".rstrip(", "))
+        head, line(now.run.id), line(_note(now) if now.waiting else f"{_reached(now)}, {_note(now)}".rstrip(", "))
     )
 
 
-def lines() -> Callable[[Progress], None]:
+def _lines() -> Callable[[Progress], None]:
     """Prints a line when a run ends, and before that one per epoch, or one in five seconds where epochs are shorter."""
     shown: tuple[AnyRun | None, int] = (None, 0)
     last = time.monotonic()
@@ -75,12 +75,12 @@ def lines() -> Callable[[Progress], None]:
         nonlocal shown, last
         epochs = getattr(now.run, "epochs", None)
         place = -1 if now.waiting else now.epoch if epochs else now.step
-        due = now.waiting or now.step == now.steps or time.monotonic() - last > SECONDS_BETWEEN_LINES
+        due = now.waiting or now.step == now.steps or time.monotonic() - last > _SECONDS_BETWEEN_LINES
         if due and (now.run, place) != shown:
             shown, last = (now.run, place), time.monotonic()
             left = f"{duration(now.seconds_left)} left for this run" if now.seconds_left else ""
-            parts = [note(now)] if now.waiting else [reached(now), note(now), left]
-            say(f"{title(now)}: {', '.join(filter(None, parts))}")
+            parts = [_note(now)] if now.waiting else [_reached(now), _note(now), left]
+            say(f"{_title(now)}: {', '.join(filter(None, parts))}")
 
     return report
 
@@ -100,25 +100,25 @@ def notebook() -> Callable[[Progress], None]:
 
     def report(now: Progress) -> None:
         ended = now.step == now.steps and now.done_runs + 1 == now.total_runs
-        text = f"{now.total_runs} runs done" if ended else f"{title(now)}: {now.step / now.steps:.0%}, {note(now)}"
+        text = f"{now.total_runs} runs done" if ended else f"{_title(now)}: {now.step / now.steps:.0%}, {_note(now)}"
         place.update(line(text), raw=True)
 
     return report
 
 
-def title(now: Progress) -> str:
+def _title(now: Progress) -> str:
     """Which run it is, of how many, and how many of those before it failed."""
     failed = f", {now.failed_runs} failed" if now.failed_runs else ""
     return f"({now.done_runs + 1}/{now.total_runs}{failed}) {now.run.id}"
 
 
-def reached(now: Progress) -> str:
+def _reached(now: Progress) -> str:
     """How far the run is."""
     epochs = getattr(now.run, "epochs", None)
     return f"epoch {now.epoch}/{epochs}" if epochs else f"{now.step / now.steps:.0%} solved"
 
 
-def note(now: Progress) -> str:
+def _note(now: Progress) -> str:
     """How well the run does, or who does it."""
     if now.waiting:
         return "another process is at it; waiting"

@@ -24,9 +24,9 @@ from rethink_gen.training import collectives, compilation, preparation, provenan
 from rethink_gen.training.progress import Progress
 from rethink_gen.training.vectorize import width
 
-SECONDS_BETWEEN_LOOKS = 1.0  # at runs that other processes are at
-DEATHS = 3  # of processes, after which a run comes last: it may be what kills them, for lack of memory say
-SOLVERS = {"kernel": "kernels", "expressivity": "theorem1", "least_squares": "least_squares"}  # kind → module
+_SECONDS_BETWEEN_LOOKS = 1.0  # at runs that other processes are at
+_DEATHS = 3  # of processes, after which a run comes last: it may be what kills them, for lack of memory say
+_SOLVERS = {"kernel": "kernels", "expressivity": "theorem1", "least_squares": "least_squares"}  # kind → module
 
 
 def execute(
@@ -55,14 +55,14 @@ def execute(
     compilation.use_compile_cache()
     runs = list(runs)
     first = {key: i for i, key in reversed(list(enumerate(map(preparation.program_key, runs))))}
-    hard = {run for run in runs if work and locks.deaths(work, run) >= DEATHS}
+    hard = {run for run in runs if work and locks.deaths(work, run) >= _DEATHS}
     todo = deque(sorted(runs, key=lambda run: (run in hard, first[preparation.program_key(run)])))
     published = lambda run: work is not None and not force and store.done(work, run, weights=keep_weights)
     passed_over = 0  # runs in a row that other processes are at
-    with stop_signals() as stopped:
+    with _stop_signals() as stopped:
         while todo:
-            chosen = next_cohort(todo)
-            report_runs = partial(report_progress, report, len(runs) - len(todo) - len(chosen), len(runs))
+            chosen = _next_cohort(todo)
+            report_runs = partial(_report_progress, report, len(runs) - len(todo) - len(chosen), len(runs))
             with ExitStack() as claims:
                 busy = [run for run in chosen if work and not claims.enter_context(locks.claim(work, run.id))]
                 todo.extend(busy)
@@ -72,7 +72,7 @@ def execute(
                 try:
                     if cohort:
                         announce(cohort, keep_weights)
-                    for outcome in attempt(cohort, work, report_runs, stopped, keep_weights):
+                    for outcome in _attempt(cohort, work, report_runs, stopped, keep_weights):
                         cohort.remove(outcome.run)
                         yield outcome
                 except StorageError:
@@ -83,7 +83,7 @@ def execute(
                 passed_over = 0
                 report_runs(Progress(todo[0], 0, 1, 0, {}, 0, 1, None, waiting=True))
                 stopped()
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def announce(cohort: Sequence[AnyRun], keep_weights: bool = False) -> tuple[list[Run], bool]:
@@ -99,15 +99,15 @@ def follow(work: Path) -> None:
     """Takes part in what the first of several processes trains, until it has no more."""
     machine.keep_memory()
     compilation.use_compile_cache()
-    with stop_signals() as stopped:
+    with _stop_signals() as stopped:
         cohort, keep_weights = announce([])
         while cohort:
-            for _ in attempt(cohort, work, lambda progress: None, stopped, keep_weights):
+            for _ in _attempt(cohort, work, lambda progress: None, stopped, keep_weights):
                 pass
             cohort, keep_weights = announce([])
 
 
-def next_cohort(todo: deque[AnyRun]) -> list[AnyRun]:
+def _next_cohort(todo: deque[AnyRun]) -> list[AnyRun]:
     """Takes from the queue the next runs that share a program, as many as go side by side."""
     cohort = [todo.popleft()]
     most = width(cohort[0]) if isinstance(cohort[0], Run) else 1
@@ -116,12 +116,12 @@ def next_cohort(todo: deque[AnyRun]) -> list[AnyRun]:
     return cohort
 
 
-def report_progress(report: Callable[[Progress], None], done: int, total: int, progress: Progress) -> None:
+def _report_progress(report: Callable[[Progress], None], done: int, total: int, progress: Progress) -> None:
     """Reports the progress of a run, and how many of all runs are done."""
     report(progress._replace(done_runs=done + progress.done_runs, total_runs=total))
 
 
-def attempt(
+def _attempt(
     cohort: Iterable[AnyRun],
     work: Path | None,
     report: Callable[[Progress], None],
@@ -134,7 +134,7 @@ def attempt(
         folders = {run: work and locks.work_folder(work, run) for run in left if isinstance(run, Run)}
         together = collectives.together(stopped)
         train = partial(trainer.train, report=report, stopped=together, keep_weights=keep_weights)
-        for result in train(folders) if folders else map(partial(solve, report, stopped), left):
+        for result in train(folders) if folders else map(partial(_solve, report, stopped), left):
             left.remove(result.run)
             yield result
     except (RethinkError, OSError):
@@ -149,7 +149,7 @@ def attempt(
         yield from [Failure(run, reason) for run in left]
 
 
-def solve(report: Callable[[Progress], None], stopped: Callable[[], None], run: AnyRun) -> Result:
+def _solve(report: Callable[[Progress], None], stopped: Callable[[], None], run: AnyRun) -> Result:
     """One run of a kind that is not trained; interrupted, it starts anew."""
     started = time.monotonic()
     origin = provenance.provenance()
@@ -163,7 +163,7 @@ def solve(report: Callable[[Progress], None], stopped: Callable[[], None], run: 
         report(Progress(run, step, steps, epoch, metrics, 0, 1, left))
         stopped()
 
-    curves, facts = importlib.import_module(f"rethink_gen.solvers.{SOLVERS[run.kind]}").solve(run, dataset, tick)
+    curves, facts = importlib.import_module(f"rethink_gen.solvers.{_SOLVERS[run.kind]}").solve(run, dataset, tick)
     compile_seconds = clock() - compiled
     return Result(
         run=run,
@@ -183,7 +183,7 @@ def solve(report: Callable[[Progress], None], stopped: Callable[[], None], run: 
 
 
 @contextmanager
-def stop_signals() -> Iterator[Callable[[], None]]:
+def _stop_signals() -> Iterator[Callable[[], None]]:
     """Within, SIGTERM and Ctrl-C wait for the call under way; the function yielded raises what they stand for."""
     received: list[int] = []
 

@@ -9,7 +9,7 @@ from rethink_gen.models.layers import BatchNorm, max_pool
 
 # Not stated either. 0.9 follows the weights within about ten steps; while these move fast, evaluation still lags behind
 # training (see experiments/fig1a_learning_curves.py).
-BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON = 0.9, 1e-3
+_BATCH_NORM_MOMENTUM, _BATCH_NORM_EPSILON = 0.9, 1e-3
 
 
 class ConvModule(nn.Module):
@@ -35,7 +35,7 @@ class ConvModule(nn.Module):
             kernel_init=initializer(self.initialization),
         )(x)
         if self.batch_norm:
-            return BatchNorm(BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON)(x, train=train)
+            return BatchNorm(_BATCH_NORM_MOMENTUM, _BATCH_NORM_EPSILON)(x, train=train)
         return nn.relu(x)
 
 

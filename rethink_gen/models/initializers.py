@@ -13,19 +13,19 @@ from rethink_gen.errors import unknown
 
 
 @partial(jax.jit, static_argnums=(1, 2))
-def scaled(drawn: jax.Array, shape: tuple[int, ...], variance: float) -> jax.Array:
+def _scaled(drawn: jax.Array, shape: tuple[int, ...], variance: float) -> jax.Array:
     """The first of the numbers drawn, as many as this shape has, with this variance in place of 1."""
     return (drawn[: math.prod(shape)] * jnp.sqrt(jnp.array(variance, drawn.dtype))).reshape(shape)
 
 
-def he_normal(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+def _he_normal(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     """Weights from N(0, 2 / inputs), to the bit those of flax's `variance_scaling(2.0, "fan_in", "normal")`.
 
     Drawn flat and in lengths that are powers of two: there XLA compiles a few generators, and not one per shape, which
     took the small Inception 22 seconds.
     """
     size, inputs = math.prod(shape), math.prod(shape[:-1])
-    return scaled(jax.random.normal(key, (1 << (size - 1).bit_length(),), dtype), tuple(shape), 2 / inputs)
+    return _scaled(jax.random.normal(key, (1 << (size - 1).bit_length(),), dtype), tuple(shape), 2 / inputs)
 
 
 def initializer(name: str) -> nn.initializers.Initializer:
@@ -55,7 +55,7 @@ def _uniform(bound: float) -> nn.initializers.Initializer:
 # convolve, the last layer is `small`, as in TensorFlow's CIFAR-10 tutorial. For the small AlexNet this decides whether
 # it fits random labels: see experiments/zhang2017/alexnet_last_layer.py.
 INITIALIZERS: dict[str, nn.initializers.Initializer] = {
-    "he": he_normal,
+    "he": _he_normal,
     "small": nn.initializers.truncated_normal(1 / 192),
     "glorot": nn.initializers.glorot_uniform(),
     "lecun": nn.initializers.lecun_normal(),

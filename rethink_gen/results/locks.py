@@ -31,7 +31,7 @@ def work_folder(folder: Path, run: AnyRun) -> Path:
     return folder / ".work" / run.id
 
 
-def lock_file(folder: Path, name: str) -> Path:
+def _lock_file(folder: Path, name: str) -> Path:
     """Locked by the process that works on `name`; holds a dot for each that began and did not come to an end."""
     return folder / ".work" / f"{name}.lock"
 
@@ -42,7 +42,7 @@ def claim(folder: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
 
     Ours alone where the file system has locks. What processes left that died while it was theirs is swept away.
     """
-    lock = lock_file(folder, name)
+    lock = _lock_file(folder, name)
     for path in (lock.parent, lock.parent / name, lock):
         if path.is_symlink():
             raise StorageError(f"{path}: is a link, and may lead anywhere; remove it")
@@ -86,7 +86,7 @@ def tidy(folder: Path) -> None:
 def deaths(folder: Path, run: AnyRun) -> int:
     """How many processes died while they worked on a run, without a word."""
     try:
-        return lock_file(folder, run.id).stat().st_size
+        return _lock_file(folder, run.id).stat().st_size
     except OSError:
         return 0
 

@@ -29,42 +29,42 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-MANY = 1000  # results in a folder, from which on a copy is worth its room; fewer take a second to read
-FORMAT = 2  # of the copy; one of another version of the suite is not looked at either
-BATCH = 2000  # results in memory as Python has them, while a copy is made
-TYPES = (type(None), bool, int, float, str)  # of what is said of a run
-STAMP = ("size", "changed", "touched")  # of a file: bytes, and when its content and its entry last changed, in ns
+_MANY = 1000  # results in a folder, from which on a copy is worth its room; fewer take a second to read
+_FORMAT = 2  # of the copy; one of another version of the suite is not looked at either
+_BATCH = 2000  # results in memory as Python has them, while a copy is made
+_TYPES = (type(None), bool, int, float, str)  # of what is said of a run
+_STAMP = ("size", "changed", "touched")  # of a file: bytes, and when its content and its entry last changed, in ns
 
 
 def sift(folder: Path) -> tuple[list[Result], list[Damaged]]:
     """As `results.sift`: every result that can be trusted, in the order of names, and what is wrong with the others."""
-    there = stamps(folder)
-    if len(there) < MANY:
+    there = _stamps(folder)
+    if len(there) < _MANY:
         return store.sift(folder)
-    path = copy_of(folder)
-    copy = open_copy(path)
-    then = dict(zip(copy["name"], zip(*(copy[name] for name in STAMP), strict=True), strict=True)) if copy else {}
-    parts, damaged = read(folder, there, sorted(name for name in there if then.get(name) != there[name]))
+    path = _copy_of(folder)
+    copy = _open_copy(path)
+    then = dict(zip(copy["name"], zip(*(copy[name] for name in _STAMP), strict=True), strict=True)) if copy else {}
+    parts, damaged = _read(folder, there, sorted(name for name in there if then.get(name) != there[name]))
     kept = [name for name in then if then[name] == there.get(name)]
     if copy is None or parts or len(kept) < len(then):
-        copy = join(copy, kept, parts)
+        copy = _join(copy, kept, parts)
         with suppress(StorageError, OSError):  # a cache that cannot be kept is no reason to fail
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             atomic.write(path, copy.content())
-    return [Stored(copy, i) for i in range(len(copy["name"]))], damaged
+    return [_Stored(copy, i) for i in range(len(copy["name"]))], damaged
 
 
-def stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Name → STAMP, of the files of results in a folder."""
+def _stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Name → _STAMP, of the files of results in a folder."""
     try:
         with os.scandir(folder) as entries:
-            return {entry.name: stamp(entry) for entry in entries if entry.name.endswith(".json")}
+            return {entry.name: _stamp(entry) for entry in entries if entry.name.endswith(".json")}
     except (FileNotFoundError, NotADirectoryError):
         return {}
 
 
-def stamp(entry: os.DirEntry[str]) -> tuple[int, int, int]:
-    """The STAMP of a file; of what is none, such as a link that leads nowhere, one that no copy has."""
+def _stamp(entry: os.DirEntry[str]) -> tuple[int, int, int]:
+    """The _STAMP of a file; of what is none, such as a link that leads nowhere, one that no copy has."""
     try:
         stat = entry.stat()
     except OSError:
@@ -72,18 +72,18 @@ def stamp(entry: os.DirEntry[str]) -> tuple[int, int, int]:
     return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
-def copy_of(folder: Path) -> Path:
+def _copy_of(folder: Path) -> Path:
     """Where the copy of a folder is."""
     from rethink_gen.data.tfds import cache_folder  # loads numpy
 
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    return cache_folder() / "results" / f"{digest}-{__version__}-{FORMAT}.parquet"
+    return cache_folder() / "results" / f"{digest}-{__version__}-{_FORMAT}.parquet"
 
 
-class Copy:
+class _Copy:
     """Results by columns; a column is read when it is asked for.
 
-    `name`, STAMP, `setting`, `seed` and `status` are of a file each; `about NAME` is what a frame says of a run, each
+    `name`, _STAMP, `setting`, `seed` and `status` are of a file each; `about NAME` is what a frame says of a run, each
     value as JSON, for their types differ; `head` is JSON of the rest, and `curve NAME` a list of numbers.
     """
 
@@ -142,13 +142,13 @@ class Copy:
         return buffer.getvalue().to_pybytes()
 
 
-class Stored(Result):
+class _Stored(Result):
     """A result in a copy; all but its place there is looked up when it is asked for."""
 
-    copy: Copy
+    copy: _Copy
     place: int
 
-    def __init__(self, copy: Copy, place: int) -> None:
+    def __init__(self, copy: _Copy, place: int) -> None:
         object.__setattr__(self, "copy", copy)
         object.__setattr__(self, "place", place)
 
@@ -193,52 +193,52 @@ class Stored(Result):
         return {name: values for name, values in parts.items() if len(values)}
 
 
-def open_copy(path: Path) -> Copy | None:
+def _open_copy(path: Path) -> _Copy | None:
     """The copy that is there, unless it is none; it stays what it is also when another process replaces the file."""
     import pyarrow.parquet as parquet
 
     try:
-        copy = Copy(parquet.ParquetFile(path))
-        assert len({len(copy[name]) for name in ("name", *STAMP, "setting", "seed", "status")}) == 1
+        copy = _Copy(parquet.ParquetFile(path))
+        assert len({len(copy[name]) for name in ("name", *_STAMP, "setting", "seed", "status")}) == 1
         return copy
     except Exception:  # whatever pyarrow raises on what is missing, damaged, or of another kind
         return None
 
 
-def read(
+def _read(
     folder: Path, there: dict[str, tuple[int, int, int]], names: list[str]
 ) -> tuple[list[pa.Table], list[Damaged]]:
     """The results in files by columns, some thousands in a table, and what is wrong with the other files."""
     parts, damaged = [], []
-    for start in range(0, len(names), BATCH):
+    for start in range(0, len(names), _BATCH):
         sound = []
-        for name in names[start : start + BATCH]:
+        for name in names[start : start + _BATCH]:
             try:
                 sound.append(store.read(folder / name))
             except Damaged as error:
                 damaged.append(error)
         if sound:
-            parts.append(as_table(sound, there))
+            parts.append(_as_table(sound, there))
     return parts, damaged
 
 
-def join(copy: Copy | None, kept: list[str], parts: list[pa.Table]) -> Copy:
+def _join(copy: _Copy | None, kept: list[str], parts: list[pa.Table]) -> _Copy:
     """A copy with what is kept of an older one, and with these parts."""
     import pyarrow as pa
     import pyarrow.compute as compute
 
     if copy and kept:
         parts = [copy.read().filter(compute.is_in(copy.column("name"), pa.array(kept))), *parts]
-    return Copy(pa.concat_tables(parts or [as_table([], {})], promote_options="default").sort_by("name"))
+    return _Copy(pa.concat_tables(parts or [_as_table([], {})], promote_options="default").sort_by("name"))
 
 
-def as_table(results: Iterable[Result], there: dict[str, tuple[int, int, int]]) -> pa.Table:
+def _as_table(results: Iterable[Result], there: dict[str, tuple[int, int, int]]) -> pa.Table:
     """Results by columns."""
     import pyarrow as pa
 
     results = list(results)
     columns: dict[str, Any] = {"name": [f"{result.id}.json" for result in results]}
-    columns |= {what: [there[name][i] for name in columns["name"]] for i, what in enumerate(STAMP)}
+    columns |= {what: [there[name][i] for name in columns["name"]] for i, what in enumerate(_STAMP)}
     columns |= {what: [getattr(result, what) for result in results] for what in ("setting", "seed", "status")}
     head = lambda result: {what: getattr(result, what) for what in ("fields", "summary", "provenance")}
     columns["head"] = [json.dumps(head(result)) for result in results]
@@ -258,20 +258,20 @@ def frame(results: Sequence[Result]) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    if not results or not isinstance(results[0], Stored):
+    if not results or not isinstance(results[0], _Stored):
         return frames.frame(results)
-    copy, places = results[0].copy, np.array([result.place for result in results if isinstance(result, Stored)])
+    copy, places = results[0].copy, np.array([result.place for result in results if isinstance(result, _Stored)])
     codes, values, kinds = {}, {}, []
     for name, column in copy.named("about").items():
         codes[name] = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)[places]
         values[name] = [json.loads(value) for value in column.dictionary.to_pylist()]
-        kinds.append(np.array([*(TYPES.index(type(value)) for value in values[name]), -1])[codes[name]])
+        kinds.append(np.array([*(_TYPES.index(type(value)) for value in values[name]), -1])[codes[name]])
     begins = {name: ends[places] for name, (ends, _) in copy.curves.items()}
     lengths = {name: ends[places + 1] - begins[name] for name, (ends, _) in copy.curves.items()}
     kinds += [length > 0 for length in lengths.values()]
     alike = np.zeros(len(places), int)  # the same number for runs with the same columns, of the same types
     for kind in kinds:
-        alike, _ = pd.factorize(alike * (len(TYPES) + 1) + kind)
+        alike, _ = pd.factorize(alike * (len(_TYPES) + 1) + kind)
     blocks = []
     for group in range(alike.max() + 1):
         rows = np.flatnonzero(alike == group)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-SCHEMA = 1
+_SCHEMA = 1
 WEIGHTS = ".weights.npz"
 # Training accuracy at fixed weights that counts as fitted. Not stated in the paper; 0.99 is what its own MLP reaches on
 # random labels (99.34 %, Table 1), so a higher threshold would call that network unable to fit.
@@ -112,7 +112,7 @@ class Result:
     @property
     def summary(self) -> dict[str, float | None]:
         """What tables ask of a whole run; `epochs_to_fit` and `steps_to_fit` are None if it never fitted (censored)."""
-        return summarize(self.curves)
+        return _summarize(self.curves)
 
     def __repr__(self) -> str:
         return f"Result({self.run.id}: {self.status})"
@@ -122,7 +122,7 @@ class Result:
         return f"<table><caption>{self.run.id} ({self.status})</caption>{rows}</table>"
 
 
-def summarize(curves: Curves) -> dict[str, float | None]:
+def _summarize(curves: Curves) -> dict[str, float | None]:
     """Last value of each metric, best epoch, and when the run first fitted its training set, from its curves."""
     last = {name: values[-1] for name, values in curves.items() if name not in ("epoch", "step")}
     train, test = (curves.get(name, [None]) for name in ("train_accuracy", "test_accuracy"))
@@ -149,7 +149,7 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     the path of what now holds the result.
     """
     content = {
-        "schema": SCHEMA,
+        "schema": _SCHEMA,
         "kind": result.run.kind,
         "id": result.run.id,
         "status": result.status,
@@ -161,7 +161,7 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     path = result_file(folder, result.run)
     digest = _digest(content)
     if path.exists() and is_stale(there := read(path)):
-        set_aside(there, folder)
+        _set_aside(there, folder)
     text = _one_line_lists(json.dumps({**content, "sha256": digest}, indent=1, allow_nan=False))
     if path.exists() and not replace:
         there = read(path)
@@ -171,7 +171,7 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     else:
         atomic.make_folder(folder)
         try:
-            save_weights(result, folder)
+            _save_weights(result, folder)
             atomic.write(path, text.encode())
         except StorageError:
             if not path.exists():  # else another process has just published it, and swept away our half
@@ -188,9 +188,9 @@ def read(path: Path) -> Result:
     try:
         content = json.loads(path.read_bytes())
         recorded = content.pop("sha256")
-        if content["schema"] != SCHEMA:
+        if content["schema"] != _SCHEMA:
             raise StorageError(
-                f"{path}: schema {content['schema']} was written by another version; this one reads {SCHEMA}"
+                f"{path}: schema {content['schema']} was written by another version; this one reads {_SCHEMA}"
             )
         if recorded != _digest(content):
             raise Damaged(path, "damaged, its checksum does not match")
@@ -224,7 +224,7 @@ def sift(folder: Path) -> tuple[list[Result], list[Damaged]]:
     return sound, damaged
 
 
-def save_weights(result: Result, folder: Path) -> None:
+def _save_weights(result: Result, folder: Path) -> None:
     """Leaves a result's weights where its file will be; where it has none, none."""
     import numpy as np
 
@@ -259,7 +259,7 @@ def is_stale(result: Result) -> bool:
     return any(then.get(name) != digest for name, digest in digests.of_run(result.run).items())
 
 
-def set_aside(result: Result, folder: Path) -> Path:
+def _set_aside(result: Result, folder: Path) -> Path:
     """Keeps a result of other code as <run id>.<digest>.stale, out of all tables; its new path."""
     path = result_file(folder, result.run)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]

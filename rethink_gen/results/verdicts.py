@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 REPRODUCED, CLOSE = 0.01, 0.03  # largest difference from the paper's value, as fractions
-TOLERANCE = 1e-9  # 0.5339 - 0.5239 is a point and a rounding error
+_TOLERANCE = 1e-9  # 0.5339 - 0.5239 is a point and a rounding error
 
 
 class Summary(NamedTuple):
@@ -87,7 +87,7 @@ def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True) -> st
         return "off" if ours.fitted else "reproduced"
     if ours.n == 0 or ours.diverged >= ours.n:
         return "off"
-    difference = abs(ours.mean - paper) / max(1.0, abs(paper)) - TOLERANCE
+    difference = abs(ours.mean - paper) / max(1.0, abs(paper)) - _TOLERANCE
     return "reproduced" if difference <= REPRODUCED else "close" if difference <= CLOSE else "off"
 
 

@@ -13,7 +13,7 @@ names its features and gives no parameters. These are ours, chosen on held-out t
   Coates and Ng (2012), with filters drawn at random where they put k-means. Filters of Gaussian noise do worse: 56 %
   of held-out images wrong, against 53 % (2,000 images, 1,250 filters, a linear kernel).
 
-Means and variances are those of the first SAMPLE training images.
+Means and variances are those of the first _SAMPLE training images.
 """
 
 from collections.abc import Callable
@@ -27,13 +27,13 @@ from jax import lax
 
 from rethink_gen.runs import KernelRun
 
-SAMPLE = 1000
-WAVELENGTH, ORIENTATIONS, CELL = 6.0, 8, 4  # pixels, count, pixels
-PATCH, THRESHOLD = 6, 0.25
-FLOOR, RIDGE = 10.0, 0.1  # added to a patch's variance (of 8-bit values) and to the eigenvalues in whitening
-PATCHES = 100_000  # to whiten by
-IMAGES_PER_STEP, FILTERS_PER_BLOCK = 8, 256  # responses then stay in the caches of a CPU, which is twice as fast
-MANY_IMAGES_PER_STEP = 128  # elsewhere: so many fill an accelerator
+_SAMPLE = 1000
+_WAVELENGTH, _ORIENTATIONS, _CELL = 6.0, 8, 4  # pixels, count, pixels
+_PATCH, _THRESHOLD = 6, 0.25
+_FLOOR, _RIDGE = 10.0, 0.1  # added to a patch's variance (of 8-bit values) and to the eigenvalues in whitening
+_PATCHES = 100_000  # to whiten by
+_IMAGES_PER_STEP, _FILTERS_PER_BLOCK = 8, 256  # responses then stay in the caches of a CPU, which is twice as fast
+_MANY_IMAGES_PER_STEP = 128  # elsewhere: so many fill an accelerator
 
 
 class Features(NamedTuple):
@@ -57,30 +57,30 @@ def pixels(run: KernelRun, images: np.ndarray) -> Features:
 
 def gabor_wavelets(run: KernelRun, images: np.ndarray) -> Features:
     """Moduli of the responses to Gabor wavelets of eight orientations, averaged in cells of 4×4 pixels."""
-    sample = np.asarray(gabor_responses(images[:SAMPLE]))
+    sample = np.asarray(_gabor_responses(images[:_SAMPLE]))
     mean, scale = sample.mean(0), 1 / np.sqrt(sample.var(0).sum() + 1e-12)
     height, width = images.shape[1:3]
-    flop = 8.0 * height * width * (height + width) * ORIENTATIONS
-    return Features(lambda images, _: scale * (gabor_responses(images) - mean), (sample.shape[1],), flop)
+    flop = 8.0 * height * width * (height + width) * _ORIENTATIONS
+    return Features(lambda images, _: scale * (_gabor_responses(images) - mean), (sample.shape[1],), flop)
 
 
 def random_convolutions(run: KernelRun, images: np.ndarray) -> Features:
     """Rectified responses to random patches as filters, averaged in quadrants: four features per filter."""
-    filters, offsets = random_filters(run, images)
-    starts = range(0, run.num_filters, FILTERS_PER_BLOCK)
-    blocks = [(filters[:, i : i + FILTERS_PER_BLOCK], offsets[i : i + FILTERS_PER_BLOCK]) for i in starts]
+    filters, offsets = _random_filters(run, images)
+    starts = range(0, run.num_filters, _FILTERS_PER_BLOCK)
+    blocks = [(filters[:, i : i + _FILTERS_PER_BLOCK], offsets[i : i + _FILTERS_PER_BLOCK]) for i in starts]
 
     @lru_cache(maxsize=1)  # blocks come one after the other
     def mean_and_scale(i: int) -> tuple[np.ndarray, np.ndarray]:
-        sample = np.asarray(convolve(images[:SAMPLE], *blocks[i]))
+        sample = np.asarray(_convolve(images[:_SAMPLE], *blocks[i]))
         count = len(offsets) * sample.shape[1] / len(blocks[i][1])
         return sample.mean(0), 1 / np.sqrt(count * (sample.var(0) + 1e-12))
 
     def block(images: Any, i: int) -> jax.Array:
         mean, scale = mean_and_scale(i)
-        return scale * (convolve(images, *blocks[i]) - mean)
+        return scale * (_convolve(images, *blocks[i]) - mean)
 
-    rows, columns = positions(images)
+    rows, columns = _positions(images)
     return Features(
         block,
         tuple(min(2, rows) * min(2, columns) * len(some) for _, some in blocks),
@@ -89,7 +89,7 @@ def random_convolutions(run: KernelRun, images: np.ndarray) -> Features:
 
 
 @jax.jit
-def gabor_responses(images: jax.Array) -> jax.Array:
+def _gabor_responses(images: jax.Array) -> jax.Array:
     """float32[N, cells · orientations].
 
     The wavelet g(x) g(y) (exp(ik(x cos θ + y sin θ)) - c), where c makes its sum zero, is a product of a function of x
@@ -97,8 +97,8 @@ def gabor_responses(images: jax.Array) -> jax.Array:
     """
     gray = images.astype(jnp.float32).mean(-1) / 255
     height, width = gray.shape[1:]
-    deviation, frequency = WAVELENGTH / 2, 2 * np.pi / WAVELENGTH
-    angles = np.pi * np.arange(ORIENTATIONS)[:, None, None] / ORIENTATIONS
+    deviation, frequency = _WAVELENGTH / 2, 2 * np.pi / _WAVELENGTH
+    angles = np.pi * np.arange(_ORIENTATIONS)[:, None, None] / _ORIENTATIONS
 
     def bands(side: int, slope: np.ndarray) -> np.ndarray:
         shift = np.arange(side) - np.arange(side)[:, None]
@@ -109,52 +109,52 @@ def gabor_responses(images: jax.Array) -> jax.Array:
     constant = np.zeros((1, 1, 1))
     light = np.exp(-((deviation * frequency) ** 2) / 2) * response(bands(height, constant), bands(width, constant))
     modulus = jnp.abs(response(bands(height, np.sin(angles)), bands(width, np.cos(angles))) - light)
-    return jax.vmap(lambda image: mean_pool(image, (CELL, CELL), (CELL, CELL)).ravel())(modulus)
+    return jax.vmap(lambda image: _mean_pool(image, (_CELL, _CELL), (_CELL, _CELL)).ravel())(modulus)
 
 
 @jax.jit
-def convolve(images: jax.Array, filters: jax.Array, offsets: jax.Array) -> jax.Array:
+def _convolve(images: jax.Array, filters: jax.Array, offsets: jax.Array) -> jax.Array:
     """float32[N, 4 · filters]: max(response - offset, 0), averaged in quadrants that share their middle line if odd."""
-    rows, columns = positions(images)
+    rows, columns = _positions(images)
 
     def responses(image: jax.Array) -> jax.Array:
         above = jnp.concatenate([image[i : i + rows] for i in range(image.shape[0] - rows + 1)], -1)
         x = jnp.concatenate([above[:, j : j + columns] for j in range(image.shape[1] - columns + 1)], -1)
-        rectified = jnp.maximum(normalized(x.astype(jnp.float32)) @ filters - offsets, 0)
+        rectified = jnp.maximum(_normalized(x.astype(jnp.float32)) @ filters - offsets, 0)
         quadrant, strides = (-(-rows // 2), -(-columns // 2)), (max(1, rows // 2), max(1, columns // 2))
-        return mean_pool(rectified, quadrant, strides).ravel()
+        return _mean_pool(rectified, quadrant, strides).ravel()
 
-    size = IMAGES_PER_STEP if jax.default_backend() == "cpu" else MANY_IMAGES_PER_STEP
+    size = _IMAGES_PER_STEP if jax.default_backend() == "cpu" else _MANY_IMAGES_PER_STEP
     return lax.map(responses, images, batch_size=size)
 
 
-def random_filters(run: KernelRun, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _random_filters(run: KernelRun, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(float32[patch, F], float32[F]): filters of normalized patches, whitening included, and what to subtract."""
     rng = np.random.default_rng(run.seed)
-    rows, columns = positions(images)
-    count, size = max(PATCHES, run.num_filters), (images.shape[1] - rows + 1, images.shape[2] - columns + 1)
+    rows, columns = _positions(images)
+    count, size = max(_PATCHES, run.num_filters), (images.shape[1] - rows + 1, images.shape[2] - columns + 1)
     windows = np.lib.stride_tricks.sliding_window_view(images, size, (1, 2))  # [N, rows, columns, C, y, x]
     drawn = windows[tuple(rng.integers(0, side, count) for side in windows.shape[:3])].transpose(0, 3, 2, 1)
-    found = normalized(drawn.reshape(count, -1).astype(np.float64))
+    found = _normalized(drawn.reshape(count, -1).astype(np.float64))
     mean = found.mean(0)
     values, vectors = np.linalg.eigh(np.cov(found, rowvar=False))
-    whiten = vectors / np.sqrt(values + RIDGE) @ vectors.T
+    whiten = vectors / np.sqrt(values + _RIDGE) @ vectors.T
     filters = (found[: run.num_filters] - mean) @ whiten
     filters = whiten @ (filters / np.linalg.norm(filters, axis=1, keepdims=True)).T
-    return filters.astype(np.float32), (mean @ filters + THRESHOLD).astype(np.float32)
+    return filters.astype(np.float32), (mean @ filters + _THRESHOLD).astype(np.float32)
 
 
-def positions(images: Any) -> tuple[int, int]:
+def _positions(images: Any) -> tuple[int, int]:
     """(rows, columns) of positions that a patch can take; it is as large as an image that is smaller."""
-    return max(1, images.shape[1] - PATCH + 1), max(1, images.shape[2] - PATCH + 1)
+    return max(1, images.shape[1] - _PATCH + 1), max(1, images.shape[2] - _PATCH + 1)
 
 
-def normalized(x: Any) -> Any:
+def _normalized(x: Any) -> Any:
     """Patches of mean 0 and, unless they are flat, variance about 1."""
-    return (x - x.mean(-1, keepdims=True)) / (x.var(-1, keepdims=True) + FLOOR) ** 0.5
+    return (x - x.mean(-1, keepdims=True)) / (x.var(-1, keepdims=True) + _FLOOR) ** 0.5
 
 
-def mean_pool(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -> jax.Array:
+def _mean_pool(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -> jax.Array:
     """[H, W, F]: means over windows of rows × columns, or of all there are."""
     window = (min(window[0], x.shape[0]), min(window[1], x.shape[1]))
     return lax.reduce_window(x, 0.0, lax.add, (*window, 1), (*strides, 1), "VALID") / (window[0] * window[1])

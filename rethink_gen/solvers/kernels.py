@@ -33,11 +33,13 @@ from rethink_gen.runs import KernelRun
 from rethink_gen.solvers.features import Features
 from rethink_gen.solvers.linear_algebra import LANDMARKS, SOLVERS, Matrix, Meter, Vectors, multiply, put, singular
 
-TILE = 1024  # rows at most: a product of two tiles takes hundredths of a second on CPU, and a stop signal waits for few
-UNSOLVED = 0.1  # a residual that is more than rounding; outputs are then 0.03 off the targets 0 and 1
-ALLOCATED = 1.3  # bytes taken for each of a tile's, by what is left between tiles (60,000 examples on CPU)
+_TILE = (
+    1024  # rows at most: a product of two tiles takes hundredths of a second on CPU, and a stop signal waits for few
+)
+_UNSOLVED = 0.1  # a residual that is more than rounding; outputs are then 0.03 off the targets 0 and 1
+_ALLOCATED = 1.3  # bytes taken for each of a tile's, by what is left between tiles (60,000 examples on CPU)
 Tick = Callable[[int, int, dict[str, float | None]], None]
-Inner = tuple[dict[tuple[int, int], jax.Array], Vectors]  # ⟨x, x'⟩ by tiles, ‖x‖² by parts
+_Inner = tuple[dict[tuple[int, int], jax.Array], Vectors]  # ⟨x, x'⟩ by tiles, ‖x‖² by parts
 
 
 def solve(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[str, Any]]:
@@ -52,10 +54,10 @@ def solve(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[st
     for kind, name in (("features", run.features), ("kernel", run.kernel)):
         registry.resolve(kind, name)
     with jax.default_matmul_precision("highest"):  # TF32 and bfloat16 lose the small eigenvalues of K
-        return solve_in_float32(run, dataset, tick)
+        return _solve_in_float32(run, dataset, tick)
 
 
-def solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[str, Any]]:
+def _solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[str, Any]]:
     """`solve`, once the precision is set."""
     start = time.monotonic()
     train, test = dataset.train, dataset.test
@@ -65,16 +67,16 @@ def solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curv
         replace(run, kernel="linear", gamma=1.0, weight_decay=0.0, solver="auto"),
         *(crc32(images.tobytes()) for images in (train.images, test.images)),
     )
-    if same not in KEPT:
-        KEPT.clear()  # before free memory is measured
-    chosen = plan(run, features, n, num_test, free_memory() + kept_bytes())
-    size = min(TILE, -(-n // 4))  # at least four parts where there are four images
+    if same not in _KEPT:
+        _KEPT.clear()  # before free memory is measured
+    chosen = _plan(run, features, n, num_test, free_memory() + _kept_bytes())
+    size = min(_TILE, -(-n // 4))  # at least four parts where there are four images
     count = -(-n // size)
     parts = [images[i : i + size] for images in (train.images, test.images) for i in range(0, len(images), size)]
-    meter = Meter(tick, work(chosen.solver, features, n, num_test, kept=bool(KEPT)))
-    if features.streamed and not KEPT:
-        KEPT[same] = streamed(features, parts, count, meter)
-    k = kernel_matrix(run, features, parts, count, KEPT.get(same), meter)
+    meter = Meter(tick, _work(chosen.solver, features, n, num_test, kept=bool(_KEPT)))
+    if features.streamed and not _KEPT:
+        _KEPT[same] = _streamed(features, parts, count, meter)
+    k = _kernel_matrix(run, features, parts, count, _KEPT.get(same), meter)
     targets = np.eye(dataset.num_classes, dtype=np.float32)[train.labels]
     y = [put(i, targets[i * size : (i + 1) * size]) for i in range(len(k.sizes))]
     prepared = time.monotonic()
@@ -82,15 +84,15 @@ def solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curv
     solved = time.monotonic()
     alpha_NxK = np.concatenate(alpha)
     fitted_NxK = np.concatenate(multiply(k, alpha, meter))
-    test_outputs = np.concatenate([predict(k, i, alpha, meter) for i in range(len(k.sizes), len(parts))])
+    test_outputs = np.concatenate([_predict(k, i, alpha, meter) for i in range(len(k.sizes), len(parts))])
     residual = np.linalg.norm(fitted_NxK - targets) / np.linalg.norm(targets)
-    if not residual < UNSOLVED:
+    if not residual < _UNSOLVED:
         raise singular(k, f"the residual is {residual:.2g}")
     outputs = fitted_NxK - run.weight_decay * alpha_NxK
     row = {
         "epoch": 0.0,
-        **measure("train", outputs, train.labels),
-        **measure("test", test_outputs, test.labels),
+        **_measure("train", outputs, train.labels),
+        **_measure("test", test_outputs, test.labels),
         "l2_norm": float(np.sqrt(max(0.0, (alpha_NxK * outputs).sum(dtype=np.float64)))),
         "residual": float(residual),
     }
@@ -104,14 +106,14 @@ def solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curv
     }
 
 
-class Plan(NamedTuple):
+class _Plan(NamedTuple):
     """How a run is solved, and the memory that takes."""
 
     solver: str
     bytes: int
 
 
-def plan(run: KernelRun, features: Features, n: int, num_test: int, memory: int) -> Plan:
+def _plan(run: KernelRun, features: Features, n: int, num_test: int, memory: int) -> _Plan:
     """Cholesky if it fits into memory, else conjugate gradients; or what the run asks for.
 
     Raises:
@@ -124,23 +126,25 @@ def plan(run: KernelRun, features: Features, n: int, num_test: int, memory: int)
         way_out = f"set a weight_decay, train_size={width}, or kernel=gaussian"
         raise UsageError(f"the linear kernel of {n} examples with {width} features is singular: {way_out}")
 
-    def plans(n: int) -> list[Plan]:
-        triangle = int(ALLOCATED * 2 * n * (n + TILE))
+    def plans(n: int) -> list[_Plan]:
+        triangle = int(_ALLOCATED * 2 * n * (n + _TILE))
         columns = 4 * (n + num_test) * max(features.widths)
         kept = triangle + 4 * n * num_test if features.streamed else 0
-        own = {"cholesky": triangle, "conjugate_gradients": 8 * n * TILE * LANDMARKS}
-        margin = 100 * TILE**2
-        return [Plan(name, columns + kept + own[name] + margin) for name in own if run.solver in (name, "auto")]
+        own = {"cholesky": triangle, "conjugate_gradients": 8 * n * _TILE * LANDMARKS}
+        margin = 100 * _TILE**2
+        return [_Plan(name, columns + kept + own[name] + margin) for name in own if run.solver in (name, "auto")]
 
     least = lambda n: min(plans(n), key=lambda plan: plan.bytes)
     if least(n).bytes > memory:
         smaller = next((m for m in range(n - n % 100, 0, -100) if least(m).bytes <= memory), 1)
-        found = f"{n} examples take {gigabytes(least(n).bytes)} by {least(n).solver}, and {gigabytes(memory)} are free"
+        found = (
+            f"{n} examples take {_gigabytes(least(n).bytes)} by {least(n).solver}, and {_gigabytes(memory)} are free"
+        )
         raise UsageError(f"{found}; set train_size={smaller}" + " or solver=auto" * (run.solver == "cholesky"))
     return next(plan for plan in plans(n) if plan.bytes <= memory)
 
 
-def work(solver: str, features: Features, n: int, num_test: int, *, kept: bool) -> float:
+def _work(solver: str, features: Features, n: int, num_test: int, *, kept: bool) -> float:
     """Floating point operations, about; conjugate gradients are taken to need a hundred steps."""
     width = sum(features.widths)
     inner = 0.0 if kept else features.flop * (n + num_test) + float(n * (n + 2 * num_test) * width)
@@ -162,57 +166,57 @@ def free_memory() -> int:
     return memory
 
 
-def gigabytes(count: float) -> str:
+def _gigabytes(count: float) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
-def kernel_matrix(
-    run: KernelRun, features: Features, parts: list[Any], count: int, kept: Inner | None, meter: Meter
+def _kernel_matrix(
+    run: KernelRun, features: Features, parts: list[Any], count: int, kept: _Inner | None, meter: Meter
 ) -> Matrix:
     """K + λI of the training images, which are the first `count` parts; further rows of tiles are k of test images."""
     if kept:
         stored, norms = kept
         inner = lambda i, j: stored[i, j]
     else:
-        x = columns(features, 0, parts, meter)
-        norms = [squared_norms(part) for part in x]
-        inner = lambda i, j: product(x[i], put(i, x[j]))
+        x = _columns(features, 0, parts, meter)
+        norms = [_squared_norms(part) for part in x]
+        inner = lambda i, j: _product(x[i], put(i, x[j]))
     numbers = (run.gamma, run.weight_decay)
-    tile = lambda i, j: evaluate(run.kernel, i == j, inner(i, j), norms[i], put(i, norms[j]), numbers)
+    tile = lambda i, j: _evaluate(run.kernel, i == j, inner(i, j), norms[i], put(i, norms[j]), numbers)
     return Matrix(tile, [len(part) for part in parts[:count]], 2.0 * (1 if features.streamed else features.widths[0]))
 
 
-def kept_bytes() -> int:
+def _kept_bytes() -> int:
     """What the inner products of the last run take, and this run need not."""
-    return int(ALLOCATED * sum(tile.nbytes for tiles, _ in KEPT.values() for tile in tiles.values()))
+    return int(_ALLOCATED * sum(tile.nbytes for tiles, _ in _KEPT.values() for tile in tiles.values()))
 
 
-def columns(features: Features, block: int, parts: list[Any], meter: Meter) -> Vectors:
+def _columns(features: Features, block: int, parts: list[Any], meter: Meter) -> Vectors:
     """One block of the features of all parts."""
     flop = features.flop / len(features.widths)
     return [meter(features.block(put(i, part), block), flop * len(part)) for i, part in enumerate(parts)]
 
 
-def streamed(features: Features, parts: list[Any], count: int, meter: Meter) -> Inner:
+def _streamed(features: Features, parts: list[Any], count: int, meter: Meter) -> _Inner:
     """⟨x, x'⟩ by tiles and ‖x‖² by parts, summed over blocks of features, of which one is in memory at a time."""
     below = [(i, j) for i in range(len(parts)) for j in range(min(i + 1, count))]
     inner = {(i, j): put(i, jnp.zeros((len(parts[i]), len(parts[j])))) for i, j in below}
     norms = [put(i, jnp.zeros(len(part))) for i, part in enumerate(parts)]
     for block in range(len(features.widths)):
-        x = columns(features, block, parts, meter)
-        norms = [norm + squared_norms(part) for norm, part in zip(norms, x, strict=True)]
+        x = _columns(features, block, parts, meter)
+        norms = [norm + _squared_norms(part) for norm, part in zip(norms, x, strict=True)]
         for i, j in below:
-            inner[i, j] = meter(add_product(inner[i, j], x[i], put(i, x[j])), 2.0 * x[i].size * len(x[j]))
+            inner[i, j] = meter(_add_product(inner[i, j], x[i], put(i, x[j])), 2.0 * x[i].size * len(x[j]))
     return inner, norms
 
 
-def predict(k: Matrix, row: int, alpha: Vectors, meter: Meter) -> jax.Array:
+def _predict(k: Matrix, row: int, alpha: Vectors, meter: Meter) -> jax.Array:
     """f(x) for a part of the test images."""
     out = jnp.asarray(sum(k.tile(row, j) @ put(row, part) for j, part in enumerate(alpha)))
     return meter(out, k.flop * len(out) * sum(k.sizes))
 
 
-def measure(split: str, outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _measure(split: str, outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Loss and accuracy."""
     errors = outputs - np.eye(outputs.shape[1], dtype=np.float32)[labels]
     return {
@@ -222,7 +226,7 @@ def measure(split: str, outputs: np.ndarray, labels: np.ndarray) -> dict[str, fl
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def evaluate(kernel: str, diagonal: bool, inner: jax.Array, a: jax.Array, b: jax.Array, numbers: Any) -> jax.Array:
+def _evaluate(kernel: str, diagonal: bool, inner: jax.Array, a: jax.Array, b: jax.Array, numbers: Any) -> jax.Array:
     """k(x, x') from ⟨x, x'⟩, ‖x‖² and ‖x'‖²; on the diagonal of K, where x' is x, without rounding, and plus λ."""
     gamma, weight_decay = numbers
     function = registry.resolve("kernel", kernel)
@@ -247,13 +251,13 @@ def linear(inner: jax.Array, a: jax.Array, b: jax.Array, gamma: jax.Array) -> ja
     return jnp.copy(inner)  # jit would return the very same array, which the solver may overwrite
 
 
-product = jax.jit(lambda a, b: a @ b.T)
+_product = jax.jit(lambda a, b: a @ b.T)
 
 
-add_product = jax.jit(lambda tile, a, b: tile + a @ b.T, donate_argnums=0)
+_add_product = jax.jit(lambda tile, a, b: tile + a @ b.T, donate_argnums=0)
 
 
-squared_norms = jax.jit(lambda x: (x * x).sum(1))
+_squared_norms = jax.jit(lambda x: (x * x).sum(1))
 
 
-KEPT: dict[Any, Inner] = {}  # by what they depend on, of the last run alone and only if its features are streamed
+_KEPT: dict[Any, _Inner] = {}  # by what they depend on, of the last run alone and only if its features are streamed

@@ -24,13 +24,13 @@ from rethink_gen.errors import UsageError
 from rethink_gen.results.store import Curves
 from rethink_gen.runs import LeastSquaresRun
 
-STEPS_PER_CALL = 20_000  # in a compiled loop: a fraction of a second on two cores
-ROWS_PER_DECADE = 12  # of epochs: convergence is for a logarithmic axis
-SMALLEST = 1e-6  # singular value, relative to the largest, of examples that float32 can tell from dependent ones
+_STEPS_PER_CALL = 20_000  # in a compiled loop: a fraction of a second on two cores
+_ROWS_PER_DECADE = 12  # of epochs: convergence is for a logarithmic axis
+_SMALLEST = 1e-6  # singular value, relative to the largest, of examples that float32 can tell from dependent ones
 Tick = Callable[[int, int, dict[str, float | None]], None]
 
 
-class Problem(NamedTuple):
+class _Problem(NamedTuple):
     """What a step is made of; an argument of the compiled function."""
 
     x: jax.Array  # float32[n, d]
@@ -40,13 +40,13 @@ class Problem(NamedTuple):
     momentum: Any
 
 
-class State(NamedTuple):
+class _State(NamedTuple):
     epoch: jax.Array
     w: jax.Array  # float32[K, d]: so, and not [d, K], steps of one example are six times faster on CPU
     velocity: jax.Array
 
 
-class Solutions(NamedTuple):
+class _Solutions(NamedTuple):
     """All W with W x = y for every example: the least, and any change outside the span of the examples."""
 
     least: np.ndarray  # float64[K, d]: W†
@@ -64,25 +64,25 @@ def solve(run: LeastSquaresRun, dataset: Dataset, tick: Tick) -> tuple[Curves, d
     In units of ‖W†‖, which is `minimum_norm`: `distance` ‖W - W†‖, which must converge to the `predicted_distance`
     ‖W₀P‖; `distance_to_limit` ‖W - (W† + W₀P)‖, to zero; `null_space_norm` ‖W P‖, which must not change.
     """
-    x, y = features(dataset.train), one_hot(dataset.train, dataset.num_classes)
-    test_x, test_y = features(dataset.test), one_hot(dataset.test, dataset.num_classes)
-    solutions = all_solutions(x, y)
+    x, y = _features(dataset.train), _one_hot(dataset.train, dataset.num_classes)
+    test_x, test_y = _features(dataset.test), _one_hot(dataset.test, dataset.num_classes)
+    solutions = _all_solutions(x, y)
     key = randomness.root_key(run.seed)
     step_size = run.learning_rate / np.square(x).sum(1).max()
     order_key = randomness.stream(key, "order")
-    problem = Problem(jnp.float32(x), jnp.float32(y), order_key, jnp.float32(step_size), jnp.float32(run.momentum))
+    problem = _Problem(jnp.float32(x), jnp.float32(y), order_key, jnp.float32(step_size), jnp.float32(run.momentum))
     start = run.initial_scale * jax.random.normal(randomness.stream(key, "init"), solutions.least.shape)
     limit = solutions.least + solutions.outside(np.asarray(start, np.float64))
 
-    state = State(jnp.int32(0), start, jnp.zeros_like(start))
+    state = _State(jnp.int32(0), start, jnp.zeros_like(start))
     batch_size = min(run.batch_size, len(x))
     steps_per_epoch = len(x) // batch_size
     norm, minimum_norm = np.linalg.norm, float(np.linalg.norm(solutions.least))
     curves: Curves = {}
-    for epoch in shown_epochs(run.epochs):
+    for epoch in _shown_epochs(run.epochs):
         while (reached := int(state.epoch)) < epoch:
-            count = min(epoch - reached, max(1, STEPS_PER_CALL // steps_per_epoch))
-            state = train_epochs(batch_size, problem, state, count)
+            count = min(epoch - reached, max(1, _STEPS_PER_CALL // steps_per_epoch))
+            state = _train_epochs(batch_size, problem, state, count)
             tick(int(state.epoch), run.epochs, {name: values[-1] for name, values in curves.items()})
         w = np.asarray(state.w, np.float64)
         if not np.isfinite(w).all():
@@ -92,8 +92,8 @@ def solve(run: LeastSquaresRun, dataset: Dataset, tick: Tick) -> tuple[Curves, d
         row = {
             "epoch": epoch,
             "step": epoch * steps_per_epoch,
-            **scores("train", x @ w.T, y),
-            **scores("test", test_x @ w.T, test_y),
+            **_scores("train", x @ w.T, y),
+            **_scores("test", test_x @ w.T, test_y),
             "distance": norm(w - solutions.least) / minimum_norm,
             "predicted_distance": norm(limit - solutions.least) / minimum_norm,
             "distance_to_limit": norm(w - limit) / minimum_norm,
@@ -106,18 +106,18 @@ def solve(run: LeastSquaresRun, dataset: Dataset, tick: Tick) -> tuple[Curves, d
     return curves, {"condition": solutions.condition, "step_size": float(step_size), "num_features": x.shape[1]}
 
 
-def features(split: Split) -> np.ndarray:
+def _features(split: Split) -> np.ndarray:
     """float64[n, d]: the pixels of each image, whitened as for the networks, with float32's precision."""
     whitened = augmentations.whiten(jnp.asarray(split.images, jnp.float32) / 255)
     return np.asarray(whitened, np.float64).reshape(len(split.images), -1)
 
 
-def one_hot(split: Split, num_classes: int) -> np.ndarray:
+def _one_hot(split: Split, num_classes: int) -> np.ndarray:
     """float64[n, K]."""
     return np.eye(num_classes)[split.labels]
 
 
-def all_solutions(x: np.ndarray, y: np.ndarray) -> Solutions:
+def _all_solutions(x: np.ndarray, y: np.ndarray) -> _Solutions:
     """The solutions for examples float64[n, d] that are linearly independent, and targets float64[n, K].
 
     Raises:
@@ -128,36 +128,36 @@ def all_solutions(x: np.ndarray, y: np.ndarray) -> Solutions:
     if n > d:  # known without a decomposition, which could take minutes
         raise UsageError(f"{dependent}; give a train_size below {d}")
     left, singular, span = np.linalg.svd(x, full_matrices=False)
-    if singular[-1] < SMALLEST * singular[0]:
+    if singular[-1] < _SMALLEST * singular[0]:
         raise UsageError(f"{dependent}; give a smaller train_size")
-    return Solutions((y.T @ left / singular) @ span, span, float((singular[0] / singular[-1]) ** 2))
+    return _Solutions((y.T @ left / singular) @ span, span, float((singular[0] / singular[-1]) ** 2))
 
 
 @partial(jax.jit, static_argnums=0)
-def train_epochs(batch_size: int, problem: Problem, state: State, count: jax.Array) -> State:
+def _train_epochs(batch_size: int, problem: _Problem, state: _State, count: jax.Array) -> _State:
     """`count` epochs of v ← momentum · v + gradient, W ← W - step_size · v, each in a new order; no partial batches."""
 
-    def epoch(_: Any, state: State) -> State:
+    def epoch(_: Any, state: _State) -> _State:
         order = jax.random.permutation(jax.random.fold_in(problem.key, state.epoch), len(problem.x))
         order = order[: len(order) - len(order) % batch_size].reshape(-1, batch_size)
 
-        def step(i: jax.Array, state: State) -> State:
+        def step(i: jax.Array, state: _State) -> _State:
             x, y = problem.x[order[i]], problem.y[order[i]]
             velocity = problem.momentum * state.velocity + (x @ state.w.T - y).T @ x / batch_size
-            return State(state.epoch, state.w - problem.step_size * velocity, velocity)
+            return _State(state.epoch, state.w - problem.step_size * velocity, velocity)
 
         return jax.lax.fori_loop(0, len(order), step, state)._replace(epoch=state.epoch + 1)
 
     return jax.lax.fori_loop(0, count, epoch, state)
 
 
-def scores(split: str, outputs: np.ndarray, y: np.ndarray) -> dict[str, float]:
+def _scores(split: str, outputs: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """Loss, the mean of ½‖f(x) - y‖², and accuracy of a split."""
     loss = 0.5 * np.square(outputs - y).sum(1).mean()
     return {f"{split}_loss": loss, f"{split}_accuracy": (outputs.argmax(1) == y.argmax(1)).mean()}
 
 
-def shown_epochs(epochs: int) -> list[int]:
+def _shown_epochs(epochs: int) -> list[int]:
     """0, and whole numbers up to `epochs` that are about evenly spaced on a logarithmic axis."""
-    count = max(2, round(ROWS_PER_DECADE * np.log10(epochs)) + 1)
+    count = max(2, round(_ROWS_PER_DECADE * np.log10(epochs)) + 1)
     return [0, *np.unique(np.geomspace(1, epochs, count).round().astype(int)).tolist()]

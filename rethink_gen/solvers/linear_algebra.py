@@ -15,8 +15,8 @@ import numpy as np
 from jax.scipy.linalg import cho_solve, solve_triangular
 
 LANDMARKS = 2  # columns of tiles in the preconditioner
-TOLERANCE = 1e-4  # ‖A x - y‖ / ‖y‖ at which conjugate gradients stop
-ITERATIONS = 1000  # of conjugate gradients before giving up
+_TOLERANCE = 1e-4  # ‖A x - y‖ / ‖y‖ at which conjugate gradients stop
+_ITERATIONS = 1000  # of conjugate gradients before giving up
 Vectors = list[jax.Array]  # float32[n, K] by parts of rows, part i on the device of tile row i
 
 
@@ -53,10 +53,10 @@ def put(row: int, x: Any) -> jax.Array:
     return jax.device_put(x, devices[row % len(devices)])
 
 
-def by_cholesky(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors, dict[str, Any]]:
+def _by_cholesky(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors, dict[str, Any]]:
     """x, and a lower bound of the condition number of A."""
     count = len(a.sizes)
-    factor = cholesky(a, count, meter)
+    factor = _cholesky(a, count, meter)
     x: Vectors = []
     for i in range(count):
         rest = y[i] - sum(factor[i, k] @ put(i, x[k]) for k in range(i))
@@ -68,7 +68,7 @@ def by_cholesky(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors, dict[str,
     return x, {"condition_at_least": float((pivots.max() / pivots.min()) ** 2)}
 
 
-def cholesky(a: Matrix, columns: int, meter: Meter) -> dict[tuple[int, int], jax.Array]:
+def _cholesky(a: Matrix, columns: int, meter: Meter) -> dict[tuple[int, int], jax.Array]:
     """The tiles of the first columns of the lower triangular L with L Lᵀ = A."""
     factor: dict[tuple[int, int], jax.Array] = {}
     for j in range(columns):
@@ -76,16 +76,16 @@ def cholesky(a: Matrix, columns: int, meter: Meter) -> dict[tuple[int, int], jax
         for i in range(j, len(a.sizes)):
             x = a.tile(i, j)
             for k in range(j):
-                x = subtract_product(x, factor[i, k], row[i % len(row)][k])
-            factor[i, j] = jnp.linalg.cholesky(x) if i == j else solve_right(put(i, factor[j, j]), x)
+                x = _subtract_product(x, factor[i, k], row[i % len(row)][k])
+            factor[i, j] = jnp.linalg.cholesky(x) if i == j else _solve_right(put(i, factor[j, j]), x)
             meter(factor[i, j], x.size * (a.flop + (2 * j + 1) * a.sizes[0]))
         if not jnp.isfinite(factor[j, j][-1, -1]):
             raise singular(a, "a pivot is not positive")
     return factor
 
 
-def by_conjugate_gradients(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors, dict[str, Any]]:
-    """x, as near as TOLERANCE, for all columns of y at a time, and the number of steps.
+def _by_conjugate_gradients(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors, dict[str, Any]]:
+    """x, as near as _TOLERANCE, for all columns of y at a time, and the number of steps.
 
     Preconditioned by F Fᵀ + μI: F are the first columns of the Cholesky factor, which makes F Fᵀ the approximation of
     Nyström with the first rows as landmarks, and μ is the mean of the diagonal that it leaves.
@@ -94,7 +94,7 @@ def by_conjugate_gradients(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors
     split = lambda v: [put(i, part) for i, part in enumerate(jnp.split(v, ends[:-1]))]
     join = lambda parts: jnp.concatenate([put(0, part) for part in parts])
     columns = min(LANDMARKS, len(a.sizes))
-    factor = cholesky(a, columns, meter)
+    factor = _cholesky(a, columns, meter)
     nothing = lambda i, k: put(i, jnp.zeros((a.sizes[i], a.sizes[k])))
     rows = ([factor.get((i, k), nothing(i, k)) for k in range(columns)] for i in range(len(a.sizes)))
     f = join([jnp.concatenate(row, 1) for row in rows])
@@ -105,11 +105,11 @@ def by_conjugate_gradients(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors
     ratio = lambda a, b: jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)  # a column of zeros is solved from the start
 
     r = join(y)
-    goal = TOLERANCE * float(jnp.linalg.norm(r))
+    goal = _TOLERANCE * float(jnp.linalg.norm(r))
     x = jnp.zeros_like(r)
     p = z = precondition(r)
     rz = (r * z).sum(0)
-    for iteration in range(ITERATIONS):
+    for iteration in range(_ITERATIONS):
         q = join(multiply(a, split(p), meter))
         step = ratio(rz, (p * q).sum(0))
         x, r = x + step * p, r - step * q
@@ -118,7 +118,7 @@ def by_conjugate_gradients(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors
         z = precondition(r)
         rz, before = (r * z).sum(0), rz
         p = z + ratio(rz, before) * p
-    raise singular(a, f"conjugate gradients have not converged after {ITERATIONS} steps")
+    raise singular(a, f"conjugate gradients have not converged after {_ITERATIONS} steps")
 
 
 def multiply(a: Matrix, v: Vectors, meter: Meter) -> Vectors:
@@ -126,7 +126,7 @@ def multiply(a: Matrix, v: Vectors, meter: Meter) -> Vectors:
     out = [jnp.zeros_like(part) for part in v]
     for i in range(len(v)):
         for j in range(i + 1):
-            here, there = both_products(a.tile(i, j), put(i, v[j]), v[i])
+            here, there = _both_products(a.tile(i, j), put(i, v[j]), v[i])
             out[i] = out[i] + here
             if j < i:
                 out[j] = out[j] + put(j, there)
@@ -142,16 +142,16 @@ def singular(a: Matrix, reason: str) -> np.linalg.LinAlgError:
     )
 
 
-subtract_product = jax.jit(lambda tile, a, b: tile - a @ b.T, donate_argnums=0)
+_subtract_product = jax.jit(lambda tile, a, b: tile - a @ b.T, donate_argnums=0)
 
 
-both_products = jax.jit(lambda tile, right, left: (tile @ right, tile.T @ left))
+_both_products = jax.jit(lambda tile, right, left: (tile @ right, tile.T @ left))
 
 
-solve_right = jax.jit(lambda factor, tile: solve_triangular(factor, tile.T, lower=True).T)
+_solve_right = jax.jit(lambda factor, tile: solve_triangular(factor, tile.T, lower=True).T)
 
 
 SOLVERS: dict[str, Callable[[Matrix, Vectors, Meter], tuple[Vectors, dict[str, Any]]]] = {
-    "cholesky": by_cholesky,
-    "conjugate_gradients": by_conjugate_gradients,
+    "cholesky": _by_cholesky,
+    "conjugate_gradients": _by_conjugate_gradients,
 }

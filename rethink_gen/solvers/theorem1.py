@@ -35,10 +35,10 @@ from rethink_gen.errors import DataError
 from rethink_gen.results.store import Curves
 from rethink_gen.runs import ExpressivityRun
 
-DIRECTIONS = 10  # to try before giving up; for all of CIFAR-10, one in 150 has a tie
-RESOLUTION = 2.0**24
-BLOCK = 2**21  # hidden units × images at a time: 16 MB
-Params = dict[str, Any]
+_DIRECTIONS = 10  # to try before giving up; for all of CIFAR-10, one in 150 has a tie
+_RESOLUTION = 2.0**24
+_BLOCK = 2**21  # hidden units × images at a time: 16 MB
+_Params = dict[str, Any]
 Tick = Callable[[int, int, dict[str, float | None]], None]
 
 
@@ -81,7 +81,7 @@ class ReluInterpolator(nn.Module):
         return max(len(layer) + 3 * (i > 0) for i, layer in enumerate(self.layers))
 
 
-class Points(NamedTuple):
+class _Points(NamedTuple):
     """Distinct points of a sample, in the order of their projections, float64."""
 
     direction: np.ndarray  # [d]
@@ -99,25 +99,25 @@ def solve(run: ExpressivityRun, dataset: Dataset, tick: Tick) -> tuple[Curves, d
     started = time.monotonic()
     key = randomness.stream(randomness.root_key(run.seed), "projection")
     images, labels = dataset.train.images, dataset.train.labels.astype(np.float64)
-    points = project_apart(key, images, labels, lambda: tick(0, 1, {}))
+    points = _project_apart(key, images, labels, lambda: tick(0, 1, {}))
     projected = time.monotonic()
     offsets, weights = interpolate(points.projections, points.labels)
     solved = time.monotonic()
 
     network = ReluInterpolator(len(weights), run.depth)
     params = {"a": points.direction, "b": offsets, "w": weights}
-    size = min(len(images), max(1, BLOCK // len(weights)))
-    forward(network, params, images[:size], size, lambda *_: tick(0, 1, {}))  # compiles
+    size = min(len(images), max(1, _BLOCK // len(weights)))
+    _forward(network, params, images[:size], size, lambda *_: tick(0, 1, {}))  # compiles
     compiled = time.monotonic()
-    train_outputs = forward(network, params, images, size, tick)
+    train_outputs = _forward(network, params, images, size, tick)
     evaluated = time.monotonic()
-    test_outputs = forward(network, params, dataset.test.images, size, lambda *_: tick(1, 1, {}))
+    test_outputs = _forward(network, params, dataset.test.images, size, lambda *_: tick(1, 1, {}))
     terms = float(np.abs(weights) @ (points.projections[-1] - offsets))  # the largest: they grow with x
     max_residual = float(np.abs(train_outputs - labels).max())
     row = {
         "epoch": 0,
-        "train_accuracy": accuracy(train_outputs, dataset.train.labels),
-        "test_accuracy": accuracy(test_outputs, dataset.test.labels),
+        "train_accuracy": _accuracy(train_outputs, dataset.train.labels),
+        "test_accuracy": _accuracy(test_outputs, dataset.test.labels),
         "num_weights": sum(param.size for param in params.values()),
         "width": network.width,
         "max_residual": max_residual,
@@ -132,16 +132,16 @@ def solve(run: ExpressivityRun, dataset: Dataset, tick: Tick) -> tuple[Curves, d
     return {name: [value] for name, value in row.items()}, facts
 
 
-def project_apart(key: jax.Array, images: np.ndarray, labels: np.ndarray, tick: Callable[[], None]) -> Points:
+def _project_apart(key: jax.Array, images: np.ndarray, labels: np.ndarray, tick: Callable[[], None]) -> _Points:
     """The distinct images and their labels, in the order of projections on a random direction that tells them apart.
 
     Raises:
       DataError: identical images have different labels, or no direction tells all others apart.
     """
     flat = images.reshape(len(images), -1)
-    for attempt in range(DIRECTIONS):
+    for attempt in range(_DIRECTIONS):
         direction = np.asarray(jax.random.normal(jax.random.fold_in(key, attempt), flat.shape[1:]), np.float64)
-        direction = np.round(direction * RESOLUTION) / RESOLUTION
+        direction = np.round(direction * _RESOLUTION) / _RESOLUTION
         x = np.empty(len(flat))
         for start in range(0, len(flat), 1000):
             x[start : start + 1000] = flat[start : start + 1000].astype(np.float64) @ direction
@@ -158,9 +158,9 @@ def project_apart(key: jax.Array, images: np.ndarray, labels: np.ndarray, tick: 
                 )
         else:
             order = np.delete(order, tied)
-            return Points(direction, x[order], labels[order])
+            return _Points(direction, x[order], labels[order])
     raise DataError(
-        f"none of {DIRECTIONS} random directions tells the {len(flat)} training images apart; try another seed"
+        f"none of {_DIRECTIONS} random directions tells the {len(flat)} training images apart; try another seed"
     )
 
 
@@ -175,24 +175,24 @@ def interpolate(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return offsets, np.diff(list(slopes))
 
 
-def forward(network: ReluInterpolator, params: Params, images: np.ndarray, size: int, tick: Tick) -> np.ndarray:
+def _forward(network: ReluInterpolator, params: _Params, images: np.ndarray, size: int, tick: Tick) -> np.ndarray:
     """What the network says to each image, float64[N], in blocks of `size` images."""
     outputs = np.empty(len(images))
     with jax.enable_x64(True):  # here alone: trainings in the same process stay float32
         for start in range(0, len(images), size):
             block = images[start : start + size].reshape(-1, len(params["a"]))
             whole = np.resize(block, (size, len(params["a"])))  # repeats the last one's images: one shape, one program
-            outputs[start : start + size] = apply(network, params, whole.astype(np.float64))[: len(block)]
+            outputs[start : start + size] = _apply(network, params, whole.astype(np.float64))[: len(block)]
             tick(start + len(block), len(images), {})
     return outputs
 
 
 @partial(jax.jit, static_argnums=0)
-def apply(network: ReluInterpolator, params: Params, images: jax.Array) -> Any:
+def _apply(network: ReluInterpolator, params: _Params, images: jax.Array) -> Any:
     """The outputs of the network for images float64[B, d]."""
     return network.apply({"params": params}, images)
 
 
-def accuracy(outputs: np.ndarray, labels: np.ndarray) -> float:
+def _accuracy(outputs: np.ndarray, labels: np.ndarray) -> float:
     """The share of outputs that round to their label."""
     return float((np.round(outputs) == labels).mean())

@@ -18,8 +18,8 @@ from rethink_gen.training.core import STATIC, Data, Hparams, Program, State
 from rethink_gen.training.data_parallel import read
 from rethink_gen.training.vectorize import ONE, Lanes
 
-STEPS_PER_CALL = 100  # in a compiled loop; a call stays under about two seconds
-STREAMED_STEPS_PER_CALL = 10  # on an accelerator; meanwhile the next batches are sent
+_STEPS_PER_CALL = 100  # in a compiled loop; a call stays under about two seconds
+_STREAMED_STEPS_PER_CALL = 10  # on an accelerator; meanwhile the next batches are sent
 
 
 def stepper(program: Program, data: Data | Stream, lanes: Lanes = ONE) -> tuple[Callable[..., State], int]:
@@ -36,11 +36,11 @@ def stepper(program: Program, data: Data | Stream, lanes: Lanes = ONE) -> tuple[
                 state = step(program, hparams, read(data, rows, row), len(rows), state)
             return state
 
-        return steps, 1 if jax.default_backend() == "cpu" else STREAMED_STEPS_PER_CALL
+        return steps, 1 if jax.default_backend() == "cpu" else _STREAMED_STEPS_PER_CALL
     if jax.default_backend() == "cpu" and convolves(program.model, data.images.shape[-3:]):
         step = jit(core.train_step, lanes, convolves=True)
         return lambda hparams, data, order, state, count: step(program, hparams, data, order, state), 1
-    return partial(jit(core.train_steps, lanes), program), STEPS_PER_CALL
+    return partial(jit(core.train_steps, lanes), program), _STEPS_PER_CALL
 
 
 @cache
@@ -59,13 +59,13 @@ def jit(function: Callable[..., Any], lanes: Lanes = ONE, *, convolves: bool = F
     donated = 4 if function in (core.train_step, core.train_steps, core.train_batch) else ()
     options = None
     if convolves and jax.default_backend() == "cpu":
-        options = cpu_options()
+        options = _cpu_options()
     return jax.jit(lanes.over(function, kinds), static_argnums=static, donate_argnums=donated, compiler_options=options)
 
 
 # On CPU, XLA's newer library takes convolutions 2.5 times slower than Eigen, and maps from element to element up to 20
 # times slower than XLA's own loops: only sums and products of matrices stay with it.
-CPU_CONVOLUTIONS = {
+_CPU_CONVOLUTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": ",".join(
         f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("REDUCE", "INDIVIDUAL_DOT")
     )
@@ -87,13 +87,13 @@ def use_compile_cache() -> None:
 
 
 @cache
-def cpu_options() -> dict[str, str]:
-    """CPU_CONVOLUTIONS where this version of XLA knows the option, else none."""
+def _cpu_options() -> dict[str, str]:
+    """_CPU_CONVOLUTIONS where this version of XLA knows the option, else none."""
     try:
-        jax.jit(lambda: 0, compiler_options=CPU_CONVOLUTIONS)()
+        jax.jit(lambda: 0, compiler_options=_CPU_CONVOLUTIONS)()
     except Exception:  # an option of this version only
         return {}
-    return CPU_CONVOLUTIONS
+    return _CPU_CONVOLUTIONS
 
 
 @cache

@@ -24,14 +24,14 @@ from rethink_gen.errors import unknown
 from rethink_gen.training import losses, optimizers
 
 EACH, SAME, STATIC, DATA = "each", "same", "static", "data"  # what an argument is to the lanes, see vectorize.py
-Function = TypeVar("Function", bound=Callable[..., Any])
+_Function = TypeVar("Function", bound=Callable[..., Any])
 PRECISIONS = ("float32", "bfloat16")  # of activations and products; parameters, statistics and loss are float32
 
 
-def lanes(*kinds: str) -> Callable[[Function], Function]:
+def _lanes(*kinds: str) -> Callable[[_Function], _Function]:
     """Says of each argument of a function of one run what it is, where many runs go side by side."""
 
-    def mark(function: Function) -> Function:
+    def mark(function: _Function) -> _Function:
         function.lanes = kinds  # type: ignore[attr-defined]
         return function
 
@@ -108,7 +108,7 @@ def init(program: Program, hparams: Hparams, images: jax.Array, key: Key | None 
     shape = jax.eval_shape(lambda x: inputs(program, x), images[:1])
     variables = program.model.lazy_init(stream(hparams.key if key is None else key, "init"), shape)
     params = variables["params"]
-    momentum = optimizer(program, hparams, 0.0).init(params)
+    momentum = _optimizer(program, hparams, 0.0).init(params)
     sums = Sums(*(jnp.zeros(()) for _ in range(len(Sums._fields) - (not program.top5))))
     return State(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), momentum, sums)
 
@@ -124,7 +124,7 @@ def inputs(program: Program, images: jax.Array, key: Key | None = None) -> jax.A
     return augmentations.whiten(images) if program.whitening else images
 
 
-def optimizer(program: Program, hparams: Hparams, learning_rate: Any) -> optax.GradientTransformationExtraArgs:
+def _optimizer(program: Program, hparams: Hparams, learning_rate: Any) -> optax.GradientTransformationExtraArgs:
     """The optimizer of a step: gradients are clipped, L2 is added where the optimizer has no decay of its own."""
     build = registry.resolve("optimizer", program.optimizer)
     taken = registry.parameters(build) & {"momentum", "weight_decay"}
@@ -136,7 +136,7 @@ def optimizer(program: Program, hparams: Hparams, learning_rate: Any) -> optax.G
     return optax.with_extra_args_support(parts[0] if len(parts) == 1 else optax.chain(*parts))
 
 
-def learning_rate(program: Program, hparams: Hparams, step: jax.Array, steps_per_epoch: int) -> jax.Array:
+def _learning_rate(program: Program, hparams: Hparams, step: jax.Array, steps_per_epoch: int) -> jax.Array:
     """The learning rate of a step."""
     schedule = registry.resolve("schedule", program.schedule)
     taken = registry.parameters(schedule) & {"learning_rate_decay"}
@@ -145,7 +145,7 @@ def learning_rate(program: Program, hparams: Hparams, step: jax.Array, steps_per
     )
 
 
-@lanes(STATIC, EACH, SAME, STATIC, STATIC)
+@_lanes(STATIC, EACH, SAME, STATIC, STATIC)
 def epoch_order(program: Program, hparams: Hparams, epoch: jax.Array, size: int, batch_size: int) -> jax.Array:
     """int32[steps, batch_size]: the examples that each step of an epoch sees."""
     order = registry.resolve("order", program.order)
@@ -153,14 +153,14 @@ def epoch_order(program: Program, hparams: Hparams, epoch: jax.Array, size: int,
     return order(stream(key, "order"), epoch, size, batch_size)
 
 
-@lanes(STATIC, EACH, DATA, EACH, EACH)
+@_lanes(STATIC, EACH, DATA, EACH, EACH)
 def train_step(program: Program, hparams: Hparams, data: Data, order: jax.Array, state: State) -> State:
     """One step of SGD on the next row of the epoch's order."""
     batch = jax.tree.map(lambda leaf: leaf[order[state.step % len(order)]], data)
     return train_batch(program, hparams, batch, len(order), state)
 
 
-@lanes(STATIC, EACH, DATA, STATIC, EACH)
+@_lanes(STATIC, EACH, DATA, STATIC, EACH)
 def train_batch(program: Program, hparams: Hparams, batch: Data, steps_per_epoch: int, state: State) -> State:
     """One step of SGD on a batch that was gathered before, on the device or from a stream."""
     row = state.step % steps_per_epoch
@@ -177,15 +177,15 @@ def train_batch(program: Program, hparams: Hparams, batch: Data, steps_per_epoch
             mutable=["batch_stats", "auxiliary"],
             rngs={"dropout": stream(key, "dropout")},
         )
-        sums = score(program, logits, batch)
-        total = smoothed(program, logits, batch) if program.label_smoothing else sums.loss / sums.count
+        sums = _score(program, logits, batch)
+        total = _smoothed(program, logits, batch) if program.label_smoothing else sums.loss / sums.count
         for auxiliary in jax.tree.leaves(updates.get("auxiliary", {})):
             weight: float = getattr(program.model, "auxiliary_weight", 0.0)
-            total += weight * smoothed(program, auxiliary, batch)
+            total += weight * _smoothed(program, auxiliary, batch)
         return total, (sums, updates.get("batch_stats", {}))
 
     gradient, (sums, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
-    step_optimizer = optimizer(program, hparams, learning_rate(program, hparams, state.step, steps_per_epoch))
+    step_optimizer = _optimizer(program, hparams, _learning_rate(program, hparams, state.step, steps_per_epoch))
     line_search = {}
     if full_batch(program):
         line_search = {"value": loss(state.params)[0], "value_fn": lambda params: loss(params)[0]}
@@ -194,7 +194,7 @@ def train_batch(program: Program, hparams: Hparams, batch: Data, steps_per_epoch
     return State(state.step + 1, optax.apply_updates(state.params, updates), batch_stats, momentum, running)
 
 
-@lanes(STATIC, EACH, DATA, EACH, EACH, SAME)
+@_lanes(STATIC, EACH, DATA, EACH, EACH, SAME)
 def train_steps(
     program: Program, hparams: Hparams, data: Data, order: jax.Array, state: State, count: jax.Array
 ) -> State:
@@ -202,7 +202,7 @@ def train_steps(
     return jax.lax.fori_loop(0, count, lambda _, state: train_step(program, hparams, data, order, state), state)
 
 
-@lanes(STATIC, EACH, DATA, SAME, STATIC)
+@_lanes(STATIC, EACH, DATA, SAME, STATIC)
 def evaluate(program: Program, state: State, data: Data, start: jax.Array, size: int) -> Sums:
     """Sums over the examples start … start + size - 1 that exist, at fixed weights and without augmentation."""
     index = start + jnp.arange(size)
@@ -210,11 +210,11 @@ def evaluate(program: Program, state: State, data: Data, start: jax.Array, size:
     return evaluate_batch(program, state, batch, (index < len(data.labels)).astype(jnp.float32))
 
 
-@lanes(STATIC, EACH, DATA, EACH)
+@_lanes(STATIC, EACH, DATA, EACH)
 def evaluate_batch(program: Program, state: State, batch: Data, weight: jax.Array) -> Sums:
     """Sums over a batch, at fixed weights and without augmentation; an example of weight 0 does not count."""
     logits: Any = apply(program, state.params, state.batch_stats, inputs(program, batch.images))
-    return score(program, logits, batch, weight)
+    return _score(program, logits, batch, weight)
 
 
 def apply(program: Program, params: Any, batch_stats: Any, images: jax.Array, **options: Any) -> Any:
@@ -229,13 +229,13 @@ def full_batch(program: Program) -> bool:
     return registry.parse(program.optimizer)[0] in optimizers.FULL_BATCH
 
 
-def smoothed(program: Program, logits: jax.Array, batch: Data) -> jax.Array:
+def _smoothed(program: Program, logits: jax.Array, batch: Data) -> jax.Array:
     """The mean loss with targets that are 1 - ε for the label, and ε shared by all classes."""
     targets = losses.smooth(jax.nn.one_hot(batch.labels, logits.shape[-1]), program.label_smoothing)
     return registry.resolve("loss", program.loss)(logits.astype(jnp.float32), targets).mean()
 
 
-def score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) -> Sums:
+def _score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) -> Sums:
     """Loss and hits of logits float32[B, K], summed over the batch; an example of weight 0 does not count."""
     logits = logits.astype(jnp.float32)  # in bfloat16 a loss loses its digits where a network all but interpolates
     weight = jnp.broadcast_to(weight, batch.labels.shape)
@@ -252,13 +252,13 @@ def score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) -
     return sums._replace(correct_top5=(weight * top5).sum())
 
 
-@lanes(EACH)
+@_lanes(EACH)
 def weight_norm(state: State) -> jax.Array:
     """‖w‖₂ over all trainable parameters."""
     return optax.tree.norm(state.params)
 
 
-@lanes(EACH)
+@_lanes(EACH)
 def layer_norms(state: State) -> list[jax.Array]:
     """The Frobenius norm of each layer's kernel; bounds of a network's complexity grow with their product."""
     return [optax.tree.norm(leaf) for leaf in jax.tree.leaves(state.params) if leaf.ndim > 1]

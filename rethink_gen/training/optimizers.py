@@ -26,14 +26,14 @@ Number = Any  # a Python number or float32[], which may be traced
 Transformation = optax.GradientTransformation | optax.GradientTransformationExtraArgs
 
 
-def kernels(params: Any) -> Any:
+def _kernels(params: Any) -> Any:
     """A tree of bools: True for leaves of two or more axes. Biases and offsets have one."""
     return jax.tree.map(_is_kernel, params)
 
 
 def l2(weight_decay: Number) -> Transformation:
     """Adds weight_decay · w to the gradients of kernels: the gradient of ½ · weight_decay · ‖w‖²."""
-    return optax.add_decayed_weights(weight_decay, mask=kernels)
+    return optax.add_decayed_weights(weight_decay, mask=_kernels)
 
 
 def clip(max_norm: Number) -> Transformation:
@@ -131,7 +131,7 @@ def lamb(
     return optax.chain(
         optax.scale_by_adam(b1, b2, eps),
         l2(weight_decay),
-        optax.masked(optax.scale_by_trust_ratio(), kernels),
+        optax.masked(optax.scale_by_trust_ratio(), _kernels),
         optax.scale(-learning_rate),
     )
 

@@ -31,12 +31,12 @@ def provenance() -> dict[str, Any]:
         "device": f"{device.device_kind} ({cores} cores)" if device.platform == "cpu" else device.device_kind,
         "platform": device.platform,
         "precision": "float32",
-        "commit": commit(),
+        "commit": _commit(),
         "command": shlex.join(["rethink-gen", *sys.argv[1:]]),
     }
 
 
-def commit() -> str | None:
+def _commit() -> str | None:
     """The commit of the checkout this code runs from, with "+" if it has been changed since; None outside of one."""
     git = partial(subprocess.run, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     try:

@@ -32,8 +32,10 @@ from rethink_gen.training.checkpointing import check_same, flatten, learned, res
 from rethink_gen.training.core import Hparams, State
 from rethink_gen.training.progress import Progress
 
-CHECKPOINT_SECONDS = 60.0
-CHEAP_SECONDS = 3.0  # for a checkpoint; where it takes longer they are rarer, so that they cost 5 % of the time at most
+_CHECKPOINT_SECONDS = 60.0
+_CHEAP_SECONDS = (
+    3.0  # for a checkpoint; where it takes longer they are rarer, so that they cost 5 % of the time at most
+)
 
 
 def train(
@@ -43,12 +45,12 @@ def train(
     stopped: Callable[[], None],
     keep_weights: bool = False,
 ) -> Iterator[Result]:
-    """Trains runs of one program side by side, and yields each as it ends; see `Cohort`.
+    """Trains runs of one program side by side, and yields each as it ends; see `_Cohort`.
 
     Raises:
       Interrupted, KeyboardInterrupt: what `stopped` raises between two calls, once all are checkpointed.
     """
-    cohort = Cohort(folders)
+    cohort = _Cohort(folders)
     if not cohort.measured:
         cohort.measure()
     report(cohort.progress())
@@ -68,7 +70,7 @@ def train(
             cohort.save_if_due()
 
 
-class Cohort:
+class _Cohort:
     """Runs of one program that are trained side by side, from their start or their checkpoints on.
 
     Of the runs given, those that were interrupted at another step than the first are left for another time.
@@ -201,7 +203,7 @@ class Cohort:
 
     def save_if_due(self) -> None:
         """The same, if the last checkpoints are a minute old, or as much older as they are slow."""
-        due = (now := time.monotonic()) - self.saved > CHECKPOINT_SECONDS * max(1.0, self.cost / CHEAP_SECONDS)
+        due = (now := time.monotonic()) - self.saved > _CHECKPOINT_SECONDS * max(1.0, self.cost / _CHEAP_SECONDS)
         if collectives.anywhere(due):
             self.save()
             self.saved, self.cost = time.monotonic(), time.monotonic() - now

@@ -26,18 +26,18 @@ T = TypeVar("T")
 # How many runs one device trains side by side, by platform and model; of others one. CPUs gain nothing from it, and
 # networks that convolve little or nothing: on an H200 four small Inceptions are slower together than in turn (22 and 34
 # thousand images/s), eight small AlexNets as fast (244 and 224), but 16 MLPs 2.7 times as fast (5.1 million).
-SIDE_BY_SIDE: dict[str, dict[str, int]] = {"gpu": {"mlp_1x512": 16, "mlp_3x512": 16}}
+_SIDE_BY_SIDE: dict[str, dict[str, int]] = {"gpu": {"mlp_1x512": 16, "mlp_3x512": 16}}
 
 
 def width(run: Run) -> int:
-    """How many runs of this program go side by side: see SIDE_BY_SIDE; fewer, where their images would not fit."""
+    """How many runs of this program go side by side: see _SIDE_BY_SIDE; fewer, where their images would not fit."""
     if datasets.find(run.dataset).streamed:
         return 1
-    most = SIDE_BY_SIDE.get(jax.default_backend(), {}).get(run.model, 1)
-    return min(most, room(run) if most > 1 else 1) * jax.device_count()
+    most = _SIDE_BY_SIDE.get(jax.default_backend(), {}).get(run.model, 1)
+    return min(most, _room(run) if most > 1 else 1) * jax.device_count()
 
 
-def room(run: Run) -> int:
+def _room(run: Run) -> int:
     """How many runs like this one may bring images of their own: together these take half of a device's memory at most.
 
     Where only labels differ all see the same images, and the networks that go side by side are small.
@@ -86,7 +86,7 @@ class Lanes(NamedTuple):
         """The arrays on the devices of their lanes."""
         if self.devices == 1:
             return jax.tree.map(jnp.asarray, tree)
-        place = lambda spec: NamedSharding(mesh(self.devices), spec)
+        place = lambda spec: NamedSharding(_mesh(self.devices), spec)
         return collectives.place(tree, jax.tree.map(place, self.specs(kind)))
 
     def axes(self, kind: str) -> Any:
@@ -113,7 +113,7 @@ class Lanes(NamedTuple):
             if self.devices > 1:
                 specs = tuple(self.specs(kinds[i]) for i in traced)
                 mapped = jax.shard_map(
-                    mapped, mesh=mesh(self.devices), in_specs=specs, out_specs=PartitionSpec("run"), check_vma=False
+                    mapped, mesh=_mesh(self.devices), in_specs=specs, out_specs=PartitionSpec("run"), check_vma=False
                 )
             return mapped(*(arguments[i] for i in traced))
 
@@ -124,6 +124,6 @@ ONE = Lanes()
 
 
 @cache
-def mesh(count: int) -> Mesh:
+def _mesh(count: int) -> Mesh:
     """The first devices, each with lanes of its own."""
     return jax.make_mesh((count,), ("run",), (AxisType.Auto,), devices=jax.devices()[:count])
