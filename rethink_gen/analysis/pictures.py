@@ -35,7 +35,10 @@ def corrupted_images(name: str, count: int = 8) -> Figure:
     from rethink_gen.data import datasets
 
     whole = datasets.load(name)
-    first = lambda split, n: split._replace(images=split.images[:n], labels=split.labels[:n])
+
+    def first(split, n):
+        return split._replace(images=split.images[:n], labels=split.labels[:n])
+
     some = replace(whole, train=first(whole.train, 1000), test=first(whole.test, 1))  # enough for a mean and a variance
     labels = some.train.labels.tolist()
     chosen = [labels.index(label) for label in sorted(set(labels))[:count]]
@@ -159,7 +162,10 @@ def confusion(results: Sequence[Result], answers: Sequence[tuple[np.ndarray, ...
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, result, (true, given, train, test_true, test) in zip(parts, results, rows, strict=True):
         names = _class_names(result.run.dataset, max(map(np.max, (true, given, train, test_true, test))) + 1)
-        same = lambda a, b: f"{100 * np.mean(a == b):.1f} %"
+
+        def same(a, b):
+            return f"{100 * np.mean(a == b):.1f} %"
+
         panels = part.subplots(1, 3, sharey=True)
         part.suptitle(_told(result), fontsize=9, parse_math=False)
         _draw_confusion(panels[0], true, given, names, f"labels it was given: {same(true, given)} true")

@@ -100,7 +100,9 @@ def _legend(table: pd.DataFrame, keys: list[str]) -> str:
 
 
 def _ours(row: Row) -> str:
-    show = lambda value: _cell(row["metric"], value)
+    def show(value):
+        return _cell(row["metric"], value)
+
     without = "never fitted" if row["metric"].endswith("_to_fit") else "without a value"
     if not row["n"]:
         return "diverged" if row["diverged"] else without if row["censored"] else "not run"
@@ -140,7 +142,10 @@ def _markdown(table: pd.DataFrame, checks: list[Check], note: str) -> str:
     layout = lay_out(table)
     cells = [[_inert(_MARKDOWN, text) for text in row] for row in (layout.headers, *layout.rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(layout.headers))]
-    align = lambda text, i: text.rjust(widths[i]) if layout.numbers[i] else text.ljust(widths[i])
+
+    def align(text, i):
+        return text.rjust(widths[i]) if layout.numbers[i] else text.ljust(widths[i])
+
     lines = ["| " + " | ".join(align(text, i) for i, text in enumerate(row)) + " |" for row in cells]
     rule = ("-" * (width - 1) + (":" if number else "-") for width, number in zip(widths, layout.numbers, strict=True))
     lines.insert(1, "| " + " | ".join(rule) + " |")
@@ -151,7 +156,10 @@ def _markdown(table: pd.DataFrame, checks: list[Check], note: str) -> str:
 
 def _latex(table: pd.DataFrame, checks: list[Check], note: str) -> str:
     layout = lay_out(table)
-    line = lambda cells: " & ".join(_inert(_LATEX, text) for text in cells) + r" \\"
+
+    def line(cells):
+        return " & ".join(_inert(_LATEX, text) for text in cells) + r" \\"
+
     body = [
         r"% \usepackage{booktabs}",
         r"\begin{tabular}{" + "".join("r" if number else "l" for number in layout.numbers) + "}",
@@ -168,7 +176,10 @@ def _latex(table: pd.DataFrame, checks: list[Check], note: str) -> str:
 def _html(table: pd.DataFrame, checks: list[Check], note: str) -> str:
     layout = lay_out(table)
     side = [' style="text-align:right"' if number else ' style="text-align:left"' for number in layout.numbers]
-    row = lambda tag, cells: "".join(f"<{tag}{s}>{_inert(_HTML, c)}</{tag}>" for s, c in zip(side, cells, strict=True))
+
+    def row(tag, cells):
+        return "".join(f"<{tag}{s}>{_inert(_HTML, c)}</{tag}>" for s, c in zip(side, cells, strict=True))
+
     lines = [f"<table>\n<thead><tr>{row('th', layout.headers)}</tr></thead>\n<tbody>"]
     lines += [*(f"<tr>{row('td', cells)}</tr>" for cells in layout.rows), "</tbody>\n</table>"]
     if checks:
@@ -180,12 +191,16 @@ def _html(table: pd.DataFrame, checks: list[Check], note: str) -> str:
 
 def _csv(table: pd.DataFrame, checks: list[Check], note: str) -> str:
     # A spreadsheet would run a text cell that begins like a formula; numbers are left alone.
-    guard = lambda value: "'" + value if isinstance(value, str) and re.match(r"[=+\-@\t\r\n]", value) else value
+    def guard(value):
+        return "'" + value if isinstance(value, str) and re.match(r"[=+\-@\t\r\n]", value) else value
+
     return table.rename(columns=guard).map(guard).to_csv(index=False, lineterminator="\n")
 
 
 def _json(table: pd.DataFrame, checks: list[Check], note: str) -> str:
-    strict = lambda value: None if isinstance(value, float) and not math.isfinite(value) else value
+    def strict(value):
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
     rows = [{key: strict(value) for key, value in row.items()} for row in table.to_dict("records")]
     content = {"rows": rows, "checks": [check._asdict() for check in checks], "note": note}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"

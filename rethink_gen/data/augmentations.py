@@ -34,7 +34,10 @@ def random_crop(key: Key, images: jax.Array, size: int) -> jax.Array:
     size_h, size_w = min(size, height), min(size, width)
     room = jnp.array([height - size_h + 1, width - size_w + 1])
     corners = jax.random.randint(key, (batch, 2), 0, room)
-    crop = lambda image, corner: jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (size_h, size_w, channels))
+
+    def crop(image, corner):
+        return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (size_h, size_w, channels))
+
     return jax.vmap(crop)(images, corners)
 
 
@@ -58,7 +61,10 @@ def rotation(key: Key, images: jax.Array) -> jax.Array:
     def turn(image: jax.Array, angle: jax.Array) -> jax.Array:
         rows = jnp.cos(angle) * y + jnp.sin(angle) * x + (height - 1) / 2
         columns = jnp.cos(angle) * x - jnp.sin(angle) * y + (width - 1) / 2
-        sample = lambda channel: jax.scipy.ndimage.map_coordinates(channel, [rows, columns], order=1, mode="nearest")
+
+        def sample(channel):
+            return jax.scipy.ndimage.map_coordinates(channel, [rows, columns], order=1, mode="nearest")
+
         return jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
 
     return jax.vmap(turn)(images.astype(jnp.float32), angles)
@@ -91,7 +97,10 @@ def crop(key: Key, images: jax.Array, size: int) -> jax.Array:
 def color(key: Key, images: jax.Array) -> jax.Array:
     """Brightness, saturation, hue and contrast of each RGB image changed at random."""
     keys = jax.random.split(key, 4)
-    draw = lambda i, low, high: jax.random.uniform(keys[i], (len(images), 1, 1, 1), minval=low, maxval=high)
+
+    def draw(i, low, high):
+        return jax.random.uniform(keys[i], (len(images), 1, 1, 1), minval=low, maxval=high)
+
     x = images / 255 + draw(0, -32 / 255, 32 / 255)
     x = _turn_hue(x, draw(2, -0.2, 0.2), saturation=draw(1, 0.5, 1.5))
     mean = x.mean((1, 2), keepdims=True)

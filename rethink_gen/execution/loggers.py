@@ -37,7 +37,9 @@ def tracker(name: str, folder: Path) -> Iterator[Callable[[Progress], None]]:
     if importlib.util.find_spec(package) is None:
         raise UsageError(f"--log {name} needs {package}: pip install 'rethink-gen[{name}]'")
     reached: tuple[AnyRun, int] | None = None
-    log: Log = lambda step, metrics: None
+
+    def log(step, metrics):
+        return None
 
     def report(now: Progress) -> None:
         nonlocal reached, log

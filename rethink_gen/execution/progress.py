@@ -57,7 +57,10 @@ def _screen(now: Progress, seconds_left: float | None) -> Group:
         f"{now.failed_runs} failed" if now.failed_runs else "",
         f"{duration(seconds_left)} left" if seconds_left else "",
     ]
-    line = lambda text: Text(text, no_wrap=True, overflow="ellipsis")
+
+    def line(text):
+        return Text(text, no_wrap=True, overflow="ellipsis")
+
     head = Table.grid(padding=(0, 1))
     bar = ProgressBar(now.total_runs, now.done_runs + now.step / now.steps, width=20)
     head.add_row(bar, line(", ".join(filter(None, counts))))
@@ -95,7 +98,9 @@ def notebook() -> Callable[[Progress], None]:
     """Shows how far the runs are, below the cell of a notebook, in a line that changes."""
     from IPython.display import display
 
-    line = lambda text: {"text/plain": text}
+    def line(text):
+        return {"text/plain": text}
+
     place: Any = display(line("starting"), raw=True, display_id=True)
 
     def report(now: Progress) -> None:

@@ -57,7 +57,10 @@ def execute(
     first = {key: i for i, key in reversed(list(enumerate(map(preparation.program_key, runs))))}
     hard = {run for run in runs if work and locks.deaths(work, run) >= _DEATHS}
     todo = deque(sorted(runs, key=lambda run: (run in hard, first[preparation.program_key(run)])))
-    published = lambda run: work is not None and not force and store.done(work, run, weights=keep_weights)
+
+    def published(run):
+        return work is not None and not force and store.done(work, run, weights=keep_weights)
+
     passed_over = 0  # runs in a row that other processes are at
     with _stop_signals() as stopped:
         while todo:

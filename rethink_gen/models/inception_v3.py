@@ -1,13 +1,15 @@
-"""Inception V3 (Szegedy et al. 2015) as TensorFlow's package had it in 2016 with TF-slim, which the paper used.
+"""Inception V3 (Szegedy et al. 2015), as in TensorFlow's Inception package of 2016 with TF-slim, which the paper used.
 
-Its constants are that package's: the fields of `InceptionV3`, dropout 0.2, label smoothing 0.1 and weight decay 4e-5 of
-a run. One parameter per channel beside the kernels, batch norm's offset: 23,817,352 for 1000 classes without the
-auxiliary head, 27,143,152 with it. (The package had one class more, "background", which is left out here.)
+The constants are those of the package: the defaults of `InceptionV3`, and dropout 0.2, label smoothing 0.1 and weight
+decay 4e-5 of a run. Beside its kernel, a convolution has one parameter per channel: the offset of batch norm. With 1000
+classes the network has 23,817,352 parameters without the auxiliary head and 27,143,152 with it. The package has one
+more class, "background"; this network does not.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,16 +19,20 @@ from rethink_gen.errors import UsageError
 from rethink_gen.models import layers
 
 _Layer = Callable[..., jax.Array]
-_SMALLEST = 107  # pixels of a side that leave the auxiliary head something to pool
+_SMALLEST = 107  # pixels per side; on smaller images the pooling of the auxiliary head has no input
 
 
 class InceptionV3(nn.Module):
-    """Images in [0, 1], float32[B, H, W, C], of 299×299 pixels or at least 107×107 → logits float32[B, K].
+    """Inception V3. Maps images in [0, 1], float32[B, H, W, C], to logits float32[B, K].
 
-    In training the logits of the auxiliary head are sown as `auxiliary`; their loss counts `auxiliary_weight` times.
+    Images have 299×299 pixels in the package; at least 107×107 are needed. In training the module sows the logits of
+    the auxiliary head in the collection `auxiliary`. The training loss adds their loss, times `auxiliary_weight`.
 
     Raises:
-      UsageError: the images are smaller.
+      UsageError: the images are smaller than 107×107.
+
+    References:
+      Szegedy et al. 2016, "Rethinking the Inception architecture for computer vision".
     """
 
     num_classes: int
@@ -40,8 +46,8 @@ class InceptionV3(nn.Module):
         if min(x.shape[1:3]) < _SMALLEST:
             size = "×".join(map(str, x.shape[1:3]))
             raise UsageError(f"Inception V3 needs images of at least {_SMALLEST}×{_SMALLEST} pixels, not {size}")
-        # In the first steps less than 0.9997, as tf.train.ExponentialMovingAverage with num_updates has it: otherwise a
-        # run of less than 10,000 steps would be evaluated with the statistics of its start.
+        # The momentum grows from 0.1 to 0.9997, as in tf.train.ExponentialMovingAverage with num_updates. A constant
+        # 0.9997 would evaluate runs of less than 10,000 steps with statistics from their start.
         steps = self.variable("batch_stats", "steps", jnp.zeros, (), jnp.float32)
         momentum = jnp.minimum(self.batch_norm_momentum, (1 + steps.value) / (10 + steps.value))
         if train and not self.is_initializing():
@@ -82,9 +88,13 @@ class InceptionV3(nn.Module):
 
 
 def _truncated_normal(stddev: float) -> nn.initializers.Initializer:
-    """As jax has it, drawn in one row: the same numbers, in a program that compiles in a third of the time."""
-    init = nn.initializers.truncated_normal(stddev)
-    return lambda key, shape, dtype=jnp.float32: init(key, (math.prod(shape),), dtype).reshape(shape)
+    """jax's truncated normal initializer, drawn flat: the same numbers, but it compiles in a third of the time."""
+    draw = nn.initializers.truncated_normal(stddev)
+
+    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, **_: Any) -> jax.Array:
+        return draw(key, (math.prod(shape),), dtype).reshape(shape)
+
+    return init
 
 
 def _chain(conv: _Layer, x: jax.Array, *layers: tuple) -> jax.Array:
@@ -98,13 +108,11 @@ def _join(*branches: jax.Array) -> jax.Array:
 
 
 _mean_pool = partial(nn.avg_pool, window_shape=(3, 3), padding="SAME", count_include_pad=False)
-
-
 _max_pool = partial(layers.max_pool, padding="VALID")
 
 
 def _stem(conv: _Layer, x: jax.Array) -> jax.Array:
-    """299×299×3 → 35×35×192."""
+    """First layers: images [B, 299, 299, 3] → [B, 35, 35, 192]."""
     x = conv(conv(conv(x, 32, 3, 2, "VALID"), 32, 3, 1, "VALID"), 64, 3)
     x = conv(conv(_max_pool(x), 80), 192, 3, 1, "VALID")
     return _max_pool(x)
@@ -143,7 +151,9 @@ def _downsample_to_8x8(conv: _Layer, x: jax.Array) -> jax.Array:
 
 
 def _mixed_8x8(conv: _Layer, x: jax.Array) -> jax.Array:
-    fork = lambda x: _join(conv(x, 384, (1, 3)), conv(x, 384, (3, 1)))
+    def fork(x: jax.Array) -> jax.Array:
+        return _join(conv(x, 384, (1, 3)), conv(x, 384, (3, 1)))
+
     return _join(
         conv(x, 320),
         fork(conv(x, 384)),

@@ -162,7 +162,10 @@ class _Stored(Result):
             fields = dict(self.fields)
             return KINDS[fields.pop("kind")](**fields)
         if name == "curves":
-            plain = lambda name, x: None if x != x else int(x) if name in ("epoch", "step") else x
+
+            def plain(name, x):
+                return None if x != x else int(x) if name in ("epoch", "step") else x
+
             return {name: [plain(name, x) for x in values.tolist()] for name, values in self.columns.items()}
         raise AttributeError(name)
 
@@ -240,7 +243,10 @@ def _as_table(results: Iterable[Result], there: dict[str, tuple[int, int, int]])
     columns: dict[str, Any] = {"name": [f"{result.id}.json" for result in results]}
     columns |= {what: [there[name][i] for name in columns["name"]] for i, what in enumerate(_STAMP)}
     columns |= {what: [getattr(result, what) for result in results] for what in ("setting", "seed", "status")}
-    head = lambda result: {what: getattr(result, what) for what in ("fields", "summary", "provenance")}
+
+    def head(result):
+        return {what: getattr(result, what) for what in ("fields", "summary", "provenance")}
+
     columns["head"] = [json.dumps(head(result)) for result in results]
     kinds = {"name": pa.string(), "setting": pa.string(), "status": pa.string(), "head": pa.large_string()}
     arrays = {name: pa.array(values, kinds.get(name, pa.int64())) for name, values in columns.items()}

@@ -51,7 +51,10 @@ class Features(NamedTuple):
 
 def pixels(run: KernelRun, images: np.ndarray) -> Features:
     """All values of an image, divided by 255."""
-    flat = lambda images, _: jnp.asarray(images, jnp.float32).reshape(len(images), -1) / 255
+
+    def flat(images, _):
+        return jnp.asarray(images, jnp.float32).reshape(len(images), -1) / 255
+
     return Features(flat, (int(np.prod(images.shape[1:])),))
 
 
@@ -105,7 +108,9 @@ def _gabor_responses(images: jax.Array) -> jax.Array:
         envelope = np.exp(-(shift**2) / (2 * deviation**2)) / (deviation * np.sqrt(2 * np.pi))
         return (envelope * np.exp(1j * frequency * slope * shift)).astype(np.complex64)
 
-    response = lambda y, x: jnp.einsum("oyh,nhw,oxw->nyxo", y, gray, x)
+    def response(y, x):
+        return jnp.einsum("oyh,nhw,oxw->nyxo", y, gray, x)
+
     constant = np.zeros((1, 1, 1))
     light = np.exp(-((deviation * frequency) ** 2) / 2) * response(bands(height, constant), bands(width, constant))
     modulus = jnp.abs(response(bands(height, np.sin(angles)), bands(width, np.cos(angles))) - light)

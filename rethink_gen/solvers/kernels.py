@@ -134,7 +134,9 @@ def _plan(run: KernelRun, features: Features, n: int, num_test: int, memory: int
         margin = 100 * _TILE**2
         return [_Plan(name, columns + kept + own[name] + margin) for name in own if run.solver in (name, "auto")]
 
-    least = lambda n: min(plans(n), key=lambda plan: plan.bytes)
+    def least(n):
+        return min(plans(n), key=lambda plan: plan.bytes)
+
     if least(n).bytes > memory:
         smaller = next((m for m in range(n - n % 100, 0, -100) if least(m).bytes <= memory), 1)
         found = (
@@ -176,13 +178,21 @@ def _kernel_matrix(
     """K + λI of the training images, which are the first `count` parts; further rows of tiles are k of test images."""
     if kept:
         stored, norms = kept
-        inner = lambda i, j: stored[i, j]
+
+        def inner(i, j):
+            return stored[i, j]
     else:
         x = _columns(features, 0, parts, meter)
         norms = [_squared_norms(part) for part in x]
-        inner = lambda i, j: _product(x[i], put(i, x[j]))
+
+        def inner(i, j):
+            return _product(x[i], put(i, x[j]))
+
     numbers = (run.gamma, run.weight_decay)
-    tile = lambda i, j: _evaluate(run.kernel, i == j, inner(i, j), norms[i], put(i, norms[j]), numbers)
+
+    def tile(i, j):
+        return _evaluate(run.kernel, i == j, inner(i, j), norms[i], put(i, norms[j]), numbers)
+
     return Matrix(tile, [len(part) for part in parts[:count]], 2.0 * (1 if features.streamed else features.widths[0]))
 
 

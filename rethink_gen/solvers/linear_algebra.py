@@ -91,18 +91,30 @@ def _by_conjugate_gradients(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vector
     Nyström with the first rows as landmarks, and μ is the mean of the diagonal that it leaves.
     """
     ends = np.cumsum(a.sizes)
-    split = lambda v: [put(i, part) for i, part in enumerate(jnp.split(v, ends[:-1]))]
-    join = lambda parts: jnp.concatenate([put(0, part) for part in parts])
+
+    def split(v):
+        return [put(i, part) for i, part in enumerate(jnp.split(v, ends[:-1]))]
+
+    def join(parts):
+        return jnp.concatenate([put(0, part) for part in parts])
+
     columns = min(LANDMARKS, len(a.sizes))
     factor = _cholesky(a, columns, meter)
-    nothing = lambda i, k: put(i, jnp.zeros((a.sizes[i], a.sizes[k])))
+
+    def nothing(i, k):
+        return put(i, jnp.zeros((a.sizes[i], a.sizes[k])))
+
     rows = ([factor.get((i, k), nothing(i, k)) for k in range(columns)] for i in range(len(a.sizes)))
     f = join([jnp.concatenate(row, 1) for row in rows])
     trace = sum(float(jnp.trace(a.tile(i, i))) for i in range(len(a.sizes)))
     mu = max(trace - float((f * f).sum()), 1e-6 * trace) / len(f)
     inner = jnp.linalg.cholesky(f.T @ f + mu * jnp.eye(f.shape[1]))
-    precondition = lambda r: (r - f @ cho_solve((inner, True), f.T @ r)) / mu
-    ratio = lambda a, b: jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)  # a column of zeros is solved from the start
+
+    def precondition(r):
+        return (r - f @ cho_solve((inner, True), f.T @ r)) / mu
+
+    def ratio(a, b):
+        return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)  # a column of zeros is solved from the start
 
     r = join(y)
     goal = _TOLERANCE * float(jnp.linalg.norm(r))

@@ -219,7 +219,10 @@ def evaluate_batch(program: Program, state: State, batch: Data, weight: jax.Arra
 
 def apply(program: Program, params: Any, batch_stats: Any, images: jax.Array, **options: Any) -> Any:
     """What the model returns for a batch, computed in the precision of the program."""
-    to_precision = lambda leaf: leaf.astype(program.precision)
+
+    def to_precision(leaf):
+        return leaf.astype(program.precision)
+
     variables = {"params": jax.tree.map(to_precision, params), "batch_stats": batch_stats}
     return program.model.apply(variables, to_precision(images), **options)
 

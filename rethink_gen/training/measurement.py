@@ -61,7 +61,10 @@ def total(program: Program, state: State, data: Data | Stream, lanes: Lanes) -> 
         count = data.labels.shape[-1]
         size = min(_EVALUATION_BATCH, count)
         parts = [evaluate(program, state, data, start, size) for start in range(0, count, size)]
-    exact: Any = lambda *column: sum(np.asarray(part, np.float64) for part in column)
+
+    def exact(*column):
+        return sum(np.asarray(part, np.float64) for part in column)
+
     return jax.tree.map(exact, *collectives.fetch(parts))
 
 

@@ -88,9 +88,10 @@ class _Cohort:
         self.clock = compilation.compile_clock()
         self.compiled = self.clock()
         self.folders = folders
-        load_checkpoint = lambda folder: collectives.from_first(
-            lambda: folder and checkpointing.load_checkpoint(folder)
-        )
+
+        def load_checkpoint(folder):
+            return collectives.from_first(lambda: folder and checkpointing.load_checkpoint(folder))
+
         checkpoints = {run: load_checkpoint(folder) for run, folder in folders.items()}
         for run, found in checkpoints.items():
             if found and found[1].get("made_by", {}).get("code", {}) != digests.of_run(run):

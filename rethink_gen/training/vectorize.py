@@ -78,7 +78,10 @@ class Lanes(NamedTuple):
         """The data of all lanes on their devices, images once if they are shared."""
         if self.number == 1:
             return jax.tree.map(jnp.asarray, splits[0])
-        column: Any = lambda name: np.stack([getattr(split, name) for split in splits])
+
+        def column(name):
+            return np.stack([getattr(split, name) for split in splits])
+
         images = splits[0].images if self.shared else column("images")
         return self.put(Data(images, column("labels"), column("changed")), DATA)
 
@@ -86,7 +89,10 @@ class Lanes(NamedTuple):
         """The arrays on the devices of their lanes."""
         if self.devices == 1:
             return jax.tree.map(jnp.asarray, tree)
-        place = lambda spec: NamedSharding(_mesh(self.devices), spec)
+
+        def place(spec):
+            return NamedSharding(_mesh(self.devices), spec)
+
         return collectives.place(tree, jax.tree.map(place, self.specs(kind)))
 
     def axes(self, kind: str) -> Any:
@@ -95,7 +101,10 @@ class Lanes(NamedTuple):
 
     def specs(self, kind: str) -> Any:
         """The same, as `jax.shard_map` asks for it."""
-        spec = lambda axis: PartitionSpec() if axis is None else PartitionSpec("run")
+
+        def spec(axis):
+            return PartitionSpec() if axis is None else PartitionSpec("run")
+
         return jax.tree.map(spec, self.axes(kind), is_leaf=lambda axis: axis is None)
 
     def over(self, function: Callable[..., Any], kinds: Sequence[str]) -> Callable[..., Any]:
