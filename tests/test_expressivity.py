@@ -128,7 +128,7 @@ def test_identical_images_with_one_label_are_one_point():
 
 def test_identical_images_with_two_labels_are_refused_by_number():
     images = np.random.default_rng(0).integers(0, 256, (5, 2, 2, 1), dtype=np.uint8)
-    with pytest.raises(DataError, match="images 1 and 5 are identical, and labelled 1 and 2: no function fits both"):
+    with pytest.raises(DataError, match="images 1 and 5 are identical, but have labels 1 and 2: no function fits both"):
         solve(ExpressivityRun(), dataset_of(images[[0, 1, 2, 3, 4, 1]], [3, 1, 4, 1, 5, 2]), quiet)
 
 
@@ -141,7 +141,7 @@ def test_where_a_direction_does_not_tell_two_images_apart_another_is_drawn():
 
 
 def test_images_that_no_direction_tells_apart_are_refused():
-    with pytest.raises(DataError, match="none of 10 random directions tells the 2 training images apart"):
+    with pytest.raises(DataError, match="none of 10 random directions separates the 2 training images"):
         _project_apart(KEY, np.array([[1.0, 1e-30], [1.0, 2e-30]]), np.zeros(2), quiet)
 
 

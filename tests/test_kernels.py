@@ -248,7 +248,7 @@ def test_the_plan_is_a_function_of_size_memory_and_solver():
     assert 7.2e9 < at(24).bytes < 11e9  # 2n² bytes, and what else there is
     assert at(4).solver == "conjugate_gradients"
     assert at(24, solver="conjugate_gradients") == at(4)
-    with pytest.raises(UsageError, match=r"60000 examples take \d+\.\d GB by cholesky, and 4\.0 GB are free; .*auto"):
+    with pytest.raises(UsageError, match=r"60000 examples need \d+\.\d GB with cholesky; 4\.0 GB are free; .*auto"):
         at(4, solver="cholesky")
     with pytest.raises(UsageError, match="set train_size=") as caught:
         at(0.5)
