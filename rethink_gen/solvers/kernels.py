@@ -35,13 +35,12 @@ from rethink_gen.runs import KernelRun
 from rethink_gen.solvers.features import Features
 from rethink_gen.solvers.linear_algebra import LANDMARKS, SOLVERS, Matrix, Meter, Vectors, multiply, put, singular
 
-_TILE = (
-    1024  # rows at most: a product of two tiles takes hundredths of a second on CPU, and a stop signal waits for few
-)
-_UNSOLVED = 0.1  # a residual that is more than rounding; outputs are then 0.03 off the targets 0 and 1
-_ALLOCATED = 1.3  # bytes taken for each of a tile's, by what is left between tiles (60,000 examples on CPU)
-Tick = Callable[[int, int, dict[str, float | None]], None]
-_Inner = tuple[dict[tuple[int, int], jax.Array], Vectors]  # ⟨x, x'⟩ by tiles, ‖x‖² by parts
+# Most rows of a tile. A product of two tiles takes hundredths of a second on CPU, and a stop signal waits for a few.
+_TILE = 1024
+_UNSOLVED = 0.1  # a larger residual is not rounding; outputs then differ by 0.03 from the targets 0 and 1
+_ALLOCATED = 1.3  # bytes allocated per byte of a tile, because of gaps between tiles (60,000 examples on CPU)
+Tick = Callable[[int, int, dict[str, float | None]], None]  # (step, steps, metrics) of the progress
+_Inner = tuple[dict[tuple[int, int], jax.Array], Vectors]  # ⟨x, x'⟩ by tile, ‖x‖² by part
 
 
 def solve(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[str, Any]]:
