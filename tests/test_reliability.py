@@ -623,7 +623,7 @@ def test_damaged_result_is_named_and_left_out_until_it_is_removed(sweep, options
         out, error = capsys.readouterr()
         assert f"1 of 2 runs done. {path.name} is damaged and left out." in out
         assert error.splitlines()[-1].startswith(f"rethink-gen: error: 1 damaged, the first is {path}: ")
-        assert error.splitlines()[-1].endswith("remove it and run again")
+        assert error.splitlines()[-1].endswith("delete it and run again")
     path.unlink()
     assert main.main(["run", "labels", *options]) == 0
     assert sound.read_bytes() == before
@@ -649,7 +649,7 @@ def test_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
     arrays, notes = checkpointing.load_checkpoint(tmp_path)
     notes["made_by"]["jax"] = "0.4.1"
     checkpointing.save_checkpoint(tmp_path, arrays, notes)
-    with pytest.raises(StorageError, match=rf"jax 0.4.1, here {jax.__version__}.*remove that folder"):
+    with pytest.raises(StorageError, match=rf"jax 0.4.1, here {jax.__version__}.*delete that folder"):
         train(SMALL, tmp_path)
     with pytest.raises(StorageError, match=SMALL.id):
         train(replace(SMALL, seed=9), tmp_path)
@@ -1050,7 +1050,7 @@ def test_link_where_work_in_progress_belongs_is_refused(name, tmp_path):
     place = tmp_path / "results" / ".work" / name.format(run=SMALL.id)
     place.parent.mkdir(parents=True)
     place.symlink_to(target)
-    with pytest.raises(StorageError, match="is a link"), locks.claim(tmp_path / "results", SMALL.id):
+    with pytest.raises(StorageError, match="is a symbolic link"), locks.claim(tmp_path / "results", SMALL.id):
         pass
     assert (target / ".checkpoint-of-mine").exists()
 
