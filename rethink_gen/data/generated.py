@@ -1,7 +1,7 @@
-"""A small set of pictures made by formula, kept as tensorflow-datasets (tfds) keeps ImageNet: JPEG files of many sizes.
+"""A small generated replacement for ImageNet: JPEG files of various sizes, in the format of tensorflow-datasets (tfds).
 
-Where ImageNet is not, all that reads, decodes, corrupts and trains on it runs on this. It is made in a few seconds when
-it is first needed, in the cache folder. Nothing about learning is claimed from it.
+It tests the code for ImageNet (reading, decoding, corruption, training) without ImageNet. It is generated in the cache
+folder on first use, in a few seconds. No claim about learning rests on it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CLASSES = [f"{color}_{angle}" for color in _COLORS for angle in _ANGLES]
 
 
 def _picture(label: int, rng: np.random.Generator) -> bytes:
-    """A JPEG file of a grating with the color and, within 10 degrees, the angle of its class."""
+    """Generates a JPEG file: a grating with the color of its class, and its angle within 10 degrees."""
     from PIL import Image
 
     height, width = rng.integers(300, 420, 2)
@@ -35,7 +35,7 @@ def _picture(label: int, rng: np.random.Generator) -> bytes:
 
 
 def builder_class() -> Any:
-    """A builder of tfds with the features of `imagenet2012`, which needs no TensorFlow."""
+    """A tfds builder with the features of `imagenet2012` that does not need TensorFlow."""
     import tensorflow_datasets as tfds
 
     class GeneratedImagenet(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # pyright: ignore

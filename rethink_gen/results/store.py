@@ -91,7 +91,7 @@ class Result:
 
     @property
     def setting(self) -> str:
-        """The id without the seed: equal for results that differ only in their seed."""
+        """The run id without seeds: equal for results that differ only in their seeds."""
         return self.run.setting
 
     @property
