@@ -134,7 +134,7 @@ def test_a_run_that_raises_does_not_stop_the_others(monkeypatch):
     monkeypatch.setitem(registry.COMPONENTS["model"], "broken", registry.Component("model", "broken", Broken()))
     outcomes = list(scheduler.execute([replace(SMALL, model="broken"), replace(SMALL, epochs=1)]))
     assert [type(outcome).__name__ for outcome in outcomes] == ["Failure", "Result"]
-    assert outcomes[0].reason.startswith("out of memory, try fewer examples or a smaller batch")
+    assert outcomes[0].reason.startswith("out of memory; try fewer examples or a smaller batch")
 
 
 @pytest.mark.parametrize("field", ["model", "corruption", "augmentations"])

@@ -118,7 +118,7 @@ def test_the_filters_shown_are_those_of_the_largest_norm():
 def test_weights_that_are_no_images_are_refused():
     with pytest.raises(UsageError, match="diverged"):
         pictures._first_filters(with_weights(**{"Conv_0/kernel": np.full((3, 3, 1, 2), np.nan)}))
-    with pytest.raises(UsageError, match="no layer that acts on pixels"):
+    with pytest.raises(UsageError, match="no layer on pixels"):
         pictures._first_filters(with_weights(**{"Dense_0/kernel": np.ones((50, 2))}))
 
 

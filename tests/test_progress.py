@@ -41,7 +41,7 @@ def test_a_run_that_has_ended_is_done():
 
 
 def test_a_run_that_another_process_is_at_is_waited_for():
-    assert shown(NOW._replace(waiting=True))[2] == "another process is at it; waiting"
+    assert shown(NOW._replace(waiting=True))[2] == "waiting: another process works on it"
 
 
 @pytest.mark.parametrize("width", [10, 40])

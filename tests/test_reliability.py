@@ -543,7 +543,7 @@ def test_out_of_memory_is_the_runs_own_trouble(monkeypatch):
 
     monkeypatch.setitem(registry.COMPONENTS["model"], "vast", registry.Component("model", "vast", Vast))
     failed, finished = scheduler.execute([replace(SMALL, model="vast"), replace(SMALL, epochs=1)])
-    assert failed.reason.startswith("out of memory, try fewer examples or a smaller batch")
+    assert failed.reason.startswith("out of memory; try fewer examples or a smaller batch")
     assert finished.status == "finished"
 
 
@@ -571,7 +571,7 @@ def test_run_for_which_there_is_no_memory_fails_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     failed, other = done.stdout.splitlines()
-    assert failed.startswith("out of memory, try fewer examples or a smaller batch")
+    assert failed.startswith("out of memory; try fewer examples or a smaller batch")
     assert other == "finished"
 
 

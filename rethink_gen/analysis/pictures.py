@@ -1,6 +1,4 @@
-"""What results do not hold, as everyone who explains the paper draws it: images under each corruption; what networks
-have learned, in the filters of the first layer and in the answers.
-"""
+"""Figures of images and weights: corrupted images, first-layer filters and confusion matrices."""
 
 from __future__ import annotations
 
@@ -23,23 +21,30 @@ if TYPE_CHECKING:
     from rethink_gen.results.store import Result
 
 
-_SIDE = 8  # filters in a row, and rows of them
-_MOST_NAMED = 20  # classes; with more, a confusion has neither names nor numbers
-_SIGNS = ("−1", "+1")  # of the classes 0 and 1, as `random_signs` has them
+_SIDE = 8  # filters per row, and rows
+_MOST_NAMED = 20  # a confusion matrix with more classes has neither names nor numbers
+_SIGNS = ("−1", "+1")  # the labels of classes 0 and 1 under `random_signs`
 
 
 def corrupted_images(name: str, count: int = 8) -> Figure:
-    """The first image of each of `count` classes of a data set, whole, under every corruption at level 1."""
+    """Draws the first image of each of `count` classes of a data set, under every corruption at level 1.
+
+    Args:
+      name: of the data set.
+      count: number of classes, in the order of their numbers.
+    """
     import jax
 
     from rethink_gen.data import datasets
 
     whole = datasets.load(name)
 
-    def first(split, n):
+    def first(split: Split, n: int) -> Split:
         return split._replace(images=split.images[:n], labels=split.labels[:n])
 
-    some = replace(whole, train=first(whole.train, 1000), test=first(whole.test, 1))  # enough for a mean and a variance
+    some = replace(
+        whole, train=first(whole.train, 1000), test=first(whole.test, 1)
+    )  # enough images for mean and variance
     labels = some.train.labels.tolist()
     chosen = [labels.index(label) for label in sorted(set(labels))[:count]]
     versions = {}
@@ -51,7 +56,7 @@ def corrupted_images(name: str, count: int = 8) -> Figure:
 
 
 def _class_names(name: str, count: int) -> list[str]:
-    """What the classes of a data set are called, where tensorflow-datasets has written it down; else their numbers."""
+    """The names of the first `count` classes of a data set, from tensorflow-datasets; else their numbers."""
     from rethink_gen.data import datasets
 
     source = datasets.find(name)
@@ -62,10 +67,13 @@ def _class_names(name: str, count: int) -> list[str]:
 
 @styled
 def _grid(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
-    """The same images under every corruption, a row each, those of the paper first; labels stand above their images.
+    """Draws the same images under every corruption, one row per corruption, those of the paper first.
+
+    The labels are above the images, in rows where the labels differ from the true labels.
 
     Args:
-      versions: corruption → the images and their labels; of `true_labels` first of all.
+      versions: corruption → the images and their labels; `true_labels` must be among them.
+      class_names: the name of each class.
     """
     import numpy as np
     from matplotlib.figure import Figure
@@ -74,7 +82,9 @@ def _grid(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
     names = sorted(versions, key=lambda name: name not in LOOKS)
     changed = {name: name == "true_labels" or not np.array_equal(versions[name].labels, true.labels) for name in names}
     ours = next((i for i, name in enumerate(names) if name not in LOOKS), len(names))
-    room = [1.08 + 0.3 * changed[name] + 0.25 * (i == ours) for i, name in enumerate(names)]  # in images
+    room = [
+        1.08 + 0.3 * changed[name] + 0.25 * (i == ours) for i, name in enumerate(names)
+    ]  # height of each row, in images
     bottoms = np.cumsum(room)
     width, height = len(true.labels) * 1.08 + 2, float(bottoms[-1])
     figure = Figure(figsize=(0.7 * width, 0.7 * height + 0.1))
@@ -103,7 +113,11 @@ def _grid(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
 
 @styled
 def filters(results: Sequence[Result]) -> Figure:
-    """The first layer of each network as images: its 64 filters of the largest norm, each in shades of its own."""
+    """Draws the first-layer filters of each network: the 64 with the largest norm, each with its own color scale.
+
+    Raises:
+      UsageError: a network has no layer on pixels, or its run diverged.
+    """
     import numpy as np
     from matplotlib.figure import Figure
 
@@ -130,7 +144,7 @@ def filters(results: Sequence[Result]) -> Figure:
 
 
 def _first_filters(result: Result) -> np.ndarray:
-    """float32[filters, H, W, C]: the first kernel of a run that acts on pixels, on 1 or 3 channels of them."""
+    """The filters of the first layer on pixels: float32[filters, H, W, C], with 1 or 3 channels."""
     import numpy as np
 
     for name, weights in (result.weights or {}).items():
@@ -141,18 +155,21 @@ def _first_filters(result: Result) -> np.ndarray:
         whole = [(side, side, c) for side, c in squares if side * side * c == inputs]  # a dense layer on square images
         if (window and inputs in (1, 3)) or whole:
             if not np.isfinite(weights).all():
-                raise UsageError(f"{result.run.id} diverged: its weights are no numbers")
+                raise UsageError(f"{result.run.id} diverged: its weights are not finite")
             return np.moveaxis(weights, -1, 0).reshape(-1, *(whole[0] if whole else (*window, inputs)))
-    raise UsageError(f"{result.run.id} has no layer that acts on pixels, on 1 or 3 channels of square images")
+    raise UsageError(f"{result.run.id} has no layer on pixels of square images with 1 or 3 channels")
 
 
 @styled
 def confusion(results: Sequence[Result], answers: Sequence[tuple[np.ndarray, ...]]) -> Figure:
-    """Of each run a row: the true classes against the labels it was given, and against its answers on both splits.
+    """Draws confusion matrices: true classes against the training labels and against the predictions on both splits.
+
+    Each run is one row.
 
     Args:
-      answers: for each run int[N] of the training images: the true labels, those given, those predicted; int[M] of the
-        test images: the true and the predicted ones.
+      results: the runs.
+      answers: for each run, the true, given and predicted labels of the training images, int[N] each; then the true and
+        predicted labels of the test images, int[M] each.
     """
     import numpy as np
     from matplotlib.figure import Figure
@@ -163,7 +180,7 @@ def confusion(results: Sequence[Result], answers: Sequence[tuple[np.ndarray, ...
     for part, result, (true, given, train, test_true, test) in zip(parts, results, rows, strict=True):
         names = _class_names(result.run.dataset, max(map(np.max, (true, given, train, test_true, test))) + 1)
 
-        def same(a, b):
+        def same(a: np.ndarray, b: np.ndarray) -> str:
             return f"{100 * np.mean(a == b):.1f} %"
 
         panels = part.subplots(1, 3, sharey=True)
@@ -176,7 +193,10 @@ def confusion(results: Sequence[Result], answers: Sequence[tuple[np.ndarray, ...
 
 
 def _draw_confusion(axes: Axes, true: np.ndarray, other: np.ndarray, names: Sequence[str], title: str) -> None:
-    """For each true class, a row, the share of each other: in shades, and in per cent where there is room."""
+    """Draws one confusion matrix: the fraction of each class in `other` per true class, one row per true class.
+
+    Up to _MOST_NAMED classes, each cell has its per cent.
+    """
     import numpy as np
 
     counts = np.zeros((len(names), len(names)))
@@ -199,7 +219,7 @@ def _draw_confusion(axes: Axes, true: np.ndarray, other: np.ndarray, names: Sequ
 
 
 def _told(result: Result) -> str:
-    """A run for a reader: its network, its data and how well it did."""
+    """The title of a run: network, data set, corruption and accuracies."""
     level = f" at {result.run.corruption_level:g}" if result.run.corruption_level not in (0, 1) else ""
     words = [result.run.subject, result.run.dataset, result.run.corruption]
     accuracies = ", ".join(

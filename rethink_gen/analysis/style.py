@@ -1,4 +1,4 @@
-"""One look for all figures: the color and marker of each name, the words on the axes, the drawing style."""
+"""The style of all figures: colors and markers of names, axis labels, matplotlib settings."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from rethink_gen import papers
 
 
 class Look(NamedTuple):
+    """The color and the marker of a name."""
+
     color: str
     marker: str
 
 
 def styled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, under matplotlib's defaults and our style instead of the user's settings."""
+    """Decorates a function to draw with matplotlib's defaults and our style, instead of the user's settings."""
 
     @functools.wraps(function)
     def under_style(*args: Any, **kwargs: Any) -> Any:
@@ -29,7 +31,11 @@ def styled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def look(name: Any, among: Iterable[Any] = ()) -> Look:
-    """The look of a name: its own; of a number: from dark to light among the others; else what its letters give."""
+    """Chooses the color and the marker of a name or number.
+
+    A name in LOOKS has its own. A number in `among` gets a color from dark to light, by its rank among these numbers.
+    Any other name gets a look from a hash of its text.
+    """
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
@@ -44,7 +50,7 @@ def look(name: Any, among: Iterable[Any] = ()) -> Look:
 
 
 def dark(color: str) -> str:
-    """The same hue, dark enough for text on white."""
+    """Darkens a color, so that it can be used for text on white."""
     from matplotlib.colors import to_hex, to_rgb
 
     red, green, blue = to_rgb(color)
@@ -52,7 +58,7 @@ def dark(color: str) -> str:
 
 
 def axis(column: str) -> str:
-    """What an axis of a column says."""
+    """The axis label of a column."""
     return _AXES.get(column, papers.label(column))
 
 
@@ -82,7 +88,7 @@ _STYLE = {
     "lines.markeredgewidth": 0.9,
     "lines.markersize": 5,
     "savefig.dpi": 200,
-    "svg.fonttype": "path",  # the same letters on every machine
+    "svg.fonttype": "path",  # text as paths looks the same on every machine
     "xtick.color": "#444444",
     "xtick.labelsize": 8,
     "ytick.color": "#444444",
@@ -109,7 +115,7 @@ _AXES = {
 }
 
 
-# Okabe and Ito's colors, which readers with any color vision tell apart; without yellow, too light for a line on white.
+# Okabe and Ito's colors, which readers with any color vision can distinguish. Yellow is left out: it is too light.
 LOOKS: dict[Any, Look] = {
     "true_labels": Look("#0072B2", "o"),
     "shuffled_pixels": Look("#009E73", "^"),
@@ -131,11 +137,11 @@ LOOKS: dict[Any, Look] = {
 }
 
 
-# For names that are not above: Paul Tol's muted colors, which those above do not contain.
+# For other names: Paul Tol's muted colors, which differ from those above.
 _OTHER_COLORS = ("#332288", "#117733", "#882255", "#999933", "#AA4499", "#44AA99", "#661100")
 
 
-PALETTE = tuple({each.color: None for each in LOOKS.values()} | dict.fromkeys(_OTHER_COLORS))  # where the order decides
+PALETTE = tuple({each.color: None for each in LOOKS.values()} | dict.fromkeys(_OTHER_COLORS))  # for colors by order
 
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -1,4 +1,4 @@
-"""What a person sees while runs train: three lines on a terminal, lines in a log, one that changes in a notebook."""
+"""Show progress while runs train: three lines on a terminal, log lines, or one line in a notebook."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 @contextmanager
 def progress() -> Iterator[Callable[[Progress], None]]:
-    """Yields the function that shows how far the runs are."""
+    """Yields a function that shows the progress on standard error: live on a terminal, else as lines."""
     if not sys.stderr.isatty():
         yield _lines()
         return
     from rich.console import Console
     from rich.live import Live
 
-    began: tuple[float, float] | None = None  # when the first report came, and the runs that were done
+    began: tuple[float, float] | None = None  # time of the first report, and the runs done by then
 
     with Live("starting", console=Console(stderr=True), transient=True) as live:
 
@@ -43,7 +43,7 @@ def progress() -> Iterator[Callable[[Progress], None]]:
 
 
 def _screen(now: Progress, seconds_left: float | None) -> Group:
-    """Three lines for a terminal, cut where it is narrow: all runs, the run under way, and its newest numbers."""
+    """Three lines for a terminal, cut to its width: all runs, the current run, and its newest metrics."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -58,7 +58,7 @@ def _screen(now: Progress, seconds_left: float | None) -> Group:
         f"{duration(seconds_left)} left" if seconds_left else "",
     ]
 
-    def line(text):
+    def line(text: str) -> Text:
         return Text(text, no_wrap=True, overflow="ellipsis")
 
     head = Table.grid(padding=(0, 1))
@@ -70,7 +70,7 @@ def _screen(now: Progress, seconds_left: float | None) -> Group:
 
 
 def _lines() -> Callable[[Progress], None]:
-    """Prints a line when a run ends, and before that one per epoch, or one in five seconds where epochs are shorter."""
+    """Returns a function that prints one line per epoch, at most one in five seconds, and one when a run ends."""
     shown: tuple[AnyRun | None, int] = (None, 0)
     last = time.monotonic()
 
@@ -89,16 +89,16 @@ def _lines() -> Callable[[Progress], None]:
 
 
 def in_notebook() -> bool:
-    """Whether this is the kernel of a notebook."""
+    """Whether this process is the kernel of a notebook."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return hasattr(shell, "kernel")
 
 
 def notebook() -> Callable[[Progress], None]:
-    """Shows how far the runs are, below the cell of a notebook, in a line that changes."""
+    """Returns a function that shows the progress in one line below the cell of a notebook."""
     from IPython.display import display
 
-    def line(text):
+    def line(text: str) -> dict[str, str]:
         return {"text/plain": text}
 
     place: Any = display(line("starting"), raw=True, display_id=True)
@@ -112,21 +112,21 @@ def notebook() -> Callable[[Progress], None]:
 
 
 def _title(now: Progress) -> str:
-    """Which run it is, of how many, and how many of those before it failed."""
+    """The number of the run among all runs, the number of failed runs, and the run id."""
     failed = f", {now.failed_runs} failed" if now.failed_runs else ""
     return f"({now.done_runs + 1}/{now.total_runs}{failed}) {now.run.id}"
 
 
 def _reached(now: Progress) -> str:
-    """How far the run is."""
+    """The epoch of a run, or the fraction that is solved."""
     epochs = getattr(now.run, "epochs", None)
     return f"epoch {now.epoch}/{epochs}" if epochs else f"{now.step / now.steps:.0%} solved"
 
 
 def _note(now: Progress) -> str:
-    """How well the run does, or who does it."""
+    """The newest metrics of a run, or that another process works on it."""
     if now.waiting:
-        return "another process is at it; waiting"
+        return "waiting: another process works on it"
     loss = now.metrics.get("train_loss")
     accuracies = {name: now.metrics.get(f"{name}_accuracy") for name in ("train", "test")}
     numbers = [f"{name} {100 * value:.1f} %" for name, value in accuracies.items() if value is not None]
@@ -134,5 +134,5 @@ def _note(now: Progress) -> str:
 
 
 def say(line: str) -> None:
-    """A line for the person at the terminal, out of the way of the output."""
+    """Prints a line to standard error, so that it does not mix with the output."""
     print(line, file=sys.stderr, flush=True)
