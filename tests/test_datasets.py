@@ -385,7 +385,7 @@ def test_no_space_for_a_download_is_one_line_with_the_way_out(tmp_path, request)
     request.getfixturevalue("small_disk")
     with pytest.raises(DataError) as error:
         download.download(source.as_uri(), sha256(source.read_bytes()), path)
-    one_line(error, path, "make room")
+    one_line(error, path, "free disk space")
     assert os.listdir(path.parent) == []
 
 

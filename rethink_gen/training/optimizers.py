@@ -16,14 +16,14 @@ are elementwise, norms are Frobenius norms of one leaf.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
 Number = Any  # a Python number or float32[], which may be traced
-Transformation = optax.GradientTransformation | optax.GradientTransformationExtraArgs
+Transformation: TypeAlias = optax.GradientTransformation | optax.GradientTransformationExtraArgs
 
 
 def _kernels(params: Any) -> Any:

@@ -125,7 +125,7 @@ class _Cohort:
         for run in self.lanes.fill(self.runs):
             numbers = (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay)
             order_key = randomness.root_key(run.seed_of("order"))
-            hparams.append(Hparams(randomness.root_key(run.seed), *map(jnp.float32, numbers), order_key))
+            hparams.append(Hparams(randomness.root_key(run.seed), *map(jnp.float32, numbers), order_key=order_key))
             state = core.init(self.program, hparams[-1], images, randomness.root_key(run.seed_of("init")))
             if (found := checkpoints[run]) and (folder := self.folders[run]):
                 arrays, notes = found
