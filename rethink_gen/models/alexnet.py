@@ -10,7 +10,8 @@ from rethink_gen.models.layers import local_response_normalization, max_pool
 class SmallAlexNet(nn.Module):
     """Small AlexNet: two (5×5 convolution, 3×3 max-pool, LRN) modules, then layers of 384, 192 and K units.
 
-    Maps images float32[B, H, W, C] to logits float32[B, K]. It has 1,387,786 parameters on 28×28×3 images.
+    Maps images float32[B, H, W, C] to logits float32[B, K]. On 28×28×3 images and 10 classes it has 1,387,786
+    parameters.
 
     The paper states neither channels nor strides. 64 channels and stride-2 pooling with "same" padding give the
     paper's parameter count. TensorFlow's CIFAR-10 tutorial network uses the same values.

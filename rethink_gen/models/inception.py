@@ -8,7 +8,7 @@ from rethink_gen.models.initializers import initializer
 from rethink_gen.models.layers import BatchNorm, max_pool
 
 # Not stated in the paper. With momentum 0.9 the statistics follow the weights within about ten steps. While the weights
-# move fast, evaluation still lags behind training (see experiments/fig1a_learning_curves.py).
+# move fast, evaluation still lags behind training (see the experiment fig1a_learning_curves).
 _BATCH_NORM_MOMENTUM, _BATCH_NORM_EPSILON = 0.9, 1e-3
 
 
@@ -43,7 +43,7 @@ class ConvModule(nn.Module):
 class SmallInception(nn.Module):
     """Small Inception: a convolution, eight Inception and two downsample modules, mean pooling, a dense layer.
 
-    Maps images float32[B, H, W, C] to logits float32[B, K]. It has 1,649,402 parameters.
+    Maps images float32[B, H, W, C] to logits float32[B, K]. With 10 classes it has 1,649,402 parameters.
 
     References:
       Zhang et al. 2017, Figure 3.
