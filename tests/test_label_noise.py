@@ -159,7 +159,7 @@ def test_hits_are_those_of_random_labels(name):
     """For corruptions that make every label wrong that they hit; the draws have the other half of the key."""
     for seed in SEEDS:
         corrupted = LABEL_NOISE[name](corrupt_key(seed), dataset_of(), 0.3)
-        hit = corruptions.hits(jax.random.split(corrupt_key(seed))[0], N, 0.3)
+        hit = corruptions._hits(jax.random.split(corrupt_key(seed))[0], N, 0.3)
         assert np.array_equal(changed_train_labels(corrupted), hit)
         assert np.array_equal(corruptions.drawn_labels(corrupt_key(seed), N, 10, 0.3) >= 0, hit)
 

@@ -112,7 +112,7 @@ def test_another_result_of_the_same_run_is_refused_and_nothing_copied(capsys):
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-9]), "not a result file"),
         (lambda path: path.write_bytes(path.read_bytes().replace(b"0.5", b"0.6")), "checksum"),
-        (lambda path: shutil.move(path, path.with_stem("another")), "its name does not say"),
+        (lambda path: shutil.move(path, path.with_stem("another")), "its name says otherwise"),
         (lambda path: shutil.move(path, path.with_suffix(".1.conflict")), "conflicting result"),
     ],
 )

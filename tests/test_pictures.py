@@ -74,7 +74,7 @@ def test_many_classes_have_shades_and_no_names():
     from matplotlib.figure import Figure
 
     axes = Figure().add_subplot()
-    pictures.draw_confusion(axes, np.array([0, 99]), np.array([99, 99]), [str(i) for i in range(100)], "a hundred")
+    pictures._draw_confusion(axes, np.array([0, 99]), np.array([99, 99]), [str(i) for i in range(100)], "a hundred")
     assert np.asarray(axes.get_images()[0].get_array())[[0, 99, 50], 99].tolist() == [1, 1, 0]
     assert texts(axes) == ["a hundred"]
 
@@ -93,7 +93,7 @@ def with_weights(**weights):
 def test_filters_of_a_convolution_are_its_kernels(shape):
     kernel = np.random.default_rng(0).normal(size=(*shape, 70)).astype(np.float32)
     last = np.ones((4, 10), np.float32)
-    found = pictures.first_filters(
+    found = pictures._first_filters(
         with_weights(**{"Conv_0/bias": np.ones(70), "Conv_0/kernel": kernel, "Dense_0": last})
     )
     assert found.shape == (70, *shape)
@@ -103,7 +103,7 @@ def test_filters_of_a_convolution_are_its_kernels(shape):
 @pytest.mark.parametrize(("inputs", "shape"), [(64, (8, 8, 1)), (28 * 28 * 3, (28, 28, 3)), (784, (28, 28, 1))])
 def test_filters_of_a_dense_layer_have_the_shape_of_an_image(inputs, shape):
     kernel = np.arange(2.0 * inputs).reshape(inputs, 2)
-    found = pictures.first_filters(with_weights(**{"Dense_0/kernel": kernel}))
+    found = pictures._first_filters(with_weights(**{"Dense_0/kernel": kernel}))
     assert np.array_equal(found[1], kernel[:, 1].reshape(shape))
 
 
@@ -118,9 +118,9 @@ def test_the_filters_shown_are_those_of_the_largest_norm():
 
 def test_weights_that_are_no_images_are_refused():
     with pytest.raises(UsageError, match="diverged"):
-        pictures.first_filters(with_weights(**{"Conv_0/kernel": np.full((3, 3, 1, 2), np.nan)}))
-    with pytest.raises(UsageError, match="no layer that acts on pixels"):
-        pictures.first_filters(with_weights(**{"Dense_0/kernel": np.ones((50, 2))}))
+        pictures._first_filters(with_weights(**{"Conv_0/kernel": np.full((3, 3, 1, 2), np.nan)}))
+    with pytest.raises(UsageError, match="no layer on pixels"):
+        pictures._first_filters(with_weights(**{"Dense_0/kernel": np.ones((50, 2))}))
 
 
 def test_commands_draw_runs_that_kept_their_weights_filters_without_jax(trained, tmp_path):

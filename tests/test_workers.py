@@ -172,7 +172,7 @@ def test_an_error_of_a_worker_is_the_error_of_the_command(own, tmp_path):
     refused = own(epochs=100_000)
     _, said = refused.communicate(timeout=100)
     assert refused.returncode == 4
-    assert ".work: is a link, and may lead anywhere" in said.splitlines()[-1]
+    assert ".work: is a symbolic link, which may point anywhere" in said.splitlines()[-1]
     assert "Traceback" not in said
 
 

@@ -1,4 +1,4 @@
-"""Results to one tidy frame."""
+"""Convert results to one tidy data frame."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ if TYPE_CHECKING:
 
 
 def frame(results: Iterable[Result]) -> pd.DataFrame:
-    """One row per (run, epoch): the run's kind and fields, its curves at that epoch, and its summary repeated.
+    """Builds a frame with one row per (run, epoch).
 
-    `last` marks the final epoch of each run, `train_error`, `test_error` and `generalization_gap` are derived; true
-    labels have `corruption_level` 0; `augmentations` are joined by "+"; options have columns of their own, such as
-    `model.hidden`; where there is no model, `model` is the kind.
+    Columns are the kind and the fields of the run, its curves at that epoch, its summary (repeated), and these:
+
+    * last: whether this is the final epoch of the run;
+    * train_error, test_error, generalization_gap: derived from the accuracies.
+
+    True labels have `corruption_level` 0. `augmentations` are joined by "+". Options have
+    columns of their own, such as `model.hidden`. A run without a model has its kind as
+    `model`.
     """
     import numpy as np
     import pandas as pd
 
-    alike: dict[Any, list[tuple[int, dict[str, Any], dict[str, np.ndarray]]]] = {}  # same columns, of the same types
+    alike: dict[Any, list[tuple[int, dict[str, Any], dict[str, np.ndarray]]]] = {}  # by columns and types
     for i, result in enumerate(results):
         facts, columns = about(result), result.columns
         kind = (*columns, *facts, *map(type, facts.values()))
@@ -40,16 +45,16 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
 
 
 class Block(NamedTuple):
-    """Runs that have the same columns, with values of the same types."""
+    """A group of R runs that have the same columns, with values of the same types."""
 
-    places: np.ndarray  # int[R], of each run among all
-    lengths: np.ndarray  # int[R], of its curves
+    places: np.ndarray  # int[R]: the position of each run among all runs
+    lengths: np.ndarray  # int[R]: the number of rows of its curves
     runs: pd.DataFrame  # R rows, see `about`
-    curves: dict[str, np.ndarray]  # one run after the other
+    curves: dict[str, np.ndarray]  # metric → the curves of all runs, concatenated
 
 
 def assemble(blocks: list[Block]) -> pd.DataFrame:
-    """The frame of all runs in some blocks."""
+    """Combines blocks into the frame of all their runs, ordered by place."""
     import numpy as np
     import pandas as pd
 
@@ -78,7 +83,7 @@ def assemble(blocks: list[Block]) -> pd.DataFrame:
 
 
 def about(result: Result) -> dict[str, Any]:
-    """What a frame says of a whole run."""
+    """The columns of a frame that are constant for a run: its fields, summary, costs and device."""
     fields = result.fields
     fields = {"kind": fields["kind"], "model": fields["kind"], **fields}
     fields = {name: "+".join(value) if isinstance(value, tuple | list) else value for name, value in fields.items()}
