@@ -90,7 +90,7 @@ def _lines() -> Callable[[Progress], None]:
 
 def default() -> Callable[[Progress], None]:
     """Shows progress where the user is: below a notebook's cell, or as lines on stderr."""
-    return notebook() if in_notebook() else lines()
+    return notebook() if in_notebook() else _lines()
 
 
 def in_notebook() -> bool:

@@ -306,7 +306,7 @@ def adopt(run: AnyRun, folder: Path) -> Path | None:
         with suppress(Damaged):  # its own experiment reports this
             if path.parent != folder and not is_stale(read(path)):
                 if result_file(folder, run).exists():
-                    set_aside(read(result_file(folder, run)), folder)
+                    _set_aside(read(result_file(folder, run)), folder)
                 return copy(path, folder)
     return None
 
