@@ -13,7 +13,7 @@ Importing this loads neither jax nor pandas.
 
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen.experiment import Check, Experiment
+from rethink_gen.experiment import Check, Experiment, for_each, needs
 from rethink_gen.registry import register
 from rethink_gen.runs import ExpressivityRun, KernelRun, LeastSquaresRun, Run, grid
 from rethink_gen.study.running import run, train
@@ -35,8 +35,10 @@ __all__ = [
     "Study",
     "__version__",
     "corrupt",
+    "for_each",
     "grid",
     "load",
+    "needs",
     "register",
     "run",
     "train",

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import experiment, registry
+from rethink_gen import experiment, papers, registry
 from rethink_gen.errors import RethinkError, UsageError, unknown
 from rethink_gen.execution import costs, processes
+from rethink_gen.execution.progress import say
 from rethink_gen.experiment import SCALES
 from rethink_gen.results import locks, results_cache
 from rethink_gen.runs import AnyRun
 from rethink_gen.study import studies
-from rethink_gen.words import duration
+from rethink_gen.words import duration, in_one_line
 
 if TYPE_CHECKING:
     pass
@@ -31,9 +33,9 @@ def list_names(arguments: argparse.Namespace) -> int:
 
     rethink-gen list corruptions
     """
-    folder = arguments.experiments
+    if arguments.kind == "experiments":
+        return list_experiments(arguments)
     kinds: dict[str, Callable[[], dict[str, str]]] = {
-        "experiments": lambda: {name: experiment.find(name, folder).claim for name in experiment.names(folder)},
         "models": lambda: registry.known("model"),
         "datasets": lambda: {row["name"]: row["where"] for row in data_sets()},
         "corruptions": lambda: registry.known("corruption"),
@@ -42,8 +44,32 @@ def list_names(arguments: argparse.Namespace) -> int:
         "kernels": lambda: registry.known("kernel"),
     }
     if arguments.kind not in kinds:
-        raise unknown("list", arguments.kind, kinds)
+        raise unknown("list", arguments.kind, ["experiments", *kinds])
     show_rows([{"name": name, "about": about} for name, about in kinds[arguments.kind]().items()], arguments.json)
+    return 0
+
+
+def list_experiments(arguments: argparse.Namespace) -> int:
+    """The experiments and their claims, grouped by paper."""
+    found, broken = experiment.find_all(arguments.experiments)
+    found.sort(key=lambda each: papers.order(each.paper))
+    rows = [{"paper": each.paper, "name": each.name, "about": each.claim} for each in found]
+    if arguments.json:
+        show_rows(rows, as_json=True)
+    else:
+        for paper, of_paper in itertools.groupby(rows, key=lambda row: row["paper"]):
+            print(f"{papers.find(paper).cited if paper else 'Experiments of no paper'}\n")
+            show_rows(list(of_paper), columns=["name", "about"])
+            print()
+    return refuse_broken(broken)
+
+
+def refuse_broken(broken: Sequence[UsageError]) -> int:
+    """Success, unless experiment files cannot be loaded: then each is named in a line of its own."""
+    for error in broken[:-1]:
+        say(f"rethink-gen: error: {in_one_line(str(error))}")
+    if broken:
+        raise broken[-1]
     return 0
 
 
@@ -112,24 +138,24 @@ def status(arguments: argparse.Namespace) -> int:
     """
     shown: list[dict[str, Any]] | None = None
     while True:
-        rows = count_runs(arguments)
+        rows, broken = count_runs(arguments)
         if rows != shown:
             if arguments.watch and sys.stdout.isatty():
                 print("\x1b[H\x1b[2J", end="")  # from the top of an empty screen
             show_rows(rows, arguments.json)
             sys.stdout.flush()
         if not arguments.watch:
-            return 0
+            return refuse_broken(broken)
         shown = rows
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def count_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each experiment and scale; with --watch, for those of which there is anything."""
+def count_runs(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], list[UsageError]]:
+    """A row for each experiment and scale, with --watch only where there is anything; and the files that are broken."""
     folder = arguments.experiments
-    chosen = [arguments.name] if arguments.name else experiment.names(folder)
+    every, broken = ([experiment.find(arguments.name, folder)], []) if arguments.name else experiment.find_all(folder)
     rows = []
-    for found in [experiment.find(name, folder) for name in chosen]:
+    for found in every:
         for scale in SCALES:
             study = studies.gather(found.at(scale), arguments.results)
             runs, missing = len(study.experiment.runs), len(study.missing)
@@ -144,7 +170,7 @@ def count_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             }
             if not arguments.watch or row != {**dict.fromkeys(row, 0), "missing": missing}:
                 rows.append({"experiment": found.name, "scale": scale, **row})
-    return rows
+    return rows, broken
 
 
 def data(arguments: argparse.Namespace) -> int:

@@ -68,21 +68,24 @@ def summarize(frame: pd.DataFrame, metric: str) -> Summary:
     )
 
 
-def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True) -> str:
-    """Our mean against one value of the paper: reproduced, close, off, not run, or other scale.
+def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True, confidence: str = "") -> str:
+    """Our mean compared with one value of the paper: reproduced, close, off; or why there is no verdict.
 
     The paper reports single runs, without intervals. A difference of at most one percentage point is *reproduced*:
     that is the 95 % sampling error of one accuracy near 50 % on 10,000 test images, so a repetition of the paper's own
     run could differ as much. At most three points is *close*, further is *off*, and so is a cell where as many seeds
-    diverged as finished. The rule is blind to our number of seeds on purpose: a test of significance would call more
+    diverged as finished. The rule ignores our number of seeds on purpose: a test of significance would call more
     cells off the more seeds we run. A text value says that the network failed to converge: *reproduced* when no seed
     of ours reached results.FIT_THRESHOLD, else off. Values above one, such as norms, are compared relatively, with the
-    same two numbers. Runs at another scale than the paper's get no verdict.
+    same two numbers. Without a verdict are cells that are *not run*, runs at *other scale* than the paper's, and
+    values of the paper that are quoted from memory: *no verdict*.
     """
     if ours.runs == 0:
         return "not run"
     if not same_scale:
         return "other scale"
+    if confidence == "memory":
+        return "no verdict"
     if isinstance(paper, str):
         return "off" if ours.fitted else "reproduced"
     if ours.n == 0 or ours.diverged >= ours.n:

@@ -7,7 +7,7 @@ and the same settings for true and corrupted data. These are the defaults of `Ru
 Ours, because the paper does not say:
 
 * the last layer of the networks that convolve starts near zero; with He initialization there the small AlexNet does not
-  leave the loss of a constant guess on 512 random labels (`experiments/alexnet_last_layer.py`);
+  leave the loss of a constant guess on 512 random labels (`experiments/zhang2017/alexnet_last_layer.py`);
 * batch size 128, He initialization, zero biases (see `models.py`): with them the paper's schedule fits random labels;
 * epochs: after 100 the learning rate is 0.6 % of where it began. MLP 3x512 has fitted random labels by epoch 40, and 64
   epochs are the 25,000 steps that Figure 1a shows for the small Inception;
@@ -106,13 +106,14 @@ def imagenet_runs(settings: Iterable[tuple[int, int, int]], *, laptop: bool = Fa
     )
 
 
-def settings(frame: pd.DataFrame) -> list[str]:
-    """Which of the three regularizers each row of a frame has, in words, and whether its labels are random."""
+def with_settings(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with a column `setting`: which of the three regularizers a row has, and whether labels are random."""
     names = ("augmentation", "weight decay", "dropout")
     has = zip(frame["augmentations"] != "", frame["weight_decay"] > 0, frame["dropout"] > 0, strict=True)
     words = [", ".join(itertools.compress(names, row)) or "no regularizer" for row in has]
     random = frame["corruption"] == "random_labels"
-    return [f"random labels, {word}" if hit else word for word, hit in zip(words, random, strict=True)]
+    setting = [f"random labels, {word}" if hit else word for word, hit in zip(words, random, strict=True)]
+    return frame.assign(setting=setting)
 
 
 # Figures 1b and 1c are two views of the same runs. The paper does not state its levels.
