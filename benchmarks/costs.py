@@ -130,21 +130,21 @@ def page() -> str:
         sources += [f"* {device}, {said(what)}: {known[what][1]}" for what in known if what in used]
     return f"""# What the whole paper costs
 
-Every experiment at the scale of the paper, {len(runs)} settings, each under {SEEDS} seeds; by
-`python benchmarks/costs.py`, from committed results and benchmarks alone. Where a device has no timing of a recipe, the
-recipe is named and not counted, and the hours are a lower bound.
+All experiments at the paper scale: {len(runs)} settings with {SEEDS} seeds each.
+`python benchmarks/costs.py` computes the hours from committed results and benchmarks. If a device has no timing of a
+recipe, the recipe is named and not counted, and the hours are a lower bound.
 
 {chr(10).join(lines)}
 
-It is assumed that
+Assumptions:
 
-* a run takes all its epochs: none diverges, none stops early;
-* each run has a device of its own, the longest are begun first, and a run is not spread over several;
-* the time per image depends on the network, the size of images and the batch alone;
-* an image costs a third in evaluation of what it costs in training, where only training was timed;
-* compiling, reading data and handing out tasks take no time: [Many machines](clusters.md) says what a task costs.
+* A run takes all its epochs: none diverges, none stops early.
+* Each run has one device, and the longest runs start first.
+* The time per image depends only on the network, the image size and the batch size.
+* If only training was timed, evaluation of an image costs a third of its training.
+* Compiling, reading data and handing out tasks take no time. [Many machines](clusters.md) says what a task costs.
 
-Each number is from
+Sources of the numbers:
 
 {chr(10).join(dict.fromkeys(sources))}
 """

@@ -14,6 +14,7 @@ Importing this loads neither jax nor pandas.
 from typing import TYPE_CHECKING, Any
 
 from rethink_gen.experiment import Check, Experiment, for_each, needs
+from rethink_gen.plugins import load as load_plugin
 from rethink_gen.registry import register
 from rethink_gen.runs import ExpressivityRun, KernelRun, LeastSquaresRun, Run, grid
 from rethink_gen.study.running import run, train
@@ -38,6 +39,7 @@ __all__ = [
     "for_each",
     "grid",
     "load",
+    "load_plugin",
     "needs",
     "register",
     "run",

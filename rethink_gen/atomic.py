@@ -45,7 +45,9 @@ def write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
 
 def unwritable(path: Path, error: OSError) -> StorageError:
     """The error for a place that takes no files."""
-    return StorageError(f"{path}: cannot be written ({error.strerror}); free space or name another --results")
+    return StorageError(
+        f"{path}: cannot be written ({error.strerror}); free space or choose another place with --results or --output"
+    )
 
 
 def make_folder(folder: Path) -> None:

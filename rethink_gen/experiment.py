@@ -7,7 +7,7 @@ import importlib.util
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -203,15 +203,16 @@ def find(name: str, folder: Path | None = None) -> Experiment:
     return replace(found, name=path.stem, doc=doc, paper=found.paper or of_paper)
 
 
-def find_all(folder: Path | None = None) -> tuple[list[Experiment], list[UsageError]]:
-    """All experiments of a folder, and the errors of the files that cannot be loaded."""
-    found, broken = [], []
+def find_each(folder: Path | None = None) -> Iterator[Experiment | UsageError]:
+    """Each experiment of a folder, or the error of a file that cannot be loaded.
+
+    A file is loaded when it is its turn: two files may register components of the same name.
+    """
     for name in names(folder):
         try:
-            found.append(find(name, folder))
+            yield find(name, folder)
         except UsageError as error:
-            broken.append(error)
-    return found, broken
+            yield error
 
 
 def _python_files(folder: Path) -> list[Path]:

@@ -180,7 +180,9 @@ def add(kind: str, name: str, target: Any) -> None:
         raise UsageError(f"{name!r} cannot name a {kind}: use letters, digits, '_' and '.'")
     if (there := COMPONENTS[kind].get(name)) and there.built_in:
         raise UsageError(f"{kind} {name!r} is built in; register yours under another name")
-    about = (inspect.getdoc(target) or "").partition("\n")[0] if kind != "dataset" or callable(target) else ""
+    doc = (getattr(target, "__doc__", None) or "") if callable(target) else ""
+    written = not doc.startswith(f"{getattr(target, '__name__', '')}(")  # dataclasses describe themselves so
+    about = inspect.cleandoc(doc).partition("\n")[0] if written else ""
     options = _signature(kind, target) if callable(target) and kind != "dataset" else {}
     COMPONENTS[kind][name] = Component(kind, name, target, about, options)
 
@@ -223,7 +225,7 @@ class Register:
         return self._decorate("augmentation", target)
 
     def optimizer(self, target: Any) -> Any:
-        """`(learning_rate, **options) -> optax.GradientTransformation`; see `rethink_gen.training.optimizers`."""
+        """`(learning_rate, **options) -> optax.GradientTransformation`; see `rethink_gen.optimization.optimizers`."""
         return self._decorate("optimizer", target)
 
     def schedule(self, target: Any) -> Any:
@@ -477,14 +479,14 @@ COMPONENTS: dict[str, dict[str, Component]] = {
         "kernel",
         "solvers.kernels:",
         [
-            _entry("gaussian", "gaussian", "exp(-γ‖x - x'‖²)."),
-            _entry("laplacian", "laplacian", "exp(-γ‖x - x'‖), with the Euclidean norm."),
-            _entry("linear", "linear", "⟨x, x'⟩, without γ."),
+            _entry("gaussian", "gaussian", "Gaussian: exp(-γ‖x - x'‖²)."),
+            _entry("laplacian", "laplacian", "Laplacian: exp(-γ‖x - x'‖), with the Euclidean norm."),
+            _entry("linear", "linear", "Linear: ⟨x, x'⟩, without γ."),
         ],
     ),
     "optimizer": _entries(
         "optimizer",
-        "training.optimizers:",
+        "optimization.optimizers:",
         [
             _entry("sgd", "sgd", "SGD with momentum; weight decay as L2.", nesterov=False),
             _entry("adam", "adam", "Adam; weight decay as L2.", b1=0.9, b2=0.999, eps=1e-8),
@@ -498,12 +500,12 @@ COMPONENTS: dict[str, dict[str, Component]] = {
     ),
     "schedule": _entries(
         "schedule",
-        "training.schedules:",
+        "optimization.schedules:",
         [
             _entry(
                 "exponential",
                 "exponential",
-                "learning_rate_decay per epoch, as in the paper.",
+                "A constant factor per epoch, learning_rate_decay: the paper's.",
                 staircase=True,
                 warmup_epochs=0.0,
             ),
@@ -516,7 +518,7 @@ COMPONENTS: dict[str, dict[str, Component]] = {
     ),
     "loss": _entries(
         "loss",
-        "training.losses:",
+        "optimization.losses:",
         [
             _entry("cross_entropy", "cross_entropy", "Of softmax, in nats; with label_smoothing."),
             _entry("squared_error", "squared_error", "Summed over classes, on one-hot or smoothed targets."),
@@ -524,7 +526,7 @@ COMPONENTS: dict[str, dict[str, Component]] = {
     ),
     "order": _entries(
         "order",
-        "training.orders:",
+        "optimization.orders:",
         [
             _entry("reshuffle", "reshuffle", "A new permutation in each epoch."),
             _entry("shuffle_once", "shuffle_once", "One permutation for the whole run."),

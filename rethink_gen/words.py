@@ -1,15 +1,12 @@
-"""Numbers and names as text for people."""
+"""Format numbers and names for people."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
+from collections.abc import Sized
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that suits them."""
+    """Formats seconds in hours, minutes or seconds: 12600 is "3.5 h"."""
     for unit, size in (("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
@@ -17,5 +14,10 @@ def duration(seconds: float) -> str:
 
 
 def in_one_line(text: str) -> str:
-    """The text without what would move a terminal: names of files are other people's."""
+    """Removes control characters and line breaks, so that a file name cannot control the terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def count(things: Sized, noun: str) -> str:
+    """How many there are, in words: 1 run, 2 runs."""
+    return f"{len(things)} {noun}{'s' * (len(things) != 1)}"

@@ -17,8 +17,8 @@ COMMITTED = sorted((Path(__file__).parent.parent / "results").glob("*/*"))
 
 @pytest.fixture(autouse=True)
 def many_is_two(monkeypatch, tmp_path):
-    monkeypatch.setattr(results_cache, "MANY", 2)
-    monkeypatch.setattr(results_cache, "BATCH", 3)
+    monkeypatch.setattr(results_cache, "_MANY", 2)
+    monkeypatch.setattr(results_cache, "_BATCH", 3)
     monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache"))
 
 
@@ -91,9 +91,9 @@ def test_damage_is_named_also_where_the_time_of_change_was_set_back(folder):
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-100])])
 def test_copy_that_is_gone_or_damaged_is_made_anew(folder, spoil):
     same(folder)
-    spoil(results_cache.copy_of(folder))
+    spoil(results_cache._copy_of(folder))
     same(folder)
-    assert results_cache.open_copy(results_cache.copy_of(folder))
+    assert results_cache._open_copy(results_cache._copy_of(folder))
 
 
 def test_where_no_copy_can_be_kept_results_are_read_all_the_same(folder, tmp_path):
@@ -109,7 +109,7 @@ def test_table_and_status_are_the_same_with_and_without_a_copy(tmp_path, monkeyp
     before = sorted(tmp_path.rglob("*"))
     shown = []
     for many in (1000, 2, 2):
-        monkeypatch.setattr(results_cache, "MANY", many)
+        monkeypatch.setattr(results_cache, "_MANY", many)
         for verb in ("table", "status"):
             assert main.main([verb, "fig1b", "--results", str(tmp_path)]) == 0
         shown.append(capsys.readouterr().out)

@@ -87,7 +87,7 @@ def test_there_are_bad_command_lines_enough():
 LONGEST = 200 + 1  # characters of an answer, and the end of its line
 
 WORDS = [
-    *parser.VERBS,
+    *parser.COMMANDS,
     *parser.OPTIONS,
     "quickstart",
     "fig",
@@ -124,7 +124,7 @@ def test_none_of_400_command_lines_ends_in_a_traceback(elsewhere, capsys, words)
 def check_answer(words, capsys):
     """Nothing is trained: a run is only listed, and a data set only named."""
     kept = [word for word in words if word not in ("--output", "prepare", "--debug", "--watch", "doctor")]
-    verb = next((word for word in kept if word in parser.VERBS), None)
+    verb = next((word for word in kept if word in parser.COMMANDS), None)
     extra = {"run": ["--dry-run"], "train": ["--model", "nothing"]}.get(verb, [])
     code = main.main([*kept, *extra])
     err = capsys.readouterr().err
@@ -335,7 +335,7 @@ def test_tab_completes_verbs_experiments_and_fields(line, word, tmp_path):
     assert (tmp_path / "words").read_text().split() == [word]
 
 
-@pytest.mark.parametrize("verb", parser.VERBS)
+@pytest.mark.parametrize("verb", parser.COMMANDS)
 def test_every_help_ends_in_an_example_that_is_a_command(verb, capsys):
     assert main.main([verb, "--help"]) == 0
     example = " ".join(capsys.readouterr().out.partition("for example: ")[2].split())

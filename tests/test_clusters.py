@@ -20,19 +20,33 @@ def curves(folder):
     return {path.name: store.read(path).curves for path in Path(folder).rglob("*.json")}
 
 
+def slurm(task, *words, parts):
+    """What a task of the array does, of an array of which all tasks were asked for, or this one alone."""
+    for count in ("1", parts):
+        variables = {**PATH, "SLURM_ARRAY_TASK_ID": task, "SLURM_ARRAY_TASK_COUNT": count, "PARTS": parts}
+        subprocess.run([DOCS / "slurm.sh", *words], env=variables, check=True)
+
+
 def test_tasks_of_the_slurm_array_merged_are_one_run(tmp_path, monkeypatch):
+    """Also where a task is given alone, as by --array=2: its part is the same."""
     monkeypatch.chdir(tmp_path)
     Path("mine").mkdir()
     Path("mine/labels.py").write_text(EXPERIMENT)
     own = ["--experiments", "mine"]
     for task in ("1", "2"):
-        variables = {**PATH, "SLURM_ARRAY_TASK_ID": task, "SLURM_ARRAY_TASK_COUNT": "2"}
-        subprocess.run([DOCS / "slurm.sh", "labels", "--scale", "laptop", *own], env=variables, check=True)
-    assert main.main(["merge", "parts/1", "parts/2", *own]) == 0
+        slurm(task, "labels", "--scale", "laptop", *own, parts="2")
+    assert not curves("parts/2/1").keys() & curves("parts/2/2").keys()
+    assert main.main(["merge", "parts/2/1", "parts/2/2", *own]) == 0
     assert main.main(["run", "labels", *own, "--results", "whole"]) == 0
     assert curves("results") == curves("whole")
     table = Path("labels/laptop/table.md")
     assert ("results" / table).read_bytes() == ("whole" / table).read_bytes()
+
+
+def test_slurm_array_has_as_many_tasks_as_parts():
+    script = (DOCS / "slurm.sh").read_text()
+    assert "#SBATCH --array=1-8\n" in script
+    assert "PARTS=${PARTS:-8}\n" in script
 
 
 def test_pods_of_the_kubernetes_job_run_all_parts(tmp_path):

@@ -72,7 +72,7 @@ def test_a_result_says_what_made_it(finished):
 def test_an_interrupted_run_resumes_with_the_numbers_of_an_undisturbed_one(
     model, tmp_path, monkeypatch, tiny_convolution
 ):
-    monkeypatch.setattr(compilation, "STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
+    monkeypatch.setattr(compilation, "_STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
     run = replace(SMALL, model=model, augmentations=("flip",), weight_decay=1e-3)
     undisturbed = finish(run)
 
@@ -134,7 +134,7 @@ def test_a_run_that_raises_does_not_stop_the_others(monkeypatch):
     monkeypatch.setitem(registry.COMPONENTS["model"], "broken", registry.Component("model", "broken", Broken()))
     outcomes = list(scheduler.execute([replace(SMALL, model="broken"), replace(SMALL, epochs=1)]))
     assert [type(outcome).__name__ for outcome in outcomes] == ["Failure", "Result"]
-    assert outcomes[0].reason.startswith("out of memory, try fewer examples or a smaller batch")
+    assert outcomes[0].reason.startswith("out of memory; try fewer examples or a smaller batch")
 
 
 @pytest.mark.parametrize("field", ["model", "corruption", "augmentations"])

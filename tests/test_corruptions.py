@@ -157,7 +157,7 @@ LAWS = (
 
 def next_class(key, dataset, level):
     """A corruption as one would add it: each label that is hit becomes the next class."""
-    hit = corruptions.hits(key, len(dataset.train.labels), level)
+    hit = corruptions._hits(key, len(dataset.train.labels), level)
     labels = (dataset.train.labels + hit.astype(np.int32)) % dataset.num_classes
     return replace(dataset, train=dataset.train._replace(labels=labels))
 
@@ -258,9 +258,9 @@ def test_corruption_has_its_own_stream_of_every_seed():
         for name in ("corrupt", "init", "order", "augment")
     }
     assert len(keys) == 4 * len(SEEDS)
-    mask = corruptions.hits(corrupt_key(0), 50_000, 0.5)
+    mask = corruptions._hits(corrupt_key(0), 50_000, 0.5)
     for name in ("init", "order", "augment"):
-        other = corruptions.hits(randomness.stream(randomness.root_key(0), name), 50_000, 0.5)
+        other = corruptions._hits(randomness.stream(randomness.root_key(0), name), 50_000, 0.5)
         table = np.bincount(2 * mask + other, minlength=4).reshape(2, 2)
         assert independent(table)
 

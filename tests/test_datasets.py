@@ -199,7 +199,7 @@ def test_every_reader_knows_the_files_that_tfds_publishes_checksums_of():
 
     for name, read in download.READERS.items():
         files = {info.filename for info in (tfds.builder_cls(name).url_infos or {}).values()}
-        assert len(files) == (4 if read is download.idx else 1), name
+        assert len(files) == (4 if read is download._idx else 1), name
 
 
 def test_what_is_prepared_is_not_fetched_again(cifar10):
@@ -274,7 +274,7 @@ def test_a_member_that_is_there_twice_or_is_too_large_is_refused(own_data, tmp_p
         cifar_archive(tmp_path / "cifar-10-binary.tar.gz", "cifar10", extra=[plain(TEST_BATCH, data)])
         with pytest.raises(DataError, match="twice"):
             datasets.prepare("cifar10", fetch=from_folder(tmp_path))
-    monkeypatch.setattr(download, "LIMIT", 3072)
+    monkeypatch.setattr(download, "_LIMIT", 3072)
     cifar_archive(tmp_path / "cifar-10-binary.tar.gz", "cifar10")
     with pytest.raises(DataError, match="too large"):
         datasets.prepare("cifar10", fetch=from_folder(tmp_path))
@@ -385,7 +385,7 @@ def test_no_space_for_a_download_is_one_line_with_the_way_out(tmp_path, request)
     request.getfixturevalue("small_disk")
     with pytest.raises(DataError) as error:
         download.download(source.as_uri(), sha256(source.read_bytes()), path)
-    one_line(error, path, "make room")
+    one_line(error, path, "free disk space")
     assert os.listdir(path.parent) == []
 
 
@@ -526,7 +526,7 @@ def test_a_damaged_source_is_noticed(cifar10):
     shard.unlink()
     with pytest.raises(DataError) as error:
         datasets.load("cifar10")
-    one_line(error, cifar10, "lacks some of its array_record files")
+    one_line(error, cifar10, "some array_record files are missing")
 
 
 @pytest.mark.parametrize("file", ["dataset_info.json", "features.json"])
@@ -548,24 +548,24 @@ def change(folder, file, alter):
 @pytest.mark.parametrize(
     ("file", "alter", "message"),
     [
-        ("features.json", lambda f: f["featuresDict"]["features"].pop("image"), "no image classification data set"),
+        ("features.json", lambda f: f["featuresDict"]["features"].pop("image"), "not an image classification data set"),
         (
             "features.json",
             lambda f: f["featuresDict"]["features"].update(label={"text": {}}),
-            "no image classification",
+            "not an image classification",
         ),
         (
             "features.json",
             lambda f: f["featuresDict"]["features"]["image"]["image"].pop("shape"),
-            "not of 1, 3 or 4 channels",
+            "uint8 with 1, 3 or 4 channels",
         ),
         (
             "features.json",
             lambda f: f["featuresDict"]["features"]["image"]["image"].update(dtype="uint16"),
-            "in 8 bits",
+            "must be uint8",
         ),
         ("dataset_info.json", lambda i: i["splits"].pop(), "a train and a test split"),
-        ("dataset_info.json", lambda i: i.update(fileFormat="tfrecord"), "holds tfrecord files"),
+        ("dataset_info.json", lambda i: i.update(fileFormat="tfrecord"), "has tfrecord files"),
         (
             "features.json",
             lambda f: f["featuresDict"]["features"]["label"]["classLabel"].update(numClasses="3"),

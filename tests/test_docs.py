@@ -1,6 +1,8 @@
 """The pages in docs/: every command in them is one, every link leads somewhere, and the notebook runs as it stands."""
 
 import contextlib
+import importlib
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -9,6 +11,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import rethink_gen as rg
+from rethink_gen import registry
 from rethink_gen.cli import parser
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -45,6 +49,52 @@ def test_the_speeds_in_the_documentation_are_those_of_the_benchmark():
 def test_every_page_is_in_the_contents():
     contents = (DOCS.parent / "mkdocs.yml").read_text()
     assert [page.name for page in PAGES if f": {page.name}\n" not in contents] == []
+
+
+def test_tables_of_components_and_fields_are_those_of_the_code():
+    """`python docs/components.py` writes them again."""
+    spec = importlib.util.spec_from_file_location("docs_components", DOCS / "components.py")
+    components = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(components)
+    pages = [page.read_text() for page in components.PAGES]
+    assert [page for page in pages if components.filled(page) != page] == []
+    tables = {found[2] for page in pages for found in components.MARKED.finditer(page)}
+    assert tables == {*registry.COMPONENTS, "fields"} - {"dataset"}
+
+
+@pytest.mark.parametrize("name", sorted(registry.COMPONENTS["optimizer"]))
+def test_weight_decay_of_every_optimizer_is_explained(name):
+    conventions = [
+        line for line in (DOCS / "components.md").read_text().splitlines() if re.match(r"\| (L2|decoup)", line)
+    ]
+    assert sum(f"`{name}`" in line for line in conventions) == 1
+
+
+MODULES = sorted({name for page in PAGES for name in re.findall(r"\brethink_gen(?:\.\w+)+", page.read_text())})
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("rethink_gen.plugins")])
+def test_every_module_in_the_documentation_is_one(name):
+    module, _, attribute = name.rpartition(".")
+    assert importlib.util.find_spec(name) if not hasattr(importlib.import_module(module), attribute) else True
+
+
+def test_columns_in_the_documentation_are_those_of_a_study():
+    page = (DOCS / "reference.md").read_text()
+    rows = page[page.index("| column |") :].partition("\n\n")[0].splitlines()[2:]
+    columns = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert len(columns) > 20
+    study = rg.load("fig1a", results=DOCS.parent / "results")
+    assert [name for name in columns if name not in study.curves] == []
+
+
+def promises_in(page):
+    return sorted(set(re.findall(r"`(test_\w+)::(test_\w+)`", (DOCS / page).read_text())))
+
+
+@pytest.mark.parametrize(("module", "test"), promises_in("hosts.md"))
+def test_every_promise_about_hosts_names_a_test_that_exists(module, test):
+    assert f"def {test}(" in (Path(__file__).parent / f"{module}.py").read_text()
 
 
 def execute(notebook, folder):

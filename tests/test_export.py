@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 
 import rethink_gen
-from rethink_gen import training
-from rethink_gen.data import corruptions, label_noise
+from rethink_gen.data import corruptions, label_noise, randomness
 from rethink_gen.data import export as module
 from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.data.export import ARRAYS, Provenance, export, read_export
 from rethink_gen.errors import DataError, StorageError, UsageError
 
-KEY = training.stream(training.root_key(3), "corrupt")
+KEY = randomness.stream(randomness.root_key(3), "corrupt")
 PROVENANCE = Provenance("pair_flip", 0.5, 3)
 
 
@@ -196,7 +195,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_a_place_that_takes_no_file_is_named(tmp_path):
     for path in (tmp_path / "nowhere" / "data.npz", Path("/proc/data.npz")):
-        with pytest.raises(StorageError, match=r"data\.npz: cannot be written .*; name another file"):
+        with pytest.raises(StorageError, match=r"data\.npz: cannot be written .*; free space or choose another place"):
             exported(path)
 
 

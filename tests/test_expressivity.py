@@ -15,7 +15,7 @@ from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import DataError
 from rethink_gen.runs import ExpressivityRun
 from rethink_gen.solvers import theorem1
-from rethink_gen.solvers.theorem1 import ReluInterpolator, apply, forward, interpolate, project_apart, solve
+from rethink_gen.solvers.theorem1 import ReluInterpolator, _apply, _forward, _project_apart, interpolate, solve
 
 KEY = jax.random.key(0)
 EPS = np.finfo(np.float64).eps
@@ -30,7 +30,7 @@ def points_of(n, d, seed=0):
 
 def network_of(points, labels, depth=2):
     """The network that fits the points, its parameters, and the points in order."""
-    found = project_apart(KEY, points, labels, quiet)
+    found = _project_apart(KEY, points, labels, quiet)
     offsets, weights = interpolate(found.projections, found.labels)
     return ReluInterpolator(len(weights), depth), {"a": found.direction, "b": offsets, "w": weights}, found
 
@@ -52,7 +52,7 @@ def dataset_of(images, labels, num_classes=10):
 def test_any_real_labels_are_fitted_exactly(n, d, depth):
     points, labels = points_of(n, d)
     network, params, found = network_of(points, labels, depth)
-    outputs = forward(network, params, points, 50, quiet)
+    outputs = _forward(network, params, points, 50, quiet)
     terms = system_of(params, found) @ np.abs(params["w"])
     assert np.abs(outputs - labels).max() <= 16 * EPS * terms.max()  # rounding errors of a sum of such terms
 
@@ -86,7 +86,7 @@ def test_a_deep_network_is_the_same_function_away_from_the_sample_too():
     _, params, _ = network_of(points, labels)
     by_formula = np.maximum((elsewhere @ params["a"])[:, None] - params["b"], 0) @ params["w"]
     for depth in (2, 3, 7):
-        outputs = forward(ReluInterpolator(50, depth), params, elsewhere, 70, quiet)
+        outputs = _forward(ReluInterpolator(50, depth), params, elsewhere, 70, quiet)
         assert np.allclose(outputs, by_formula, rtol=1e-9, atol=1e-9 * np.abs(by_formula).max())
 
 
@@ -110,8 +110,8 @@ def test_points_that_almost_tie_are_fitted_to_the_digits_that_are_left():
 def test_projections_of_8_bit_images_are_exact():
     """In integers: 2²⁴ a and the pixels are whole numbers."""
     dataset = datasets.load("digits")
-    found = project_apart(KEY, dataset.train.images[:20], np.arange(20.0), quiet)
-    a = [int(value * theorem1.RESOLUTION) for value in found.direction]
+    found = _project_apart(KEY, dataset.train.images[:20], np.arange(20.0), quiet)
+    a = [int(value * theorem1._RESOLUTION) for value in found.direction]
     pixels = dataset.train.images[:20].reshape(20, -1).tolist()
     exact = [Fraction(sum(x * y for x, y in zip(a, z, strict=True)), 2**24) for z in pixels]
     assert [Fraction(x) for x in found.projections] == sorted(exact)
@@ -128,21 +128,21 @@ def test_identical_images_with_one_label_are_one_point():
 
 def test_identical_images_with_two_labels_are_refused_by_number():
     images = np.random.default_rng(0).integers(0, 256, (5, 2, 2, 1), dtype=np.uint8)
-    with pytest.raises(DataError, match="images 1 and 5 are identical, and labelled 1 and 2: no function fits both"):
+    with pytest.raises(DataError, match="images 1 and 5 are identical, but have labels 1 and 2: no function fits both"):
         solve(ExpressivityRun(), dataset_of(images[[0, 1, 2, 3, 4, 1]], [3, 1, 4, 1, 5, 2]), quiet)
 
 
 def test_where_a_direction_does_not_tell_two_images_apart_another_is_drawn():
-    first = project_apart(KEY, np.eye(2), np.zeros(2), quiet).direction
+    first = _project_apart(KEY, np.eye(2), np.zeros(2), quiet).direction
     tied = np.diag(first[::-1])  # both project to the product of the two coordinates
-    found = project_apart(KEY, tied, np.zeros(2), quiet)
+    found = _project_apart(KEY, tied, np.zeros(2), quiet)
     assert not np.array_equal(found.direction, first)
     assert len(found.projections) == 2
 
 
 def test_images_that_no_direction_tells_apart_are_refused():
-    with pytest.raises(DataError, match="none of 10 random directions tells the 2 training images apart"):
-        project_apart(KEY, np.array([[1.0, 1e-30], [1.0, 2e-30]]), np.zeros(2), quiet)
+    with pytest.raises(DataError, match="none of 10 random directions separates the 2 training images"):
+        _project_apart(KEY, np.array([[1.0, 1e-30], [1.0, 2e-30]]), np.zeros(2), quiet)
 
 
 @pytest.mark.parametrize("depth", [2, 5])
@@ -162,9 +162,9 @@ def test_a_run_fits_random_labels_and_says_how_well(depth):
 def test_other_work_in_the_same_process_stays_in_float32():
     points, labels = points_of(5, 3)
     network, params, _ = network_of(points, labels)
-    forward(network, params, points, 5, quiet)
+    _forward(network, params, points, 5, quiet)
     assert jnp.zeros(1).dtype == jnp.float32
-    assert apply(network, jax.tree.map(jnp.float32, params), jnp.asarray(points, jnp.float32)).dtype == jnp.float32
+    assert _apply(network, jax.tree.map(jnp.float32, params), jnp.asarray(points, jnp.float32)).dtype == jnp.float32
 
 
 def test_a_seed_decides_the_direction():

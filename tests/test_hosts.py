@@ -47,7 +47,7 @@ def slow_batch(self, order, row, batch=streaming.Stream.batch):
 
 registry.add("model", "tiny", Tiny)
 streaming.Stream.batch = slow_batch
-trainer.CHECKPOINT_SECONDS = 0.0
+trainer._CHECKPOINT_SECONDS = 0.0
 SMALL = Run(
     dataset="digits", train_size=200, test_size=100, batch_size=32, epochs=2, model="mlp_1x512", learning_rate=0.05,
     augmentations=("flip",),
@@ -185,7 +185,7 @@ def lose(victim, number, experiments, folder):
         processes[victim].send_signal(number)
         signaled = time.monotonic()
         told = [process.communicate(timeout=60)[1].splitlines() for process in processes]
-        assert time.monotonic() - signaled < 2 * multihost.SECONDS_TO_NOTICE
+        assert time.monotonic() - signaled < 2 * multihost._SECONDS_TO_NOTICE
         return [process.returncode for process in processes], told
 
 
@@ -232,7 +232,7 @@ def test_a_host_that_falls_silent_ends_the_job(experiments, tmp_path):
             time.sleep(0.05)
         child = int(Path(f"/proc/{processes[1].pid}/task/{processes[1].pid}/children").read_text())
         os.kill(child, signal.SIGSTOP)
-        _, told = processes[0].communicate(timeout=3 * multihost.SECONDS_TO_NOTICE)
+        _, told = processes[0].communicate(timeout=3 * multihost._SECONDS_TO_NOTICE)
         assert processes[0].returncode == 75
         assert told.splitlines()[-1].endswith(multihost.WAY_OUT)
 

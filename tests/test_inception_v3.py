@@ -10,7 +10,7 @@ import pytest
 
 from rethink_gen.errors import UsageError
 from rethink_gen.models import create, inception_v3
-from rethink_gen.models.inception_v3 import SMALLEST, InceptionV3, truncated_normal
+from rethink_gen.models.inception_v3 import _SMALLEST, InceptionV3, _truncated_normal
 
 KEY = jax.random.key(0, impl="threefry2x32")
 
@@ -56,19 +56,19 @@ def test_images_shrink_as_szegedy_et_al_say():
     """Table 1 of their paper: 35×35, 17×17 and 8×8; the channels of each module are those of TF-slim."""
 
     def shapes(x):
-        found = [x := inception_v3.stem(bare_convolution, x)]
-        found += [x := inception_v3.mixed_35x35(bare_convolution, x, pooled) for pooled in (32, 64, 64)]
-        found += [x := inception_v3.downsample_to_17x17(bare_convolution, x)]
-        found += [x := inception_v3.mixed_17x17(bare_convolution, x, 160)]
-        found += [x := inception_v3.downsample_to_8x8(bare_convolution, x)]
-        return [*found, inception_v3.mixed_8x8(bare_convolution, x)]
+        found = [x := inception_v3._stem(bare_convolution, x)]
+        found += [x := inception_v3._mixed_35x35(bare_convolution, x, pooled) for pooled in (32, 64, 64)]
+        found += [x := inception_v3._downsample_to_17x17(bare_convolution, x)]
+        found += [x := inception_v3._mixed_17x17(bare_convolution, x, 160)]
+        found += [x := inception_v3._downsample_to_8x8(bare_convolution, x)]
+        return [*found, inception_v3._mixed_8x8(bare_convolution, x)]
 
     found = jax.eval_shape(shapes, jax.ShapeDtypeStruct((1, 299, 299, 3), jnp.float32))
     expected = [(35, 192), (35, 256), (35, 288), (35, 288), (17, 768), (17, 768), (8, 1280), (8, 2048)]
     assert [(x.shape[1], x.shape[3]) for x in found] == expected
 
 
-@pytest.mark.parametrize("size", [SMALLEST, 299])
+@pytest.mark.parametrize("size", [_SMALLEST, 299])
 def test_logits_are_for_each_class_and_in_training_there_is_a_second_set(size):
     model: Any = InceptionV3(7, dropout=0.5)
     images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
@@ -88,7 +88,7 @@ def test_images_that_are_too_small_are_refused_in_one_line():
 def test_kernels_are_drawn_as_by_jax():
     shape = (3, 3, 5, 8)
     expected = nn.initializers.truncated_normal(0.1)(KEY, shape, jnp.float32)
-    assert np.array_equal(truncated_normal(0.1)(KEY, shape), expected)
+    assert np.array_equal(_truncated_normal(0.1)(KEY, shape), expected)
 
 
 def test_the_statistics_follow_at_once_and_slower_with_time():
@@ -98,9 +98,9 @@ def test_the_statistics_follow_at_once_and_slower_with_time():
     """
     model: Any = InceptionV3(3)
     rng = np.random.default_rng(0)
-    images = rng.random((3, 2, SMALLEST, SMALLEST, 3)).astype(np.float32)
+    images = rng.random((3, 2, _SMALLEST, _SMALLEST, 3)).astype(np.float32)
     kernel = rng.normal(0, 0.1, (3, 3, 3, 32)).astype(np.float32)
-    shapes = variables_of(model, SMALLEST)
+    shapes = variables_of(model, _SMALLEST)
 
     @jax.jit
     def update(mean, steps, images):

@@ -20,11 +20,11 @@ from rethink_gen.execution import scheduler
 from rethink_gen.runs import KernelRun
 from rethink_gen.solvers import kernels, linear_algebra
 from rethink_gen.solvers.features import (
-    FILTERS_PER_BLOCK,
+    _FILTERS_PER_BLOCK,
     Features,
-    convolve,
-    gabor_responses,
-    random_filters,
+    _convolve,
+    _gabor_responses,
+    _random_filters,
 )
 from rethink_gen.solvers.linear_algebra import Matrix, Meter
 
@@ -70,7 +70,7 @@ def test_solutions_are_those_of_float64(digits, solver, kernel, weight_decay):
     curves, facts = kernels.solve(run, digits, quiet)
     found = {name: values[0] for name, values in curves.items()}
     assert facts["solver"] == solver
-    assert found.pop("residual") < 2 * linear_algebra.TOLERANCE
+    assert found.pop("residual") < 2 * linear_algebra._TOLERANCE
     assert found.pop("epoch") == 0
     assert found == pytest.approx(reference(run, digits), rel=2e-3, abs=1e-6)
 
@@ -101,7 +101,7 @@ def test_the_factor_is_that_of_lapack(columns):
     root = rng.normal(size=(27, 40))
     whole = (root @ root.T / 40).astype(np.float32)
     cut = lambda a, i, j: a[ends[i] : ends[i + 1], ends[j] : ends[j + 1]]
-    factor = linear_algebra.cholesky(Matrix(lambda i, j: jnp.asarray(cut(whole, i, j)), sizes, 0.0), columns, QUIET)
+    factor = linear_algebra._cholesky(Matrix(lambda i, j: jnp.asarray(cut(whole, i, j)), sizes, 0.0), columns, QUIET)
     expected = scipy.linalg.cholesky(whole.astype(np.float64), lower=True)
     assert set(factor) == {(i, j) for j in range(columns) for i in range(j, 6)}
     for (i, j), tile in factor.items():
@@ -118,7 +118,7 @@ assert jax.local_device_count() == 2
 meter = tiles.Meter(lambda step, steps, metrics: None, 1.0)
 x = np.random.default_rng(0).normal(size=(16, 24)).astype(np.float32)
 features = Features(lambda images, i: images[:, 8 * i : 8 * i + 8], (8, 8, 8))
-inner, _ = kernels.streamed(features, [x[i : i + 4] for i in range(0, 16, 4)], 4, meter)
+inner, _ = kernels._streamed(features, [x[i : i + 4] for i in range(0, 16, 4)], 4, meter)
 a = tiles.Matrix(lambda i, j: inner[i, j] + 0, [4] * 4, 2.0)
 y = [tiles.put(i, np.eye(16, 3, dtype=np.float32)[4 * i : 4 * i + 4]) for i in range(4)]
 for solve in tiles.SOLVERS.values():
@@ -141,18 +141,18 @@ def inner_products() -> np.ndarray:
 
 
 def test_features_are_streamed_through_inner_products():
-    inner, norms = kernels.streamed(three_blocks(), [COLOR[:3], COLOR[3:6], COLOR[6:]], 2, QUIET)
+    inner, norms = kernels._streamed(three_blocks(), [COLOR[:3], COLOR[3:6], COLOR[6:]], 2, QUIET)
     assert set(inner) == {(0, 0), (1, 0), (1, 1), (2, 0), (2, 1)}  # the last part is for testing
     np.testing.assert_array_equal(np.asarray(inner[2, 1]), inner_products()[6:, 3:6])
     np.testing.assert_array_equal(np.asarray(norms[1]), np.diag(inner_products())[3:6])
 
 
 def test_random_convolutions_are_streamed():
-    run = KernelRun(features="random_convolutions", num_filters=2 * FILTERS_PER_BLOCK, gamma=0.3, weight_decay=0.5)
+    run = KernelRun(features="random_convolutions", num_filters=2 * _FILTERS_PER_BLOCK, gamma=0.3, weight_decay=0.5)
     features = registry.resolve("features", run.features)(run, COLOR)
-    assert features.widths == (4 * FILTERS_PER_BLOCK,) * 2
+    assert features.widths == (4 * _FILTERS_PER_BLOCK,) * 2
     parts = [COLOR, COLOR[::-1]]
-    matrix = kernels.kernel_matrix(run, features, parts, 1, kernels.streamed(features, parts, 1, QUIET), QUIET)
+    matrix = kernels._kernel_matrix(run, features, parts, 1, kernels._streamed(features, parts, 1, QUIET), QUIET)
     x = np.concatenate([features.block(COLOR, i) for i in range(2)], 1).astype(np.float64)
     alive = x.var(0) > 0
     np.testing.assert_allclose(x[:, alive].var(0), 1 / x.shape[1], rtol=1e-3)
@@ -165,19 +165,19 @@ def test_random_convolutions_are_streamed():
 def test_inner_products_are_kept_for_the_next_run_of_the_same_images_and_features(monkeypatch):
     split = Split(COLOR, np.arange(8, dtype=np.int32) % 3)
     data = Dataset("color", split, split, num_classes=3, checksum="")
-    run = KernelRun(features="random_convolutions", num_filters=2 * FILTERS_PER_BLOCK, gamma=0.3, weight_decay=0.5)
-    counted, streamed = [], kernels.streamed
-    monkeypatch.setattr(kernels, "streamed", lambda *args: counted.append(1) or streamed(*args))
+    run = KernelRun(features="random_convolutions", num_filters=2 * _FILTERS_PER_BLOCK, gamma=0.3, weight_decay=0.5)
+    counted, streamed = [], kernels._streamed
+    monkeypatch.setattr(kernels, "_streamed", lambda *args: counted.append(1) or streamed(*args))
     solved = lambda run, data: kernels.solve(run, data, quiet)[0]
     regularized, alone = replace(run, gamma=0.1, weight_decay=1.0), solved(run, data)
-    kernels.KEPT.clear()
+    kernels._KEPT.clear()
     afresh = solved(regularized, data)
     assert (len(counted), solved(run, data), len(counted)) == (2, alone, 2)
     assert (solved(regularized, data), len(counted)) == (afresh, 2)
     other = replace(data, train=Split(COLOR[::-1], data.train.labels))
     assert solved(run, other) != alone
     assert solved(replace(run, seed=1), data) != alone
-    assert (len(counted), len(kernels.KEPT)) == (4, 1)
+    assert (len(counted), len(kernels._KEPT)) == (4, 1)
 
 
 @pytest.mark.parametrize("images", [COLOR, np.float32(COLOR[:, :5, :4, :1])], ids=["color", "smaller_than_a_patch"])
@@ -207,12 +207,12 @@ def test_gabor_responses_are_those_of_wavelets_slid_over_the_image():
         response = np.abs(scipy.signal.correlate2d(image, wavelet.conj(), mode="full"))
         response = response[radius : radius + 9, radius : radius + 8]
         expected.append(response[:8].reshape(2, 4, 2, 4).mean((1, 3)))  # cells of 4×4; the ninth row fills none
-    found = np.asarray(gabor_responses(COLOR[:1]))[0].reshape(2, 2, 8)
+    found = np.asarray(_gabor_responses(COLOR[:1]))[0].reshape(2, 2, 8)
     np.testing.assert_allclose(found, np.stack(expected, -1), rtol=1e-4)
 
 
 def test_random_convolutions_are_those_of_a_loop():
-    filters, offsets = random_filters(KernelRun(num_filters=5), COLOR)
+    filters, offsets = _random_filters(KernelRun(num_filters=5), COLOR)
     filters_xyc = filters.reshape(6, 6, 3, 5)
     expected = np.zeros((8, 2, 2, 5))
     for y, x in np.ndindex(4, 3):  # 9×8 images have 4×3 patches of 6×6: quadrants of 2×2, which share a column
@@ -222,11 +222,11 @@ def test_random_convolutions_are_those_of_a_loop():
         response = np.maximum(np.einsum("nyxc,xycf->nf", patch, filters_xyc) - offsets, 0) / 4
         for column in {min(x, 1), max(x - 1, 0)}:
             expected[:, y // 2, column] += response
-    np.testing.assert_allclose(convolve(COLOR, filters, offsets), expected.reshape(8, -1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(_convolve(COLOR, filters, offsets), expected.reshape(8, -1), rtol=1e-4, atol=1e-5)
 
 
 def test_filters_are_whitened_patches_of_norm_one():
-    filters, offsets = random_filters(KernelRun(num_filters=5), COLOR)
+    filters, offsets = _random_filters(KernelRun(num_filters=5), COLOR)
     windows = [image[y : y + 6, x : x + 6].transpose(1, 0, 2).ravel() for image in COLOR for y, x in np.ndindex(4, 3)]
     patches = np.asarray(windows, np.float64)
     patches = (patches - patches.mean(1, keepdims=True)) / np.sqrt(patches.var(1, keepdims=True) + 10)
@@ -241,32 +241,34 @@ def test_filters_are_whitened_patches_of_norm_one():
 
 def test_the_plan_is_a_function_of_size_memory_and_solver():
     mnist, run = Features(lambda images, i: jnp.zeros(0), (784,)), KernelRun()
-    at = lambda gigabytes, **changes: kernels.plan(replace(run, **changes), mnist, 60_000, 10_000, int(gigabytes * 1e9))
+    at = lambda gigabytes, **changes: kernels._plan(
+        replace(run, **changes), mnist, 60_000, 10_000, int(gigabytes * 1e9)
+    )
     assert at(24).solver == "cholesky"
     assert 7.2e9 < at(24).bytes < 11e9  # 2n² bytes, and what else there is
     assert at(4).solver == "conjugate_gradients"
     assert at(24, solver="conjugate_gradients") == at(4)
-    with pytest.raises(UsageError, match=r"60000 examples take \d+\.\d GB by cholesky, and 4\.0 GB are free; .*auto"):
+    with pytest.raises(UsageError, match=r"60000 examples need \d+\.\d GB with cholesky; 4\.0 GB are free; .*auto"):
         at(4, solver="cholesky")
     with pytest.raises(UsageError, match="set train_size=") as caught:
         at(0.5)
     fits = int(str(caught.value).partition("train_size=")[2])
-    assert kernels.plan(run, mnist, fits, 10_000, 500_000_000).bytes <= 500_000_000
+    assert kernels._plan(run, mnist, fits, 10_000, 500_000_000).bytes <= 500_000_000
     with pytest.raises(UsageError, match="set train_size="):
-        kernels.plan(run, mnist, fits + 100, 10_000, 500_000_000)
+        kernels._plan(run, mnist, fits + 100, 10_000, 500_000_000)
 
 
 def test_streamed_features_take_room_for_two_triangles():
     streamed = Features(lambda images, i: jnp.zeros(0), (1024,) * 125)
     run = KernelRun(features="random_convolutions")
-    found = kernels.plan(run, streamed, 50_000, 10_000, 24 * 10**9)
+    found = kernels._plan(run, streamed, 50_000, 10_000, 24 * 10**9)
     assert found.solver == "cholesky"
     assert 2 * 2 * 50_000**2 + 4 * 50_000 * 10_000 < found.bytes < 18e9
 
 
 @pytest.mark.parametrize("solver", linear_algebra.SOLVERS)
 def test_a_singular_kernel_is_an_error_that_says_so(digits, solver, monkeypatch):
-    monkeypatch.setattr(linear_algebra, "ITERATIONS", 50)
+    monkeypatch.setattr(linear_algebra, "_ITERATIONS", 50)
     train = Split(np.tile(digits.train.images[:80], (2, 1, 1, 1)), np.arange(160, dtype=np.int32) % 7)
     with pytest.raises(np.linalg.LinAlgError, match="160 examples is singular"):
         kernels.solve(replace(DIGITS, solver=solver), replace(digits, train=train), quiet)

@@ -15,8 +15,7 @@ from conftest import needs_real_data
 from human_labels import REAL_FILES, needs_human_labels, synthetic_labels, write_files
 from scipy import stats
 
-from rethink_gen import training
-from rethink_gen.data import cifar10n, corruptions, datasets, label_noise
+from rethink_gen.data import cifar10n, corruptions, datasets, label_noise, randomness
 from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.data.label_noise import changed_train_labels, true_train_labels
 from rethink_gen.errors import DataError, UsageError
@@ -32,7 +31,7 @@ LEVELS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 def corrupt_key(seed):
     """The key that a run of this seed corrupts with."""
-    return training.stream(training.root_key(seed), "corrupt")
+    return randomness.stream(randomness.root_key(seed), "corrupt")
 
 
 def dataset_of(n=N, num_classes=10, name="synthetic"):
@@ -160,7 +159,7 @@ def test_hits_are_those_of_random_labels(name):
     """For corruptions that make every label wrong that they hit; the draws have the other half of the key."""
     for seed in SEEDS:
         corrupted = LABEL_NOISE[name](corrupt_key(seed), dataset_of(), 0.3)
-        hit = corruptions.hits(jax.random.split(corrupt_key(seed))[0], N, 0.3)
+        hit = corruptions._hits(jax.random.split(corrupt_key(seed))[0], N, 0.3)
         assert np.array_equal(changed_train_labels(corrupted), hit)
         assert np.array_equal(corruptions.drawn_labels(corrupt_key(seed), N, 10, 0.3) >= 0, hit)
 

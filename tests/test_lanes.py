@@ -41,7 +41,7 @@ def close(some, others):
 
 @pytest.fixture
 def three_lanes(monkeypatch):
-    monkeypatch.setattr(vectorize, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 3}})
+    monkeypatch.setattr(vectorize, "_SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 3}})
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +63,13 @@ def test_a_run_has_the_same_bits_in_any_company(three_lanes):
 def test_images_of_their_own_go_side_by_side_too(monkeypatch):
     runs = [replace(SMALL, corruption="random_pixels", seed=seed) for seed in range(2)]
     apart = curves(runs)
-    monkeypatch.setattr(vectorize, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 2}})
+    monkeypatch.setattr(vectorize, "_SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 2}})
     assert not preparation.prepare(runs)[-1].shared
     close(curves(runs), apart)
 
 
 def test_runs_whose_images_would_not_fit_go_a_few_at_a_time(monkeypatch):
-    monkeypatch.setattr(vectorize, "SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 16}})
+    monkeypatch.setattr(vectorize, "_SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 16}})
     pixels = replace(SMALL, corruption="random_pixels")
     images = 300 * 8 * 8 * 4  # bytes, as float32
     device = type("Device", (), {})()
@@ -100,7 +100,7 @@ def test_runs_of_different_pictures_do_not_share_a_program():
 def test_an_interrupted_cohort_goes_on_with_the_same_bits_also_without_a_run_that_has_ended(
     tmp_path, monkeypatch, three_lanes
 ):
-    monkeypatch.setattr(compilation, "STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
+    monkeypatch.setattr(compilation, "_STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
     early = replace(SMALL, weight_decay=1e-3, corruption="random_labels", corruption_level=0.0)
     runs = [replace(run, stop_at_train_accuracy=0.5, epochs=4) for run in (early, *COHORT[1:])]
     undisturbed = curves(runs)
@@ -133,7 +133,7 @@ def test_an_interrupted_cohort_goes_on_with_the_same_bits_also_without_a_run_tha
 
 
 def test_a_run_at_another_step_than_the_rest_is_trained_after_them(tmp_path, monkeypatch, three_lanes):
-    monkeypatch.setattr(compilation, "STEPS_PER_CALL", 4)
+    monkeypatch.setattr(compilation, "_STEPS_PER_CALL", 4)
     undisturbed = curves(COHORT)
 
     def stopped():
@@ -166,7 +166,7 @@ def test_four_devices_have_the_numbers_of_one(alone, tmp_path):
         "from rethink_gen.execution import scheduler\n"
         "from rethink_gen.training import preparation, vectorize\n"
         "sys.path.insert(0, 'tests'); from test_lanes import COHORT\n"
-        "vectorize.SIDE_BY_SIDE = {'cpu': {'mlp_1x512': 2}}\n"
+        "vectorize._SIDE_BY_SIDE = {'cpu': {'mlp_1x512': 2}}\n"
         "assert preparation.prepare(COHORT)[-1][:2] == (8, 4)\n"
         "print(json.dumps([outcome.curves for outcome in scheduler.execute(COHORT)]))"
     )

@@ -12,7 +12,7 @@ import pytest
 
 from rethink_gen.data import randomness
 from rethink_gen.models import create, inception_v3
-from rethink_gen.models.layers import BatchNorm, batch_norm_relu, local_response_normalization, max_pool
+from rethink_gen.models.layers import BatchNorm, _batch_norm_relu, local_response_normalization, max_pool
 from rethink_gen.training import compilation, core
 
 SHAPES = [(2, 28, 28, 3), (3, 5, 4, 2), (1, 3, 7, 2)]
@@ -64,7 +64,7 @@ class Stem(nn.Module):
             x = nn.Conv(channels, (size, size), stride, padding, use_bias=False)(x)
             return BatchNorm(0.9, 1e-3)(x, train=True)
 
-        return inception_v3.stem(conv, x)
+        return inception_v3._stem(conv, x)
 
 
 def test_gradient_goes_to_the_largest_value_also_where_xla_computes_it_twice(monkeypatch):
@@ -77,7 +77,7 @@ def test_gradient_goes_to_the_largest_value_also_where_xla_computes_it_twice(mon
         return slopes(apply, params)[1]
 
     found = gradient(variables["params"])
-    monkeypatch.setattr(inception_v3, "max_pool", lambda x: nn.max_pool(x, (3, 3), (2, 2), "VALID"))
+    monkeypatch.setattr(inception_v3, "_max_pool", lambda x: nn.max_pool(x, (3, 3), (2, 2), "VALID"))
     expected = gradient(variables["params"])
     difference = optax.tree.norm(optax.tree.sub(found, expected)) / optax.tree.norm(expected)
     assert difference < 1e-4
@@ -129,7 +129,7 @@ OFFSET, EPSILON = normal(12), 1e-3
 
 
 def normalized(x: jax.Array, offset: Any = OFFSET) -> jax.Array:
-    return batch_norm_relu(x, jnp.asarray(offset, x.dtype), EPSILON)[0]
+    return _batch_norm_relu(x, jnp.asarray(offset, x.dtype), EPSILON)[0]
 
 
 def normalized_by_formula(x: jax.Array, offset: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import UsageError
 from rethink_gen.runs import LeastSquaresRun
 from rethink_gen.solvers import least_squares
-from rethink_gen.solvers.least_squares import Problem, State, all_solutions, shown_epochs, solve, train_epochs
+from rethink_gen.solvers.least_squares import _all_solutions, _Problem, _shown_epochs, _State, _train_epochs, solve
 
 KEY = jax.random.key(0)
 quiet = lambda *_: None
@@ -22,12 +22,12 @@ def problem_of(n=4, d=7, num_classes=3, step_size=0.05, momentum=0.0):
     """Gaussian examples and targets, and where a descent starts, all float32."""
     rng = np.random.default_rng(0)
     x, y, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((n, d), (n, num_classes), (num_classes, d)))
-    return Problem(jnp.asarray(x), jnp.asarray(y), KEY, jnp.float32(step_size), jnp.float32(momentum)), w
+    return _Problem(jnp.asarray(x), jnp.asarray(y), KEY, jnp.float32(step_size), jnp.float32(momentum)), w
 
 
 def descend(problem, w, epochs, batch_size):
-    state = State(jnp.int32(0), jnp.asarray(w), jnp.zeros_like(w))
-    return np.asarray(train_epochs(batch_size, problem, state, epochs).w)
+    state = _State(jnp.int32(0), jnp.asarray(w), jnp.zeros_like(w))
+    return np.asarray(_train_epochs(batch_size, problem, state, epochs).w)
 
 
 def dataset_of(n=12, size=6):
@@ -40,7 +40,7 @@ def dataset_of(n=12, size=6):
 def test_the_solution_of_least_norm_is_the_pseudo_inverses():
     problem, w = problem_of()
     x, y = np.asarray(problem.x, np.float64), np.asarray(problem.y, np.float64)
-    solutions = all_solutions(x, y)
+    solutions = _all_solutions(x, y)
     pinv = np.linalg.pinv(x)
     assert np.allclose(solutions.least, (pinv @ y).T)
     assert np.allclose(solutions.outside(w), w - w @ pinv @ x)
@@ -76,7 +76,7 @@ def test_whole_batches_follow_the_closed_form_of_gradient_descent():
 def test_from_zero_sgd_finds_the_solution_of_least_norm(batch_size, momentum):
     run = LeastSquaresRun(batch_size=batch_size, momentum=momentum, epochs=400)
     curves, _ = solve(run, dataset_of(), quiet)
-    x = least_squares.features(dataset_of().train)
+    x = least_squares._features(dataset_of().train)
     least = np.linalg.norm(np.linalg.pinv(x) @ np.eye(3)[dataset_of().train.labels])
     assert curves["minimum_norm"][-1] == pytest.approx(least)
     assert curves["weight_norm"][0] == 0
@@ -105,7 +105,7 @@ def test_a_run_reports_its_progress_and_ends_at_its_last_epoch():
     run = LeastSquaresRun(dataset="digits", train_size=20, test_size=30, epochs=2500)
     ticks = []
     curves, facts = solve(run, pipeline.load(run)[0], lambda *progress: ticks.append(progress))
-    assert curves["epoch"] == shown_epochs(2500)
+    assert curves["epoch"] == _shown_epochs(2500)
     assert curves["step"][-1] == 20 * 2500
     assert all(later[0] - earlier[0] <= 1000 for earlier, later in itertools.pairwise(ticks))
     assert ticks[-1][:2] == (2500, 2500)
@@ -114,13 +114,13 @@ def test_a_run_reports_its_progress_and_ends_at_its_last_epoch():
 
 
 def test_epochs_are_shown_from_the_first_to_the_last():
-    assert shown_epochs(1) == [0, 1]
-    assert shown_epochs(10)[:6] == [0, 1, 2, 3, 4, 5]
+    assert _shown_epochs(1) == [0, 1]
+    assert _shown_epochs(10)[:6] == [0, 1, 2, 3, 4, 5]
     for epochs in (2, 10, 99, 3000):
-        shown = shown_epochs(epochs)
+        shown = _shown_epochs(epochs)
         assert (shown[0], shown[-1]) == (0, epochs)
         assert (np.diff(shown) > 0).all()
-    assert len(shown_epochs(10_000)) < 50
+    assert len(_shown_epochs(10_000)) < 50
 
 
 def test_more_examples_than_features_are_refused_and_so_are_identical_ones():

@@ -105,12 +105,12 @@ def test_another_result_of_the_same_run_is_refused_and_nothing_copied(capsys):
     made("part1", result())
     [other] = made("part2", result(accuracy=0.75))
     assert main.main(["merge", "part1", "part2"]) == 4
-    assert f"{other}: another result of the same run than part1/labels/laptop/{other.name}" in capsys.readouterr().err
+    assert f"{other}: conflicting results for one run: part1/labels/laptop/{other.name}" in capsys.readouterr().err
     assert not Path("results").exists()
     assert main.main(["merge", "part1"]) == 0
     before = content("results")
     assert main.main(["merge", "part2"]) == 4
-    assert f"{other}: another result of the same run than results/labels" in capsys.readouterr().err
+    assert f"{other}: conflicting results for one run: results/labels" in capsys.readouterr().err
     assert content("results") == before
 
 
@@ -119,8 +119,8 @@ def test_another_result_of_the_same_run_is_refused_and_nothing_copied(capsys):
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-9]), "not a result file"),
         (lambda path: path.write_bytes(path.read_bytes().replace(b"0.5", b"0.6")), "checksum"),
-        (lambda path: shutil.move(path, path.with_stem("another")), "its name does not say"),
-        (lambda path: shutil.move(path, path.with_suffix(".1.conflict")), "not the published result"),
+        (lambda path: shutil.move(path, path.with_stem("another")), "its name says otherwise"),
+        (lambda path: shutil.move(path, path.with_suffix(".1.conflict")), "conflicting result"),
     ],
 )
 def test_file_that_is_not_the_result_it_was_is_named_and_nothing_copied(spoil, said, capsys):

@@ -169,4 +169,4 @@ def test_he_initialization_is_flaxs_to_the_bit(shape):
     shape = (1, *shape)
     key = jax.random.key(3, impl="threefry2x32")
     expected = nn.initializers.variance_scaling(2.0, "fan_in", "normal")(key, shape)
-    np.testing.assert_array_equal(initializers.he_normal(key, shape), expected)
+    np.testing.assert_array_equal(initializers._he_normal(key, shape), expected)

@@ -11,7 +11,7 @@ from frames import result
 import rethink_gen as rg
 from rethink_gen import registry
 from rethink_gen.analysis import figures, pictures
-from rethink_gen.cli import main
+from rethink_gen.cli import commands, main
 from rethink_gen.errors import UsageError
 from rethink_gen.results import store
 from rethink_gen.runs import Run
@@ -34,15 +34,15 @@ def texts(figure):
 
 
 def test_images_under_every_corruption(tmp_path, monkeypatch, capsys):
-    CORRUPTIONS = registry.COMPONENTS["corruption"]
+    names = [name for name in registry.COMPONENTS["corruption"] if name not in ("class_conditional", "human")]
 
     drawn = pictures.corrupted_images("digits")
     [axes] = drawn.axes
     words = texts(drawn)
-    assert len(axes.get_images()) == 8 * len(CORRUPTIONS)
+    assert len(axes.get_images()) == 8 * len(names)
     assert {"true labels", "random labels", "shuffled pixels", "random pixels", "Gaussian"} <= set(words)
     assert words[words.index("true labels") + 1 :][:8] == list("01234567")
-    first, noise = (np.asarray(axes.get_images()[i].get_array()) for i in (0, 8 * list(CORRUPTIONS).index("gaussian")))
+    first, noise = (np.asarray(axes.get_images()[i].get_array()) for i in (0, 8 * names.index("gaussian")))
     assert first.shape == (8, 8)
     assert not np.array_equal(first, noise)
     monkeypatch.chdir(tmp_path)
@@ -51,7 +51,7 @@ def test_images_under_every_corruption(tmp_path, monkeypatch, capsys):
 
 
 def test_answers_have_the_accuracies_that_were_measured(trained):
-    true, given, train, test_true, test = pictures.answers(trained)
+    true, given, train, test_true, test = commands.answers(trained)
     assert np.mean(train == given) == pytest.approx(trained.summary["train_accuracy"])
     assert np.mean(test == test_true) == pytest.approx(trained.summary["test_accuracy"])
     assert np.mean(train[true == given] == given[true == given]) == pytest.approx(
@@ -60,8 +60,9 @@ def test_answers_have_the_accuracies_that_were_measured(trained):
 
 
 def test_a_confusion_says_of_each_true_class_what_became_of_it(trained):
-    drawn = pictures.confusion([trained])
-    true, given, *_ = pictures.answers(trained)
+    answers = commands.answers(trained)
+    drawn = pictures.confusion([trained], [answers])
+    true, given, *_ = answers
     shown, *_ = (np.asarray(axes.get_images()[0].get_array()) for part in drawn.subfigs for axes in part.axes)
     assert shown[3, 5] == pytest.approx(np.mean(given[true == 3] == 5))
     assert shown.sum(1) == pytest.approx(np.ones(10))
@@ -73,7 +74,7 @@ def test_many_classes_have_shades_and_no_names():
     from matplotlib.figure import Figure
 
     axes = Figure().add_subplot()
-    pictures.draw_confusion(axes, np.array([0, 99]), np.array([99, 99]), [str(i) for i in range(100)], "a hundred")
+    pictures._draw_confusion(axes, np.array([0, 99]), np.array([99, 99]), [str(i) for i in range(100)], "a hundred")
     assert np.asarray(axes.get_images()[0].get_array())[[0, 99, 50], 99].tolist() == [1, 1, 0]
     assert texts(axes) == ["a hundred"]
 
@@ -81,7 +82,7 @@ def test_many_classes_have_shades_and_no_names():
 def test_other_data_than_it_was_trained_on_are_refused(trained):
     other = replace(trained, provenance=trained.provenance | {"data_sha256": "0"})
     with pytest.raises(UsageError, match="was trained on other data than the digits that is here"):
-        pictures.confusion([other])
+        commands.answers(other)
 
 
 def with_weights(**weights):
@@ -92,7 +93,7 @@ def with_weights(**weights):
 def test_filters_of_a_convolution_are_its_kernels(shape):
     kernel = np.random.default_rng(0).normal(size=(*shape, 70)).astype(np.float32)
     last = np.ones((4, 10), np.float32)
-    found = pictures.first_filters(
+    found = pictures._first_filters(
         with_weights(**{"Conv_0/bias": np.ones(70), "Conv_0/kernel": kernel, "Dense_0": last})
     )
     assert found.shape == (70, *shape)
@@ -102,7 +103,7 @@ def test_filters_of_a_convolution_are_its_kernels(shape):
 @pytest.mark.parametrize(("inputs", "shape"), [(64, (8, 8, 1)), (28 * 28 * 3, (28, 28, 3)), (784, (28, 28, 1))])
 def test_filters_of_a_dense_layer_have_the_shape_of_an_image(inputs, shape):
     kernel = np.arange(2.0 * inputs).reshape(inputs, 2)
-    found = pictures.first_filters(with_weights(**{"Dense_0/kernel": kernel}))
+    found = pictures._first_filters(with_weights(**{"Dense_0/kernel": kernel}))
     assert np.array_equal(found[1], kernel[:, 1].reshape(shape))
 
 
@@ -117,9 +118,9 @@ def test_the_filters_shown_are_those_of_the_largest_norm():
 
 def test_weights_that_are_no_images_are_refused():
     with pytest.raises(UsageError, match="diverged"):
-        pictures.first_filters(with_weights(**{"Conv_0/kernel": np.full((3, 3, 1, 2), np.nan)}))
-    with pytest.raises(UsageError, match="no layer that acts on pixels"):
-        pictures.first_filters(with_weights(**{"Dense_0/kernel": np.ones((50, 2))}))
+        pictures._first_filters(with_weights(**{"Conv_0/kernel": np.full((3, 3, 1, 2), np.nan)}))
+    with pytest.raises(UsageError, match="no layer on pixels"):
+        pictures._first_filters(with_weights(**{"Dense_0/kernel": np.ones((50, 2))}))
 
 
 def test_commands_draw_runs_that_kept_their_weights_filters_without_jax(trained, tmp_path):

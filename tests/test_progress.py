@@ -18,7 +18,7 @@ def shown(now, seconds_left=83.0, width=100):
     from rich.console import Console
 
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(progress.screen(now, seconds_left))
+    console.print(progress._screen(now, seconds_left))
     return console.file.getvalue().splitlines()
 
 
@@ -41,7 +41,7 @@ def test_a_run_that_has_ended_is_done():
 
 
 def test_a_run_that_another_process_is_at_is_waited_for():
-    assert shown(NOW._replace(waiting=True))[2] == "another process is at it; waiting"
+    assert shown(NOW._replace(waiting=True))[2] == "waiting: another process works on it"
 
 
 @pytest.mark.parametrize("width", [10, 40])
@@ -52,7 +52,7 @@ def test_on_a_narrow_terminal_lines_are_cut_and_none_is_added(width):
 
 
 def test_a_log_says_how_many_runs_failed(capsys):
-    report = progress.lines()
+    report = progress._lines()
     report(NOW._replace(step=1000, epoch=100, run=MLP))
     said = capsys.readouterr().err
     assert said.startswith(f"(4/12, 1 failed) {MLP.id}: epoch 100/100, loss 0.412, train 97.3 %")

@@ -131,7 +131,7 @@ def impatient(runs, given, data, desk, argv):
     from rethink_gen.execution import ray
     from rethink_gen.training import compilation, trainer
 
-    trainer.CHECKPOINT_SECONDS, compilation.STEPS_PER_CALL = 0.0, 1
+    trainer._CHECKPOINT_SECONDS, compilation._STEPS_PER_CALL = 0.0, 1
     ray.train(runs, given, data, desk if any(given.values()) else Deadly(desk), argv)
 
 

@@ -237,8 +237,8 @@ def test_resumed_at_any_checkpoint_is_never_interrupted(model, steps_per_epoch, 
     )
     run = replace(SMALL, model=model, batch_size=SMALL.train_size // steps_per_epoch)
     in_long_calls = train(run, None).curves
-    monkeypatch.setattr(compilation, "STEPS_PER_CALL", steps_per_call)
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(compilation, "_STEPS_PER_CALL", steps_per_call)
+    monkeypatch.setattr(trainer, "_CHECKPOINT_SECONDS", 0.0)
     kept, save = [], checkpointing.save_checkpoint
 
     def keep(folder, *content):
@@ -264,8 +264,8 @@ def test_resumed_at_any_checkpoint_is_never_interrupted(model, steps_per_epoch, 
 
 
 def test_interruption_costs_at_most_the_work_since_the_last_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(compilation, "STEPS_PER_CALL", 1)
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(compilation, "_STEPS_PER_CALL", 1)
+    monkeypatch.setattr(trainer, "_CHECKPOINT_SECONDS", 0.0)
     reached = []
 
     def die(progress):
@@ -281,9 +281,9 @@ def test_interruption_costs_at_most_the_work_since_the_last_checkpoint(tmp_path,
 
 def test_checkpoints_that_take_long_are_rarer(tmp_path, monkeypatch):
     """They cost 5 % of the time at most: after each, 20 times what it took goes by, as 60 s after one of 3 s."""
-    monkeypatch.setattr(compilation, "STEPS_PER_CALL", 1)
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 20e-6)
-    monkeypatch.setattr(trainer, "CHEAP_SECONDS", 1e-6)
+    monkeypatch.setattr(compilation, "_STEPS_PER_CALL", 1)
+    monkeypatch.setattr(trainer, "_CHECKPOINT_SECONDS", 20e-6)
+    monkeypatch.setattr(trainer, "_CHEAP_SECONDS", 1e-6)
     took, save = [], checkpointing.save_checkpoint
 
     def note(*content):
@@ -312,11 +312,11 @@ def test_checkpoint_takes_less_than_a_twentieth_of_a_minute(model, tmp_path, mon
         checkpointing.save_checkpoint(tmp_path, arrays, {"curves": {name: [0.1] * 200 for name in store.METRICS}})
         took.append(time.monotonic() - before)
     print(f"{model}: {sum(array.nbytes for array in arrays.values()) / 1e6:.1f} MB, at most {max(took):.2f} s")
-    assert max(took) < trainer.CHEAP_SECONDS == trainer.CHECKPOINT_SECONDS / 20
+    assert max(took) < trainer._CHEAP_SECONDS == trainer._CHECKPOINT_SECONDS / 20
 
 
 def test_resume_ignores_the_clock(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "_CHECKPOINT_SECONDS", 0.0)
     for number in range(2):
         checkpointing.save_checkpoint(tmp_path, {"w": np.full(3, number)}, {"epoch": number})
     for path, years in zip(sorted(tmp_path.glob("*.npz")), (10, -10), strict=True):
@@ -325,7 +325,7 @@ def test_resume_ignores_the_clock(tmp_path, monkeypatch):
 
 
 def test_no_row_is_there_twice_after_a_resume(tmp_path, monkeypatch):
-    monkeypatch.setattr(compilation, "STEPS_PER_CALL", 1)
+    monkeypatch.setattr(compilation, "_STEPS_PER_CALL", 1)
     for calls in (1, 2, 3, 1, 2):
         count = iter(range(calls))
         with suppress(Interrupted):
@@ -417,7 +417,7 @@ def test_run_that_another_process_finished_is_passed_over(tmp_path):
 
 
 def test_run_that_another_process_is_at_is_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(scheduler, "SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(scheduler, "_SECONDS_BETWEEN_LOOKS", 0.0)
     other = replace(SMALL, seed=1)
     owner = locks.claim(tmp_path, SMALL.id)
     assert owner.__enter__()
@@ -464,7 +464,7 @@ def test_second_result_of_a_run_is_kept_aside_if_it_differs(tmp_path, places, mo
     assert "not the result that another process published" in last_line(capsys)
     monkeypatch.undo()
     assert main.main(["verify", "labels", *options]) == 1
-    assert ".conflict: not the published result of its run" in capsys.readouterr().out
+    assert ".conflict: conflicting result for one run" in capsys.readouterr().out
 
 
 def test_shards_are_disjoint_and_complete_and_depend_on_the_ids_alone(places):
@@ -492,7 +492,7 @@ def test_run_that_processes_died_of_comes_last(tmp_path):
     order = lambda: [outcome.run for outcome in scheduler.execute(runs, work=tmp_path)]
     assert order() == runs
     subprocess.run([sys.executable, "-c", code, str(tmp_path), runs[0].id], check=True)
-    assert locks.deaths(tmp_path, runs[0]) == scheduler.DEATHS == 3
+    assert locks.deaths(tmp_path, runs[0]) == scheduler._DEATHS == 3
     assert order() == runs[::-1]
     assert locks.deaths(tmp_path, runs[0]) == 0
 
@@ -551,7 +551,7 @@ def test_out_of_memory_is_the_runs_own_trouble(monkeypatch):
 
     monkeypatch.setitem(registry.COMPONENTS["model"], "vast", registry.Component("model", "vast", Vast))
     failed, finished = scheduler.execute([replace(SMALL, model="vast"), replace(SMALL, epochs=1)])
-    assert failed.reason.startswith("out of memory, try fewer examples or a smaller batch")
+    assert failed.reason.startswith("out of memory; try fewer examples or a smaller batch")
     assert finished.status == "finished"
 
 
@@ -566,7 +566,7 @@ def test_run_for_which_there_is_no_memory_fails_alone():
         from rethink_gen import registry
         from rethink_gen.execution import scheduler
         from rethink_gen.models import mlp
-        from rethink_gen.experiment import grid, Run
+        from rethink_gen import grid, Run
         make = lambda **options: mlp.MLP(hidden=(1 << 27,), **options)  # 32 GiB
         registry.COMPONENTS["model"]["vast"] = registry.Component("model", "vast", make)
         run = Run(dataset="digits", train_size=96, test_size=50, batch_size=32, epochs=1, model="mlp_1x512")
@@ -579,7 +579,7 @@ def test_run_for_which_there_is_no_memory_fails_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     failed, other = done.stdout.splitlines()
-    assert failed.startswith("out of memory, try fewer examples or a smaller batch")
+    assert failed.startswith("out of memory; try fewer examples or a smaller batch")
     assert other == "finished"
 
 
@@ -631,7 +631,7 @@ def test_damaged_result_is_named_and_left_out_until_it_is_removed(sweep, options
         out, error = capsys.readouterr()
         assert f"1 of 2 runs done. {path.name} is damaged and left out." in out
         assert error.splitlines()[-1].startswith(f"rethink-gen: error: 1 damaged, the first is {path}: ")
-        assert error.splitlines()[-1].endswith("remove it and run again")
+        assert error.splitlines()[-1].endswith("delete it and run again")
     path.unlink()
     assert main.main(["run", "labels", *options]) == 0
     assert sound.read_bytes() == before
@@ -652,12 +652,12 @@ def test_result_with_a_field_that_is_not_known_is_damaged(tmp_path):
 
 
 def test_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "_CHECKPOINT_SECONDS", 0.0)
     train(SMALL, tmp_path)
     arrays, notes = checkpointing.load_checkpoint(tmp_path)
     notes["made_by"]["jax"] = "0.4.1"
     checkpointing.save_checkpoint(tmp_path, arrays, notes)
-    with pytest.raises(StorageError, match=rf"jax 0.4.1, here {jax.__version__}.*remove that folder"):
+    with pytest.raises(StorageError, match=rf"jax 0.4.1, here {jax.__version__}.*delete that folder"):
         train(SMALL, tmp_path)
     with pytest.raises(StorageError, match=SMALL.id):
         train(replace(SMALL, seed=9), tmp_path)
@@ -671,7 +671,7 @@ def test_folder_that_vanishes_stops_the_sweep_and_is_not_made_anew(places, optio
         return real(cohort)
 
     monkeypatch.setattr(preparation, "prepare", vanish)
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "_CHECKPOINT_SECONDS", 0.0)
     assert main.main(["run", "labels", *options]) == 4
     assert str(places["results"]) in last_line(capsys)
     assert not places["results"].exists()
@@ -693,7 +693,7 @@ def test_disk_that_takes_no_more_is_named_and_nothing_half_written_stays(tmp_pat
 
 def test_disk_that_takes_no_more_stops_the_sweep_at_once(sweep, options, capsys, monkeypatch):
     """It does not fail one run after the other; here a file stands where checkpoints belong."""
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "_CHECKPOINT_SECONDS", 0.0)
     for path in sweep.glob("*.json"):
         path.unlink()
         (sweep / ".work" / path.stem).touch()
@@ -765,7 +765,7 @@ def test_verify_compares_across_devices_within_a_tolerance():
 def test_table_and_run_are_the_same_in_another_process_with_another_environment(chaos, tmp_path, monkeypatch):
     """Another hash seed, time zone, locale and folder; the same results and the same table, byte for byte."""
     monkeypatch.syspath_prepend(HERE / "reliability")
-    monkeypatch.setattr(compilation, "STEPS_PER_CALL", 3)  # as there: a result says so
+    monkeypatch.setattr(compilation, "_STEPS_PER_CALL", 3)  # as there: a result says so
     sweep = importlib.import_module("chaos").Sweep("many", tmp_path / "here", 10)
     assert main.main(sweep.command) == 0
     assert sweep.hashes() == chaos["hashes"]
@@ -779,7 +779,7 @@ def test_number_of_cores_is_not_an_input_where_nproc_says_how_many(tmp_path):
         """
         import sys
         from rethink_gen.execution import scheduler
-        from rethink_gen.experiment import Run
+        from rethink_gen import Run
         run = Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=1, model="small_inception")
         [outcome] = scheduler.execute([run])
         print(outcome.curves)
@@ -815,7 +815,7 @@ def test_labels_are_corrupted_once_and_the_same_after_a_resume():
 
 def test_accuracy_is_that_of_numpys_own_forward_pass(tmp_path, monkeypatch):
     """Both splits, whole and at fixed weights, to one example."""
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "_CHECKPOINT_SECONDS", 0.0)
     run = replace(SMALL, crop_size=8)
     curves = train(run, tmp_path).curves
     arrays, _ = checkpointing.load_checkpoint(tmp_path)
@@ -1018,7 +1018,7 @@ def test_hostile_names_are_shown_as_they_are_in_every_format_and_figure():
         name.removeprefix("'") for name in HOSTILE
     ]
     assert [row["corruption"] for row in json.loads(shown["json"])["rows"]] == HOSTILE
-    latex = {escaped: c for c, escaped in rendering.LATEX.items() if c != "–"}  # LaTeX itself makes one of --
+    latex = {escaped: c for c, escaped in rendering._LATEX.items() if c != "–"}  # LaTeX itself makes one of --
     plain = {
         "html": html.unescape(re.sub("<[^>]*>", "¦", shown["html"])),
         "markdown": html.unescape(re.sub(r"\\(.)", r"\1", shown["markdown"])),
@@ -1058,7 +1058,7 @@ def test_link_where_work_in_progress_belongs_is_refused(name, tmp_path):
     place = tmp_path / "results" / ".work" / name.format(run=SMALL.id)
     place.parent.mkdir(parents=True)
     place.symlink_to(target)
-    with pytest.raises(StorageError, match="is a link"), locks.claim(tmp_path / "results", SMALL.id):
+    with pytest.raises(StorageError, match="is a symbolic link"), locks.claim(tmp_path / "results", SMALL.id):
         pass
     assert (target / ".checkpoint-of-mine").exists()
 

@@ -88,7 +88,7 @@ def test_what_is_no_result_is_named(tmp_path, content):
 def test_a_result_under_another_runs_name_is_refused(tmp_path):
     path = store.save(example(), tmp_path)
     other = path.rename(tmp_path / f"{replace(RUN, seed=4).id}.json")
-    with pytest.raises(StorageError, match="which its name does not say"):
+    with pytest.raises(StorageError, match="but its name says otherwise"):
         store.read(other)
 
 

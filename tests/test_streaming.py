@@ -90,11 +90,11 @@ def test_the_generated_set_is_kept_as_imagenet_is(source):
 
 
 def test_generated_pictures_are_large_of_many_sizes_and_the_same_each_time():
-    pictures = [generated.picture(i % 20, np.random.default_rng(i)) for i in range(40)]
+    pictures = [generated._picture(i % 20, np.random.default_rng(i)) for i in range(40)]
     sizes = {Image.open(io.BytesIO(picture)).size for picture in pictures}
     assert len(sizes) > 30
     assert min(min(size) for size in sizes) >= 299
-    assert pictures[7] == generated.picture(7, np.random.default_rng(7))
+    assert pictures[7] == generated._picture(7, np.random.default_rng(7))
 
 
 # Examples.
@@ -254,9 +254,9 @@ def test_what_needs_all_images_at_once_says_so(source):
 
 
 def test_a_picture_that_is_damaged_is_named(own_data, monkeypatch):
-    good = generated.picture
-    monkeypatch.setattr(generated, "SIZES", {"train": 3, "validation": 1})
-    monkeypatch.setattr(generated, "picture", lambda label, rng: good(label, rng)[: 500 if label == 1 else None])
+    good = generated._picture
+    monkeypatch.setattr(generated, "_SIZES", {"train": 3, "validation": 1})
+    monkeypatch.setattr(generated, "_picture", lambda label, rng: good(label, rng)[: 500 if label == 1 else None])
     stream = Stream(datasets.find(generated.NAME), "train", true(3), crop_size=28)
     damaged = []
     for i in range(3):
@@ -276,7 +276,7 @@ def test_missing_imagenet_is_one_line_with_its_size_and_the_way_out(own_data):
             act("imagenet2012")
         one_line(error, "ILSVRC2012_img_train.tar (138 GB)", own_data / "downloads" / "manual", "data prepare imagenet")
     requests.check_names([Run(dataset="imagenet2012")])  # a name that is known
-    manual = own_data / download.MANUAL
+    manual = own_data / download._MANUAL
     manual.mkdir(parents=True)
     for file in download.BY_HAND["imagenet2012"]:
         (manual / file.split()[0]).touch()

@@ -15,7 +15,7 @@ from rethink_gen.data.randomness import root_key, stream
 from rethink_gen.errors import UsageError
 from rethink_gen.models.mlp import MLP
 from rethink_gen.training import core
-from rethink_gen.training.core import Data, Hparams, Program, State, epoch_order, optimizer
+from rethink_gen.training.core import Data, Hparams, Program, State, _optimizer, epoch_order
 
 N, BATCH, CLASSES = 13, 4, 3  # three steps an epoch; one example is left over
 NUMBERS = {"learning_rate": 0.1, "learning_rate_decay": 0.5, "momentum": 0.9, "weight_decay": 0.02}
@@ -131,7 +131,7 @@ def test_steps_are_those_of_sgd_written_by_hand(numbers):
 
 def test_weight_decay_is_of_kernels_not_of_biases_or_offsets():
     params = {"kernel": jnp.ones((2, 3)), "convolution": jnp.ones((3, 3, 1, 2)), "bias": jnp.ones(3)}
-    sgd = optimizer(PROGRAM, hparams_of(weight_decay=0.5), 0.1)
+    sgd = _optimizer(PROGRAM, hparams_of(weight_decay=0.5), 0.1)
     updates, _ = sgd.update(jax.tree.map(jnp.zeros_like, params), sgd.init(params), params)
     assert {name: float(leaf.mean()) for name, leaf in updates.items()} == pytest.approx(
         {"kernel": -0.05, "convolution": -0.05, "bias": 0}
@@ -327,11 +327,11 @@ def test_top_5_counts_labels_among_the_five_likeliest():
     logits, labels = rng.normal(size=(40, 12)).astype(np.float32), rng.integers(0, 12, 40).astype(np.int32)
     batch = Data(*map(jnp.asarray, (np.zeros((40, 1, 1, 1)), labels, labels < 0)))
     weight = (np.arange(40) < 30).astype(np.float32)
-    sums = core.score(replace(PROGRAM, top5=True), jnp.asarray(logits), batch, weight)
+    sums = core._score(replace(PROGRAM, top5=True), jnp.asarray(logits), batch, weight)
     rank = (logits > logits[np.arange(40), labels][:, None]).sum(1)
     assert int(sums.correct_top5) == (rank < 5)[:30].sum()
     assert int(sums.correct) == (rank < 1)[:30].sum()
-    assert core.score(PROGRAM, jnp.asarray(logits), batch).correct_top5 is None
+    assert core._score(PROGRAM, jnp.asarray(logits), batch).correct_top5 is None
     assert initialize(replace(PROGRAM, top5=True), hparams_of(), data().images).running.correct_top5 == 0
 
 

@@ -66,7 +66,7 @@ def test_flip_mirrors_half_of_the_images_left_to_right():
 
 
 def test_rotation_by_no_angle_is_the_identity(monkeypatch):
-    monkeypatch.setattr(augmentations, "MAX_ROTATION", 0.0)
+    monkeypatch.setattr(augmentations, "_MAX_ROTATION", 0.0)
     images = random_images(3, 7, 8, 3)
     turned = jax.jit(lambda images: rotation(KEY, images))(images)
     assert turned.dtype == jnp.float32
@@ -201,7 +201,7 @@ def test_hue_and_saturation_are_matplotlibs():
         hsv = rgb_to_hsv(rgb.astype(np.float64))
         hsv[..., 0] = (hsv[..., 0] + turn) % 1
         hsv[..., 1] = (factor * hsv[..., 1]).clip(0, 1)
-        found = augmentations.turn_hue(jnp.asarray(rgb), jnp.float32(turn), jnp.float32(factor))
+        found = augmentations._turn_hue(jnp.asarray(rgb), jnp.float32(turn), jnp.float32(factor))
         np.testing.assert_allclose(found, hsv_to_rgb(hsv), atol=2e-6)
 
 

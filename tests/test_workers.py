@@ -172,7 +172,7 @@ def test_an_error_of_a_worker_is_the_error_of_the_command(own, tmp_path):
     refused = own(epochs=100_000)
     _, said = refused.communicate(timeout=100)
     assert refused.returncode == 4
-    assert ".work: is a link, and may lead anywhere" in said.splitlines()[-1]
+    assert ".work: is a symbolic link, which may point anywhere" in said.splitlines()[-1]
     assert "Traceback" not in said
 
 
@@ -226,4 +226,20 @@ def test_when_all_workers_have_died_it_is_said(own):
     dying = own(trouble="import os; os._exit(9)")
     _, said = dying.communicate(timeout=100)
     assert dying.returncode == 1
-    assert "its process died (9); perhaps for lack of memory" in said.splitlines()[-1]
+    assert "its process ended with exit code 9; see the lines above" in said.splitlines()[-1]
+
+
+@needs_cores
+def test_a_worker_imports_nothing_from_the_current_folder(own, tmp_path, monkeypatch):
+    """A stranger's queue.py, or another checkout, in the folder in which the command is given."""
+    (tmp_path / "queue.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    going = own(PYTHONSAFEPATH="1")  # as the installed command starts; the workers must do so by themselves
+    _, said = going.communicate(timeout=100)
+    assert going.returncode == 0, said
+
+
+def test_what_ended_a_worker_is_said_as_far_as_it_is_known():
+    assert "possibly because memory ran out" in processes.cause_of_death(-signal.SIGKILL)
+    assert processes.cause_of_death(-signal.SIGSEGV) == "its process was ended by SIGSEGV"
+    assert "memory" not in processes.cause_of_death(3)

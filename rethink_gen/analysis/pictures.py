@@ -1,6 +1,4 @@
-"""What results do not hold, as everyone who explains the paper draws it: images under each corruption; what networks
-have learned, in the filters of the first layer and in the answers.
-"""
+"""Figures of images and weights: corrupted images, first-layer filters and confusion matrices."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rethink_gen import papers, registry
 from rethink_gen.analysis.style import GREY, LOOKS, dark, styled
-from rethink_gen.errors import UsageError
+from rethink_gen.errors import RethinkError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,32 +21,44 @@ if TYPE_CHECKING:
     from rethink_gen.results.store import Result
 
 
-SIDE = 8  # filters in a row, and rows of them
-MOST_NAMED = 20  # classes; with more, a confusion has neither names nor numbers
-SIGNS = ("−1", "+1")  # of the classes 0 and 1, as `random_signs` has them
+_SIDE = 8  # filters per row, and rows
+_MOST_NAMED = 20  # a confusion matrix with more classes has neither names nor numbers
+_SIGNS = ("−1", "+1")  # the labels of classes 0 and 1 under `random_signs`
 
 
 def corrupted_images(name: str, count: int = 8) -> Figure:
-    """The first image of each of `count` classes of a data set, whole, under every corruption at level 1."""
+    """Draws the first image of each of `count` classes of a data set, under every corruption that applies to it.
+
+    Args:
+      name: of the data set.
+      count: number of classes, in the order of their numbers.
+    """
     import jax
 
     from rethink_gen.data import datasets
 
     whole = datasets.load(name)
-    first = lambda split, n: split._replace(images=split.images[:n], labels=split.labels[:n])
-    some = replace(whole, train=first(whole.train, 1000), test=first(whole.test, 1))  # enough for a mean and a variance
+
+    def first(split: Split, n: int) -> Split:
+        return split._replace(images=split.images[:n], labels=split.labels[:n])
+
+    some = replace(
+        whole, train=first(whole.train, 1000), test=first(whole.test, 1)
+    )  # enough images for mean and variance
     labels = some.train.labels.tolist()
     chosen = [labels.index(label) for label in sorted(set(labels))[:count]]
     versions = {}
     for corruption in registry.known("corruption"):
-        function = registry.resolve("corruption", corruption)
-        train = function(jax.random.key(0), some, 1.0).train
+        try:
+            train = registry.resolve("corruption", corruption)(jax.random.key(0), some, 1.0).train
+        except RethinkError:  # it needs an option, a file, or other classes
+            continue
         versions[corruption] = train._replace(images=train.images[chosen], labels=train.labels[chosen])
-    return grid(versions, class_names(name, whole.num_classes))
+    return _grid(versions, _class_names(name, whole.num_classes))
 
 
-def class_names(name: str, count: int) -> list[str]:
-    """What the classes of a data set are called, where tensorflow-datasets has written it down; else their numbers."""
+def _class_names(name: str, count: int) -> list[str]:
+    """The names of the first `count` classes of a data set, from tensorflow-datasets; else their numbers."""
     from rethink_gen.data import datasets
 
     source = datasets.find(name)
@@ -58,11 +68,14 @@ def class_names(name: str, count: int) -> list[str]:
 
 
 @styled
-def grid(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
-    """The same images under every corruption, a row each, those of the paper first; labels stand above their images.
+def _grid(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
+    """Draws the same images under every corruption, one row per corruption, those of the paper first.
+
+    The labels are above the images, in rows where the labels differ from the true labels.
 
     Args:
-      versions: corruption → the images and their labels; of `true_labels` first of all.
+      versions: corruption → the images and their labels; `true_labels` must be among them.
+      class_names: the name of each class.
     """
     import numpy as np
     from matplotlib.figure import Figure
@@ -71,7 +84,9 @@ def grid(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
     names = sorted(versions, key=lambda name: name not in LOOKS)
     changed = {name: name == "true_labels" or not np.array_equal(versions[name].labels, true.labels) for name in names}
     ours = next((i for i, name in enumerate(names) if name not in LOOKS), len(names))
-    room = [1.08 + 0.3 * changed[name] + 0.25 * (i == ours) for i, name in enumerate(names)]  # in images
+    room = [
+        1.08 + 0.3 * changed[name] + 0.25 * (i == ours) for i, name in enumerate(names)
+    ]  # height of each row, in images
     bottoms = np.cumsum(room)
     width, height = len(true.labels) * 1.08 + 2, float(bottoms[-1])
     figure = Figure(figsize=(0.7 * width, 0.7 * height + 0.1))
@@ -86,7 +101,7 @@ def grid(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
             gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if shown.shape[-1] == 1 else {}
             axes.imshow(shown.squeeze(), extent=(left, left + 1, bottom, bottom - 1), interpolation="nearest", **gray)
             if changed[name]:
-                text = (SIGNS if name == "random_signs" else class_names)[int(label)]
+                text = (_SIGNS if name == "random_signs" else class_names)[int(label)]
                 right = label == true.labels[i] and name != "random_signs"
                 style: Any = {"color": "#222222" if right else dark(LOOKS["random_labels"].color)}
                 style["fontweight"] = "normal" if right else "bold"
@@ -100,34 +115,38 @@ def grid(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
 
 @styled
 def filters(results: Sequence[Result]) -> Figure:
-    """The first layer of each network as images: its 64 filters of the largest norm, each in shades of its own."""
+    """Draws the first-layer filters of each network: the 64 with the largest norm, each with its own color scale.
+
+    Raises:
+      UsageError: a network has no layer on pixels, or its run diverged.
+    """
     import numpy as np
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(0.4 + 3.3 * len(results), 3.9))
     for column, result in enumerate(results):
-        every = first_filters(result)
+        every = _first_filters(result)
         norms = np.linalg.norm(every.reshape(len(every), -1), axis=1)
-        chosen = every[np.argsort(-norms, kind="stable")[: SIDE**2]]
+        chosen = every[np.argsort(-norms, kind="stable")[: _SIDE**2]]
         axes = figure.add_axes(((0.2 + 3.3 * column) / figure.get_figwidth(), 0.06, 3.1 / figure.get_figwidth(), 0.8))
         for i, weights in enumerate(chosen):
-            left, top = 1.08 * (i % SIDE), 1.08 * (i // SIDE)
+            left, top = 1.08 * (i % _SIDE), 1.08 * (i // _SIDE)
             shown = 0.5 + weights / (2 * np.abs(weights).max() or 1)
             gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if shown.shape[-1] == 1 else {}
             style: Any = {"extent": (left, left + 1, top + 1, top), "interpolation": "nearest"}
             axes.imshow(shown.squeeze(-1) if gray else shown, **style, **gray)
-        axes.set(xlim=(-0.04, 1.08 * SIDE), ylim=(1.08 * SIDE, -0.04), aspect="equal")
+        axes.set(xlim=(-0.04, 1.08 * _SIDE), ylim=(1.08 * _SIDE, -0.04), aspect="equal")
         axes.set_axis_off()
         size = "×".join(map(str, every.shape[1:3]))
-        axes.set_title(told(result), fontsize=9, parse_math=False)
+        axes.set_title(_told(result), fontsize=9, parse_math=False)
         axes.text(
-            0, 1.08 * SIDE, f"{len(chosen)} of {len(every)} filters of {size} pixels", va="top", fontsize=7, color=GREY
+            0, 1.08 * _SIDE, f"{len(chosen)} of {len(every)} filters of {size} pixels", va="top", fontsize=7, color=GREY
         )
     return figure
 
 
-def first_filters(result: Result) -> np.ndarray:
-    """float32[filters, H, W, C]: the first kernel of a run that acts on pixels, on 1 or 3 channels of them."""
+def _first_filters(result: Result) -> np.ndarray:
+    """The filters of the first layer on pixels: float32[filters, H, W, C], with 1 or 3 channels."""
     import numpy as np
 
     for name, weights in (result.weights or {}).items():
@@ -138,18 +157,21 @@ def first_filters(result: Result) -> np.ndarray:
         whole = [(side, side, c) for side, c in squares if side * side * c == inputs]  # a dense layer on square images
         if (window and inputs in (1, 3)) or whole:
             if not np.isfinite(weights).all():
-                raise UsageError(f"{result.run.id} diverged: its weights are no numbers")
+                raise UsageError(f"{result.run.id} diverged: its weights are not finite")
             return np.moveaxis(weights, -1, 0).reshape(-1, *(whole[0] if whole else (*window, inputs)))
-    raise UsageError(f"{result.run.id} has no layer that acts on pixels, on 1 or 3 channels of square images")
+    raise UsageError(f"{result.run.id} has no layer on pixels of square images with 1 or 3 channels")
 
 
 @styled
 def confusion(results: Sequence[Result], answers: Sequence[tuple[np.ndarray, ...]]) -> Figure:
-    """Of each run a row: the true classes against the labels it was given, and against its answers on both splits.
+    """Draws confusion matrices: true classes against the training labels and against the predictions on both splits.
+
+    Each run is one row.
 
     Args:
-      answers: for each run int[N] of the training images: the true labels, those given, those predicted; int[M] of the
-        test images: the true and the predicted ones.
+      results: the runs.
+      answers: for each run, the true, given and predicted labels of the training images, int[N] each; then the true and
+        predicted labels of the test images, int[M] each.
     """
     import numpy as np
     from matplotlib.figure import Figure
@@ -158,19 +180,25 @@ def confusion(results: Sequence[Result], answers: Sequence[tuple[np.ndarray, ...
     figure = Figure(figsize=(9, 3.4 * len(rows)), layout="constrained")
     parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, result, (true, given, train, test_true, test) in zip(parts, results, rows, strict=True):
-        names = class_names(result.run.dataset, max(map(np.max, (true, given, train, test_true, test))) + 1)
-        same = lambda a, b: f"{100 * np.mean(a == b):.1f} %"
+        names = _class_names(result.run.dataset, max(map(np.max, (true, given, train, test_true, test))) + 1)
+
+        def same(a: np.ndarray, b: np.ndarray) -> str:
+            return f"{100 * np.mean(a == b):.1f} %"
+
         panels = part.subplots(1, 3, sharey=True)
-        part.suptitle(told(result), fontsize=9, parse_math=False)
-        draw_confusion(panels[0], true, given, names, f"labels it was given: {same(true, given)} true")
-        draw_confusion(panels[1], true, train, names, f"answers, training images: {same(given, train)} as given")
-        draw_confusion(panels[2], test_true, test, names, f"answers, test images: {same(test_true, test)} true")
+        part.suptitle(_told(result), fontsize=9, parse_math=False)
+        _draw_confusion(panels[0], true, given, names, f"labels it was given: {same(true, given)} true")
+        _draw_confusion(panels[1], true, train, names, f"answers, training images: {same(given, train)} as given")
+        _draw_confusion(panels[2], test_true, test, names, f"answers, test images: {same(test_true, test)} true")
         panels[0].set_ylabel("true class")
     return figure
 
 
-def draw_confusion(axes: Axes, true: np.ndarray, other: np.ndarray, names: Sequence[str], title: str) -> None:
-    """For each true class, a row, the share of each other: in shades, and in per cent where there is room."""
+def _draw_confusion(axes: Axes, true: np.ndarray, other: np.ndarray, names: Sequence[str], title: str) -> None:
+    """Draws one confusion matrix: the fraction of each class in `other` per true class, one row per true class.
+
+    Up to _MOST_NAMED classes, each cell has its per cent.
+    """
     import numpy as np
 
     counts = np.zeros((len(names), len(names)))
@@ -180,7 +208,7 @@ def draw_confusion(axes: Axes, true: np.ndarray, other: np.ndarray, names: Seque
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.set_title(title, fontsize=8)
-    if len(names) > MOST_NAMED:
+    if len(names) > _MOST_NAMED:
         axes.set(xticks=[], yticks=[])
         return
     ticks = range(len(names))
@@ -192,8 +220,8 @@ def draw_confusion(axes: Axes, true: np.ndarray, other: np.ndarray, names: Seque
             axes.text(column, row, f"{100 * share:.0f}", color=color, fontsize=6, ha="center", va="center_baseline")
 
 
-def told(result: Result) -> str:
-    """A run for a reader: its network, its data and how well it did."""
+def _told(result: Result) -> str:
+    """The title of a run: network, data set, corruption and accuracies."""
     level = f" at {result.run.corruption_level:g}" if result.run.corruption_level not in (0, 1) else ""
     words = [result.run.subject, result.run.dataset, result.run.corruption]
     accuracies = ", ".join(

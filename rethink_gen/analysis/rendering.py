@@ -1,4 +1,4 @@
-"""A table as markdown, LaTeX, HTML, CSV or JSON."""
+"""Render a table as Markdown, LaTeX, HTML, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -21,9 +21,19 @@ from rethink_gen.analysis.tables import KEYS, MORE_KEYS, Row
 
 
 def render(table: pd.DataFrame, format: str = "markdown", *, checks: Iterable[Check] = (), note: str = "") -> str:  # noqa: A002
-    """A table as text, with the checks of the claim and a note below it; text in cells is inert in each format.
+    """Renders a table as text, with checks and a note below it.
 
-    CSV has room for the table alone. A table that is not of this module's shape is shown as it is.
+    Text in cells is escaped for the format. CSV has only the table. A table without the columns of `tables` is rendered
+    as it is.
+
+    Args:
+      table: one row per (setting, metric), from `tables`; or any frame.
+      format: a name in FORMATS.
+      checks: the evaluated checks of the claim.
+      note: a sentence below the table.
+
+    Raises:
+      UsageError: the format is unknown.
     """
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
@@ -31,16 +41,16 @@ def render(table: pd.DataFrame, format: str = "markdown", *, checks: Iterable[Ch
 
 
 class Layout(NamedTuple):
-    """Cells for a reader. `numbers` says which columns are set to the right; `note`, what the cells leave out."""
+    """The cells of a table as text."""
 
     headers: list[str]
     rows: list[list[str]]
-    numbers: list[bool]
-    note: str = ""
+    numbers: list[bool]  # for each column, whether it is right-aligned
+    note: str = ""  # facts that the cells leave out
 
 
 def lay_out(table: pd.DataFrame) -> Layout:
-    """A table as its readers see it: metrics side by side, a key that is the same in all rows moved to the note."""
+    """Lays out a table for readers: metrics side by side; keys that are equal in all rows are moved to the note."""
     if not len(table) or not {"metric", *Summary._fields} <= set(table.columns):
         return _plain(table)
     keys, settings = _by_setting(table)
@@ -65,7 +75,7 @@ def _plain(table: pd.DataFrame) -> Layout:
 
 
 def _by_setting(table: pd.DataFrame) -> tuple[list[str], list[dict[str, Row]]]:
-    """(keys, metric → row for each setting); where each setting has its own metric, that is a key."""
+    """Groups rows by setting: (keys, [metric → row]). If each setting has its own metric, the metric is a key."""
     keys = list(table.columns[: table.columns.get_loc("metric")])
     several = table["metric"].nunique() > 1 and all(map(is_fraction, table["metric"]))
     alone = several and not table.duplicated(keys).any()
@@ -77,7 +87,7 @@ def _by_setting(table: pd.DataFrame) -> tuple[list[str], list[dict[str, Row]]]:
 
 
 def _informative(table: pd.DataFrame, key: str) -> bool:
-    """Whether a key tells rows apart, and says more than the one before it: true labels are level 0, the others 1."""
+    """Whether a key distinguishes rows. A level that follows from the corruption (0 or 1) does not."""
     if key == "corruption_level" and "corruption" in table:
         implied = [0.0 if corruption == "true_labels" else 1.0 for corruption in table["corruption"]]
         return bool((table[key] != implied).any())
@@ -85,7 +95,7 @@ def _informative(table: pd.DataFrame, key: str) -> bool:
 
 
 def _legend(table: pd.DataFrame, keys: list[str]) -> str:
-    """What the cells leave out: the keys that all rows share, what brackets are, the rule of the verdicts."""
+    """The note below a table: the keys that all rows share, the meaning of brackets, the rule of the verdicts."""
     shared = [key for key in keys if not _informative(table, key) and table[key].nunique(dropna=False) == 1]
     same = ", ".join(f"{_key_header(key)} {_cell(key, table[key].iloc[0])}" for key in shared)
     used = set(table["verdict"]) if "verdict" in table else set()
@@ -103,7 +113,9 @@ def _legend(table: pd.DataFrame, keys: list[str]) -> str:
 
 
 def _ours(row: Row) -> str:
-    show = lambda value: _cell(row["metric"], value)
+    def show(value: Any) -> str:
+        return _cell(row["metric"], value)
+
     without = "never fitted" if row["metric"].endswith("_to_fit") else "without a value"
     if not row["n"]:
         return "diverged" if row["diverged"] else without if row["censored"] else "not run"
@@ -116,7 +128,7 @@ def _theirs(row: Row) -> str:
 
 
 def _count(by_metric: dict[str, Row]) -> str:
-    """How many runs finished, and how many did not."""
+    """The number of runs that finished, and of those that diverged."""
     row = max(by_metric.values(), key=lambda row: row["n"])
     return f"{row['n'] + row['censored']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
 
@@ -131,7 +143,7 @@ def _key_header(key: str) -> str:
 
 
 def _cell(column: str, value: Any) -> str:
-    """A value of a column for a reader: fractions as per cent, names as the paper writes them."""
+    """Formats a value of a column: fractions as per cent, names as in the paper."""
     if isinstance(value, str):
         return (papers.label(value) or "none") if column in (*MORE_KEYS, *KEYS, "metric") else value
     if value is None or value != value:
@@ -145,20 +157,26 @@ def _cell(column: str, value: Any) -> str:
 
 def _markdown(table: pd.DataFrame, checks: list[Check], note: str) -> str:
     layout = lay_out(table)
-    cells = [[_inert(MARKDOWN, text) for text in row] for row in (layout.headers, *layout.rows)]
+    cells = [[_inert(_MARKDOWN, text) for text in row] for row in (layout.headers, *layout.rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(layout.headers))]
-    align = lambda text, i: text.rjust(widths[i]) if layout.numbers[i] else text.ljust(widths[i])
+
+    def align(text: str, i: int) -> str:
+        return text.rjust(widths[i]) if layout.numbers[i] else text.ljust(widths[i])
+
     lines = ["| " + " | ".join(align(text, i) for i, text in enumerate(row)) + " |" for row in cells]
     rule = ("-" * (width - 1) + (":" if number else "-") for width, number in zip(widths, layout.numbers, strict=True))
     lines.insert(1, "| " + " | ".join(rule) + " |")
-    items = [f"- **{_word(c)}** · {_inert(MARKDOWN, _said(c))}" for c in checks]
-    notes = [_inert(MARKDOWN, text) for text in (layout.note, note) if text]
+    items = [f"- **{_word(c)}** · {_inert(_MARKDOWN, _said(c))}" for c in checks]
+    notes = [_inert(_MARKDOWN, text) for text in (layout.note, note) if text]
     return "\n\n".join("\n".join(block) for block in (lines, items, *([text] for text in notes)) if block) + "\n"
 
 
 def _latex(table: pd.DataFrame, checks: list[Check], note: str) -> str:
     layout = lay_out(table)
-    line = lambda cells: " & ".join(_inert(LATEX, text) for text in cells) + r" \\"
+
+    def line(cells: list[str]) -> str:
+        return " & ".join(_inert(_LATEX, text) for text in cells) + r" \\"
+
     body = [
         r"% \usepackage{booktabs}",
         r"\begin{tabular}{" + "".join("r" if number else "l" for number in layout.numbers) + "}",
@@ -166,33 +184,40 @@ def _latex(table: pd.DataFrame, checks: list[Check], note: str) -> str:
         r"\end{tabular}",
     ]
     if checks:
-        items = (rf"\item \textbf{{{_word(c)}}}: {_inert(LATEX, _said(c))}" for c in checks)
+        items = (rf"\item \textbf{{{_word(c)}}}: {_inert(_LATEX, _said(c))}" for c in checks)
         body += [r"\begin{itemize}", *items, r"\end{itemize}"]
-    body += [rf"\par {_inert(LATEX, text)}" for text in (layout.note, note) if text]
+    body += [rf"\par {_inert(_LATEX, text)}" for text in (layout.note, note) if text]
     return "\n".join(body) + "\n"
 
 
 def _html(table: pd.DataFrame, checks: list[Check], note: str) -> str:
     layout = lay_out(table)
     side = [' style="text-align:right"' if number else ' style="text-align:left"' for number in layout.numbers]
-    row = lambda tag, cells: "".join(f"<{tag}{s}>{_inert(HTML, c)}</{tag}>" for s, c in zip(side, cells, strict=True))
+
+    def row(tag: str, cells: list[str]) -> str:
+        return "".join(f"<{tag}{s}>{_inert(_HTML, c)}</{tag}>" for s, c in zip(side, cells, strict=True))
+
     lines = [f"<table>\n<thead><tr>{row('th', layout.headers)}</tr></thead>\n<tbody>"]
     lines += [*(f"<tr>{row('td', cells)}</tr>" for cells in layout.rows), "</tbody>\n</table>"]
     if checks:
-        items = (f"<li><b>{_word(c)}</b> · {_inert(HTML, _said(c))}</li>" for c in checks)
+        items = (f"<li><b>{_word(c)}</b> · {_inert(_HTML, _said(c))}</li>" for c in checks)
         lines += ["<ul>", *items, "</ul>"]
-    lines += [f"<p>{_inert(HTML, text)}</p>" for text in (layout.note, note) if text]
+    lines += [f"<p>{_inert(_HTML, text)}</p>" for text in (layout.note, note) if text]
     return "\n".join(lines) + "\n"
 
 
 def _csv(table: pd.DataFrame, checks: list[Check], note: str) -> str:
-    # A spreadsheet would run a text cell that begins like a formula; numbers are left alone.
-    guard = lambda value: "'" + value if isinstance(value, str) and re.match(r"[=+\-@\t\r\n]", value) else value
+    # A spreadsheet would execute a text cell that begins like a formula. Numbers stay as they are.
+    def guard(value: Any) -> Any:
+        return "'" + value if isinstance(value, str) and re.match(r"[=+\-@\t\r\n]", value) else value
+
     return table.rename(columns=guard).map(guard).to_csv(index=False, lineterminator="\n")
 
 
 def _json(table: pd.DataFrame, checks: list[Check], note: str) -> str:
-    strict = lambda value: None if isinstance(value, float) and not math.isfinite(value) else value
+    def strict(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
     rows = [{key: strict(value) for key, value in row.items()} for row in table.to_dict("records")]
     content = {"rows": rows, "checks": [check._asdict() for check in checks], "note": note}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
@@ -207,31 +232,44 @@ def _said(check: Check) -> str:
 
 
 def _inert(escapes: Mapping[str, str], text: str) -> str:
-    """Text that no reader of a format takes for anything but text."""
+    """Escapes text, so that no character of it has a meaning in the format."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     escaped = "".join(escapes.get(c, c) for c in printable)
-    return escaped.replace("](", "]\\(") if escapes is MARKDOWN else escaped  # no link
+    return escaped.replace("](", "]\\(") if escapes is _MARKDOWN else escaped  # breaks Markdown links
 
 
-MARKDOWN = {c: "\\" + c for c in "\\|`*"} | {"<": "&lt;", "&": "&amp;"}
+_MARKDOWN = {c: "\\" + c for c in "\\|`*"} | {"<": "&lt;", "&": "&amp;"}
 
 
-HTML = {c: html.escape(c) for c in "&<>\"'"}
+_HTML = {c: html.escape(c) for c in "&<>\"'"}
 
 
-LATEX = {c: "\\" + c for c in "{}$&#_%"} | {"[": "{[}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+_LATEX = {c: "\\" + c for c in "{}$&#_%"} | {
+    "[": "{[}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
 
 
-LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
-LATEX |= {"ℓ": r"$\ell$", "γ": r"$\gamma$", "λ": r"$\lambda$", "²": r"$^2$"}
+_LATEX |= {"ℓ": r"$\ell$", "γ": r"$\gamma$", "λ": r"$\lambda$", "²": r"$^2$"}
 
 
-LATEX |= {"×": r"$\times$", "·": r"$\cdot$", "–": "--", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$", "…": r"\ldots{}"}
+_LATEX |= {
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "–": "--",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "±": r"$\pm$",
+    "…": r"\ldots{}",
+}
 
 
-Format = Callable[["pd.DataFrame", list[Check], str], str]
+_Format = Callable[["pd.DataFrame", list[Check], str], str]
 
 
-FORMATS: dict[str, Format] = {"markdown": _markdown, "latex": _latex, "html": _html, "csv": _csv, "json": _json}
+FORMATS: dict[str, _Format] = {"markdown": _markdown, "latex": _latex, "html": _html, "csv": _csv, "json": _json}

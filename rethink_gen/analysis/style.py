@@ -1,4 +1,4 @@
-"""One look for all figures: the color and marker of each name, the words on the axes, the drawing style."""
+"""The style of all figures: colors and markers of names, axis labels, matplotlib settings."""
 
 from __future__ import annotations
 
@@ -11,25 +11,31 @@ from rethink_gen import papers
 
 
 class Look(NamedTuple):
+    """The color and the marker of a name."""
+
     color: str
     marker: str
 
 
 def styled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, under matplotlib's defaults and our style instead of the user's settings."""
+    """Decorates a function to draw with matplotlib's defaults and our style, instead of the user's settings."""
 
     @functools.wraps(function)
     def under_style(*args: Any, **kwargs: Any) -> Any:
         import matplotlib.style
 
-        with matplotlib.style.context(["default", STYLE]):
+        with matplotlib.style.context(["default", _STYLE]):
             return function(*args, **kwargs)
 
     return under_style
 
 
 def look(name: Any, among: Iterable[Any] = ()) -> Look:
-    """The look of a name: its own; of a number: from dark to light among the others; else what its letters give."""
+    """Chooses the color and the marker of a name or number.
+
+    A name in LOOKS has its own. A number in `among` gets a color from dark to light, by its rank among these numbers.
+    Any other name gets a look from a hash of its text.
+    """
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
@@ -38,13 +44,13 @@ def look(name: Any, among: Iterable[Any] = ()) -> Look:
     order = sorted({other for other in among if _is_number(other)})
     if name in order:
         rank = order.index(name)
-        return Look(to_hex(colormaps["viridis"](0.85 * rank / max(1, len(order) - 1))), MARKERS[rank % len(MARKERS)])
+        return Look(to_hex(colormaps["viridis"](0.85 * rank / max(1, len(order) - 1))), _MARKERS[rank % len(_MARKERS)])
     digest = hashlib.sha256(str(name).encode()).digest()
-    return Look(OTHER_COLORS[digest[0] % len(OTHER_COLORS)], MARKERS[digest[1] % len(MARKERS)])
+    return Look(_OTHER_COLORS[digest[0] % len(_OTHER_COLORS)], _MARKERS[digest[1] % len(_MARKERS)])
 
 
 def dark(color: str) -> str:
-    """The same hue, dark enough for text on white."""
+    """Darkens a color, so that it can be used for text on white."""
     from matplotlib.colors import to_hex, to_rgb
 
     red, green, blue = to_rgb(color)
@@ -52,18 +58,18 @@ def dark(color: str) -> str:
 
 
 def axis(column: str) -> str:
-    """What an axis of a column says."""
-    return AXES.get(column, papers.label(column))
+    """The axis label of a column."""
+    return _AXES.get(column, papers.label(column))
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and value == value
 
 
-GREY, LIGHT = "#666666", "#e3e3e3"
+GREY, _LIGHT = "#666666", "#e3e3e3"
 
 
-STYLE = {
+_STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#444444",
     "axes.grid": True,
@@ -75,14 +81,14 @@ STYLE = {
     "axes.xmargin": 0.02,
     "figure.dpi": 200,
     "font.size": 9,
-    "grid.color": LIGHT,
+    "grid.color": _LIGHT,
     "grid.linewidth": 0.7,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "lines.markeredgewidth": 0.9,
     "lines.markersize": 5,
     "savefig.dpi": 200,
-    "svg.fonttype": "path",  # the same letters on every machine
+    "svg.fonttype": "path",  # text as paths looks the same on every machine
     "xtick.color": "#444444",
     "xtick.labelsize": 8,
     "ytick.color": "#444444",
@@ -90,7 +96,7 @@ STYLE = {
 }
 
 
-AXES = {
+_AXES = {
     "corruption_level": "label corruption",
     "distance": "distance to the least-norm solution / its norm",
     "distance_to_limit": "distance to the predicted limit / that norm",
@@ -109,7 +115,7 @@ AXES = {
 }
 
 
-# Okabe and Ito's colors, which readers with any color vision tell apart; without yellow, too light for a line on white.
+# Okabe and Ito's colors, which readers with any color vision can distinguish. Yellow is left out: it is too light.
 LOOKS: dict[Any, Look] = {
     "true_labels": Look("#0072B2", "o"),
     "shuffled_pixels": Look("#009E73", "^"),
@@ -131,11 +137,11 @@ LOOKS: dict[Any, Look] = {
 }
 
 
-# For names that are not above: Paul Tol's muted colors, which those above do not contain.
-OTHER_COLORS = ("#332288", "#117733", "#882255", "#999933", "#AA4499", "#44AA99", "#661100")
+# For other names: Paul Tol's muted colors, which differ from those above.
+_OTHER_COLORS = ("#332288", "#117733", "#882255", "#999933", "#AA4499", "#44AA99", "#661100")
 
 
-PALETTE = tuple({each.color: None for each in LOOKS.values()} | dict.fromkeys(OTHER_COLORS))  # where the order decides
+PALETTE = tuple({each.color: None for each in LOOKS.values()} | dict.fromkeys(_OTHER_COLORS))  # for colors by order
 
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rethink_gen.errors import UsageError
-from rethink_gen.study import running
+from rethink_gen.study import studies
 
 if TYPE_CHECKING:
     pass
@@ -23,7 +23,7 @@ def parse_seeds(text: str | None) -> list[int] | None:
     for part in text.split(","):
         found = re.fullmatch(r"([0-9]{1,10})(?:\.\.([0-9]{1,10}))?", part)
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-        if not first <= last < first + running.MOST_RUNS:
+        if not first <= last < first + studies.MOST_RUNS:
             raise UsageError(f"--seeds takes seeds and rising ranges of them, such as 0..4 or 0,3 or 5, got {text!r}")
         seeds.extend(range(first, last + 1))
     return seeds
@@ -63,8 +63,10 @@ def show_rows(rows: list[dict[str, Any]], as_json: bool = False, columns: Sequen
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    columns = columns or list(rows[0] if rows else [])
-    cells = [columns, *([str(row[column]) for column in columns] for row in rows)] if rows else []
+    if not rows:
+        return
+    columns = columns or list(rows[0])
+    cells = [columns, *([str(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -1,4 +1,4 @@
-"""What each verb of the command line does: it asks `suite` and prints. None loads jax but to compute, and `doctor`."""
+"""The commands that train, tabulate, plot and check. Each calls `study` and prints; jax is loaded only to compute."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from rethink_gen.execution.loggers import tracker
 from rethink_gen.execution.progress import progress, say
 from rethink_gen.runs import AnyRun, Run
 from rethink_gen.study import running, studies, trained, verification
-from rethink_gen.words import in_one_line
+from rethink_gen.words import count, duration, in_one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+from rethink_gen.cli import overview
 from rethink_gen.cli.arguments import output_file, parse_only, parse_seeds, parse_shard, show_rows
-from rethink_gen.cli.overview import here, timed
 
 ENGINES = ("local", "ray")
 PER_TASK = {
@@ -38,7 +38,7 @@ PER_TASK = {
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """trains what an experiment is missing, then shows its table and names its figure
+    """train the missing runs of an experiment, then print its table
 
     rethink-gen run fig1b --scale laptop --only model=mlp_1x512 --seeds 0..4
     """
@@ -60,8 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
         show_rows([{"id": run.id, **dataclasses.asdict(run)} for run in todo], arguments.json, columns=["id"])
         if todo:
             calibrate = f"rethink-gen show {planned.experiment.name} --calibrate measures what they cost"
-            cost = here(todo, planned, timed(arguments))
-            say(f"{len(todo)} runs: {cost} on this machine" if cost else f"{len(todo)} runs; {calibrate}")
+            known = overview.cost(planned, todo, overview.timed(arguments))
+            taken = known and f"{duration(known.seconds)}, {overview.size(known.memory)} of memory on this machine"
+            say(f"{count(todo, 'run')}: {taken or calibrate}")
         return 0
     execute = engine(arguments)
     if arguments.hosts:
@@ -127,7 +128,7 @@ def engine(arguments: argparse.Namespace) -> running.Execute | None:
 
 
 def table(arguments: argparse.Namespace) -> int:
-    """our numbers beside the paper's, from the results that exist
+    """print our numbers beside the paper's, from the results that exist
 
     rethink-gen table table1 --scale paper --format latex
     """
@@ -146,7 +147,8 @@ def table(arguments: argparse.Namespace) -> int:
 
 
 def plot(arguments: argparse.Namespace) -> int:
-    """the paper's figure from the results that exist; or a picture: corruptions, filters RUN, confusion RUN
+    """draw the figure of an experiment, or one that --x, --y and --hue choose; `plot train` draws your own runs; `plot
+    corruptions`, `plot filters RUN` and `plot confusion RUN` draw pictures
 
     rethink-gen plot fig1c --output fig1c.pdf
     """
@@ -164,9 +166,16 @@ def plot(arguments: argparse.Namespace) -> int:
         return 0
     study = load(arguments)
     path = output or study.folder / "figure.png"
-    figure = study.figure()
+    if arguments.x or arguments.y or arguments.hue:
+        if not (arguments.x and arguments.y):
+            raise UsageError("a figure of your own needs both --x and --y, such as --x epoch --y test_accuracy")
+        figure = study.plot(arguments.x, arguments.y.split(","), arguments.hue)
+    else:
+        figure = study.figure()
     if figure is None:
-        raise UsageError(f"{study.experiment.name} has no figure; its table: rethink-gen table {study.experiment.name}")
+        name = study.experiment.name
+        way_out = f"choose one, such as --x epoch --y test_accuracy, or its table: rethink-gen table {name}"
+        raise UsageError(f"{name} has no figure of its own; {way_out}")
     figures.save(figure, path)
     print(path)
     return refuse_damaged(study)
@@ -191,7 +200,7 @@ def answers(result: trained.TrainedResult) -> tuple[Any, ...]:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """one page to look at and to share: the paper as a map, each claim beside its numbers, figures that answer
+    """write one page to share: a map of the papers, each claim with its numbers, and interactive figures
 
     rethink-gen report --output report.html
     """
@@ -210,14 +219,14 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def refuse_damaged(study: studies.Study) -> int:
-    """Success, unless files were left out: what is right was shown, and what is not is an error."""
+    """Raises an error if damaged files were left out, once everything else was shown."""
     for error in study.damaged:
         raise RethinkError(f"{len(study.damaged)} damaged, the first is {error}")
     return 0
 
 
 def merge(arguments: argparse.Namespace) -> int:
-    """joins folders of results that machines without a common disk have made, and renews tables and figures
+    """join results of machines without a common disk, and renew tables and figures
 
     rethink-gen merge part1 part2 --results results
     """
@@ -232,7 +241,7 @@ def merge(arguments: argparse.Namespace) -> int:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """recomputes every checksum and table; with --retrain K also trains K random runs anew
+    """recompute every checksum and table; --retrain K also trains K random runs again and compares
 
     rethink-gen verify quickstart --retrain 2
     """
@@ -247,7 +256,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """the versions, devices, data and folders there are, and what is wrong with them
+    """show versions, devices, data and folders, and what is wrong with them
 
     rethink-gen doctor
     """
@@ -257,7 +266,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def show_findings(findings: Iterable[verification.Finding]) -> int:
-    """Prints each as it comes; success, unless something is wrong."""
+    """Prints each finding as it comes; raises an error at the end if something is wrong."""
     wrong = []
     for finding in findings:
         print("wrong " if finding.wrong else "right ", in_one_line(finding.what), flush=True)
@@ -270,18 +279,26 @@ def show_findings(findings: Iterable[verification.Finding]) -> int:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """one run of your own, with an option for each of its fields
+    """train one run of your own, with an option for each of its fields; --seeds 0..4 trains several
 
-    rethink-gen train --dataset digits --model mlp_3x512 --corruption random_labels --epochs 40
+    rethink-gen train --dataset digits --model "mlp(hidden=64)" --corruption random_labels --epochs 40
     """
     given = {name: getattr(arguments, name) for name in runs.hints(Run)}
     run = Run(**{name: value for name, value in given.items() if value is not None})
+    seeds = parse_seeds(arguments.seeds)
+    work = {"force": arguments.force, "keep_weights": arguments.keep_weights}
+    if seeds is not None:
+        if arguments.hosts:
+            raise UsageError("--seeds goes without --hosts: train one seed at a time on several hosts")
+        with progress() as report:
+            study = running.run(runs.grid(run, seed=seeds), results=arguments.results, **work, report=report)
+        print(study.text("json" if arguments.json else "markdown"))
+        return refuse_failed(study)
     if arguments.hosts:
         check_hosts(arguments, [run])
     with multihost.joined(arguments.hosts, arguments.results / "train") as first, progress() as report:
         if not first:
             return 0
-        work = {"force": arguments.force, "keep_weights": arguments.keep_weights}
         result = running.train(run, results=arguments.results, **work, report=report)
     if arguments.json:
         print(json.dumps({"id": run.id, "status": result.status, **result.summary}))
@@ -292,15 +309,26 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def refuse_failed(study: studies.Study) -> int:
+    """Success, unless runs failed."""
+    for failure in study.failures:
+        raise RethinkError(f"{len(study.failures)} runs failed, the first is {failure.run.id}: {failure.reason}")
+    return refuse_damaged(study)
+
+
 def load(arguments: argparse.Namespace) -> studies.Study:
     """The study that `table` and `plot` show."""
     return studies.load(
-        arguments.name, scale=arguments.scale, results=arguments.results, experiments=arguments.experiments
+        arguments.name,
+        scale=arguments.scale,
+        only=parse_only(arguments.only),
+        results=arguments.results,
+        experiments=arguments.experiments,
     )
 
 
 def check_hosts(arguments: argparse.Namespace, runs: Sequence[AnyRun]) -> None:
-    """Refuses what several hosts cannot do, before they look for each other."""
+    """Refuses what several hosts cannot do, before they connect."""
     if getattr(arguments, "engine", "local") != "local":
         raise UsageError("--hosts goes with --engine local: Ray places runs on hosts of its own")
     for kind in sorted({run.kind for run in runs} - {Run().kind}):

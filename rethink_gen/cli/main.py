@@ -1,7 +1,8 @@
-"""The command line: verbs and options, what is said to a mistake, how a signal stops it. The verbs are in verbs.py."""
+"""The entry point of the command line: one error line for a mistake, and an answer to stop signals."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import signal
@@ -11,15 +12,16 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from rethink_gen import plugins
 from rethink_gen.cli import hosts
 from rethink_gen.cli.parser import parse
 from rethink_gen.errors import HostLost, Interrupted, RethinkError, StorageError, UsageError
 from rethink_gen.execution.progress import say
 from rethink_gen.words import in_one_line
 
-SECONDS_TO_STOP = 5.0  # what is promised is ten, also on a machine that has other things to do
-LONGEST_ANSWER = 180  # characters of what is said to a bad command line
-BROKEN_PIPE = 128 + 13  # as if SIGPIPE had ended us, the way of other tools
+SECONDS_TO_STOP = 5.0  # the promise is ten, also on a busy machine
+LONGEST_ANSWER = 180  # characters of the answer to a bad command line
+BROKEN_PIPE = 128 + 13  # the exit code of tools that SIGPIPE ends
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with stop_signals(argv):
             arguments = parse(argv)
             if not hosts.wanted(arguments):
+                load_plugins(arguments)
                 code = arguments.function(arguments)
                 sys.stdout.flush()
                 return code
@@ -52,6 +55,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
 
 
+def load_plugins(arguments: argparse.Namespace) -> None:
+    """Imports what --plugin names, and the plug-ins that installed packages declare."""
+    if hasattr(arguments, "plugin"):
+        plugins.load_installed()
+        for plugin in arguments.plugin:
+            plugins.load(plugin)
+
+
 def explain(error: Exception) -> tuple[int, str]:
     """The exit code and the text of an error."""
     if isinstance(error, RethinkError):
@@ -62,16 +73,16 @@ def explain(error: Exception) -> tuple[int, str]:
 
 
 def say_how_to_continue(argv: Sequence[str]) -> None:
-    """The last words of a command that was stopped."""
+    """Tells how to continue a command that was stopped."""
     say("rethink-gen: stopped; what is done is kept. To continue:")
     say(shlex.join(["rethink-gen", *argv]))
 
 
 @contextmanager
 def stop_signals(argv: Sequence[str]) -> Iterator[None]:
-    """Within, SIGTERM raises Interrupted; if it or Ctrl-C finds no answer in SECONDS_TO_STOP, the process ends itself.
+    """Inside the block, SIGTERM raises Interrupted. The process ends itself after SECONDS_TO_STOP without an answer.
 
-    So it does while a large network is compiled or measured, when Python does not come to run a handler for minutes.
+    While a large network is compiled or measured, Python may not run a signal handler for minutes.
     """
     ended = threading.Event()
     read, write = os.pipe()

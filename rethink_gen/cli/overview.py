@@ -7,51 +7,61 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from rethink_gen import experiment, papers, registry
-from rethink_gen.errors import RethinkError, UsageError, unknown
-from rethink_gen.execution import costs, processes
+from rethink_gen import digests, experiment, papers, registry
+from rethink_gen.cli.arguments import show_rows
+from rethink_gen.errors import DataError, UsageError, unknown
+from rethink_gen.execution import costs, processes, requests
 from rethink_gen.execution.progress import say
-from rethink_gen.experiment import SCALES
-from rethink_gen.results import locks, results_cache
+from rethink_gen.experiment import SCALES, Experiment
+from rethink_gen.results import locks, results_cache, store
 from rethink_gen.runs import AnyRun
 from rethink_gen.study import studies
 from rethink_gen.words import duration, in_one_line
 
-if TYPE_CHECKING:
-    pass
-
-from rethink_gen.cli.arguments import show_rows
-
 SECONDS_BETWEEN_LOOKS = 2.0
 
 
+# What `list` lists, and the kind of component that it is.
+KINDS = {
+    "experiments": "",
+    "models": "model",
+    "datasets": "",
+    "corruptions": "corruption",
+    "augmentations": "augmentation",
+    "optimizers": "optimizer",
+    "schedules": "schedule",
+    "losses": "loss",
+    "orders": "order",
+    "features": "features",
+    "kernels": "kernel",
+}
+
+
 def list_names(arguments: argparse.Namespace) -> int:
-    """the experiments, models, data sets, corruptions, augmentations, features or kernels there are
+    """list the experiments, or the components that a run can name, each with its options and their defaults
 
     rethink-gen list corruptions
     """
+    if arguments.kind not in KINDS:
+        raise unknown("list", arguments.kind, KINDS)
     if arguments.kind == "experiments":
         return list_experiments(arguments)
-    kinds: dict[str, Callable[[], dict[str, str]]] = {
-        "models": lambda: registry.known("model"),
-        "datasets": lambda: {row["name"]: row["where"] for row in data_sets()},
-        "corruptions": lambda: registry.known("corruption"),
-        "augmentations": lambda: registry.known("augmentation"),
-        "features": lambda: registry.known("features"),
-        "kernels": lambda: registry.known("kernel"),
-    }
-    if arguments.kind not in kinds:
-        raise unknown("list", arguments.kind, ["experiments", *kinds])
-    show_rows([{"name": name, "about": about} for name, about in kinds[arguments.kind]().items()], arguments.json)
+    if arguments.kind == "datasets":
+        found = {row["name"]: row["where"] for row in data_sets()}
+    else:
+        found = registry.known(KINDS[arguments.kind])
+    show_rows([{"name": name, "about": about} for name, about in found.items()], arguments.json)
     return 0
 
 
 def list_experiments(arguments: argparse.Namespace) -> int:
     """The experiments and their claims, grouped by paper."""
-    found, broken = experiment.find_all(arguments.experiments)
+    every = list(experiment.find_each(arguments.experiments))
+    broken = [each for each in every if isinstance(each, UsageError)]
+    found = [each for each in every if not isinstance(each, UsageError)]
     found.sort(key=lambda each: papers.order(each.paper))
     rows = [{"paper": each.paper, "name": each.name, "about": each.claim} for each in found]
     if arguments.json:
@@ -74,65 +84,65 @@ def refuse_broken(broken: Sequence[UsageError]) -> int:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """an experiment's claim, its runs, and what they cost on this machine; --calibrate measures a few steps of each
+    """show an experiment's claim, its runs, and what they cost on this machine; --calibrate times a few steps of each
 
     rethink-gen show fig1b --calibrate
     """
     found = experiment.find(arguments.name, arguments.experiments)
     known = timed(arguments)
-    rows = []
+    scales = []
     for scale in SCALES:
         study = studies.gather(found.at(scale), arguments.results)
-        known_costs = (
-            {} if not study.missing else {"this machine": here(study.missing, study, known, arguments.calibrate)}
-        )
-        known_costs |= {
-            device: duration(seconds) for device, seconds in costs.estimate(study.missing, known).items() if seconds
-        }
-        cost = "; ".join(f"{cost} on {device}" for device, cost in known_costs.items() if cost)
-        way_out = f"not known: rethink-gen show {found.name} --calibrate measures it"
-        rows.append(
-            {
-                "scale": scale,
-                "runs": len(study.experiment.runs),
-                "missing": len(study.missing),
-                "the missing ones take": "nothing" if not study.missing else cost or way_out,
-            }
-        )
+        here = cost(study, study.missing, known, arguments.calibrate)
+        row: dict[str, Any] = {"scale": scale, "runs": len(study.experiment.runs), "missing": len(study.missing)}
+        row["estimated_seconds"] = {"this machine": here.seconds} if here else {}
+        row["estimated_seconds"] |= costs.estimate(study.missing, known) if study.missing else {}
+        scales.append(row | {"memory_bytes": here and here.memory, "disk_bytes": here and here.disk})
     if arguments.json:
         about = {key: getattr(found, key) for key in ("name", "claim", "locator", "doc")}
-        print(json.dumps({**about, "scales": rows}, indent=1))
-    else:
-        print(f"{found.name}\n\n{found.claim} ({found.locator})\n")
-        show_rows(rows)
-        print(f"\n{found.doc}")
+        print(json.dumps({**about, "scales": scales}, indent=1))
+        return 0
+    print(f"{found.name}\n\n{found.claim} ({found.locator})\n")
+    way_out = f"not known: rethink-gen show {found.name} --calibrate measures it"
+    rows = [{**{name: row[name] for name in ("scale", "runs", "missing")}, "time": in_words(row)} for row in scales]
+    show_rows([{**row, "time": row["time"] or (way_out if row["missing"] else "nothing to do")} for row in rows])
+    print(f"\n{found.doc}")
     return 0
 
 
+def in_words(row: dict[str, Any]) -> str:
+    """What the missing runs of a scale take, for a reader; empty if it is not known."""
+    parts = [f"{duration(seconds)} on {device}" for device, seconds in row["estimated_seconds"].items() if seconds]
+    if row["memory_bytes"] and row["missing"]:
+        parts.append(f"{size(row['memory_bytes'])} of memory and {size(row['disk_bytes'])} of disk")
+    return "; ".join(parts)
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that suits them."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
 def timed(arguments: argparse.Namespace) -> list[Any]:
-    """All results there are: in the folder of results, and in the checkout's own."""
+    """All results in the folder of results and in the checkout's own."""
     folders = {folder.resolve() for folder in (arguments.results, experiment.HERE.parent / "results")}
     found = [place for folder in sorted(folders) for place in studies.open_folder(folder).glob("*/*")]
     return [result for place in found for result in results_cache.sift(place)[0]]
 
 
-def here(runs: Sequence[AnyRun], study: studies.Study, known: list[Any], calibrate: bool = False) -> str:
-    """What runs of a study cost on this machine, in words; nothing where that is not known."""
+def cost(study: studies.Study, runs: Sequence[AnyRun], known: list[Any], calibrate: bool = False) -> costs.Cost | None:
+    """What runs of a study cost on this machine; None if that is not known, or the data are not there."""
     number = processes.count(study.experiment.runs)
     try:
         if calibrate:
             costs.calibrate(runs, number)
-        cost = costs.cost(runs, known, number)
-    except RethinkError as error:  # no data, say: nothing can be trained then
-        return f"not to be had ({error})"
-    if cost is None:
-        return ""
-    size = lambda count: f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-    return f"{duration(cost.seconds)}, {size(cost.memory)} of memory and {size(cost.disk)} of disk"
+        return costs.cost(runs, known, number) if runs else None
+    except DataError:
+        return None
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """how many runs of each experiment have a result; with --watch again and again
+    """count the runs of each experiment that are done, missing, running or stale; --watch repeats it
 
     rethink-gen status fig1b --watch
     """
@@ -151,32 +161,53 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def count_runs(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], list[UsageError]]:
-    """A row for each experiment and scale, with --watch only where there is anything; and the files that are broken."""
+    """A row for each experiment and scale, and one for your own runs, with --watch for those that have any.
+
+    Returns:
+      the rows, and the errors of the experiment files that cannot be loaded.
+    """
     folder = arguments.experiments
-    every, broken = ([experiment.find(arguments.name, folder)], []) if arguments.name else experiment.find_all(folder)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    broken: list[UsageError] = []
+    every: Iterable[Experiment | UsageError] = ()
+    if not arguments.name:
+        every = experiment.find_each(folder)
+    elif arguments.name != studies.TRAIN:
+        every = [experiment.find(arguments.name, folder)]
     for found in every:
+        if isinstance(found, UsageError):
+            broken.append(found)
+            continue
         for scale in SCALES:
-            study = studies.gather(found.at(scale), arguments.results)
-            runs, missing = len(study.experiment.runs), len(study.missing)
-            row = {
-                "done": runs - missing,
-                "missing": missing,
-                "running": len({run.id for run in study.missing} & set(locks.running(study.folder))),
-                "other seeds": len(study.results) - (runs - missing),
-                "diverged": sum(result.status == "diverged" for result in study.results),
-                "failed": len(study.failures),
-                "damaged": len(study.damaged),
-            }
-            if not arguments.watch or row != {**dict.fromkeys(row, 0), "missing": missing}:
+            row = counted(studies.gather(found.at(scale), arguments.results))
+            if not arguments.watch or row != {**dict.fromkeys(row, 0), "missing": row["missing"]}:
                 rows.append({"experiment": found.name, "scale": scale, **row})
+    if arguments.name in ("", studies.TRAIN) and (arguments.results / studies.TRAIN).is_dir():
+        own = studies.survey_own(arguments.results)
+        rows.append({"experiment": own.experiment.name, "scale": own.experiment.scale, **counted(own)})
     return rows, broken
 
 
-def data(arguments: argparse.Namespace) -> int:
-    """the data sets that are here; `data prepare NAME` fetches one, `data verify [NAME]` reads them anew
+def counted(study: studies.Study) -> dict[str, int]:
+    """How many runs of a study are done, missing, and so on."""
+    runs, missing = len(study.experiment.runs), len(study.missing)
+    return {
+        "done": runs - missing,
+        "missing": missing - len(study.stale),
+        "running": len({run.id for run in study.missing} & set(locks.running(study.folder))),
+        "other_seeds": len(study.results) - (runs - missing),
+        "diverged": sum(result.status == "diverged" for result in study.results),
+        "failed": len(study.failures),
+        "damaged": len(study.damaged),
+        "stale": len(study.stale) + len(store.set_aside_files(study.experiment.runs, study.folder)),
+    }
 
-    rethink-gen data prepare cifar10
+
+def data(arguments: argparse.Namespace) -> int:
+    """list the data sets that are here; `data prepare NAME` fetches one, `data verify [NAME]` checks them, `data export
+    NAME` writes corrupted data for any framework
+
+    rethink-gen data export cifar10 --corruption random_labels --level 0.4 --seed 0 --output noisy.npz
     """
     from rethink_gen.data import datasets
 
@@ -190,9 +221,30 @@ def data(arguments: argparse.Namespace) -> int:
     elif arguments.action == "verify":
         for name in [arguments.name] if arguments.name else [source.name for source in datasets.present()]:
             print("\n".join(datasets.verify(name)))
+    elif arguments.action == "export":
+        print(export(arguments))
     else:
-        raise unknown("action", arguments.action, ["list", "prepare", "verify"])
+        raise unknown("action", arguments.action, ["list", "prepare", "verify", "export"])
     return 0
+
+
+def export(arguments: argparse.Namespace) -> str:
+    """Writes corrupted data to the file that --output names; says what it holds."""
+    if not arguments.name or not arguments.output:
+        raise UsageError("name a data set and a file: data export cifar10 --corruption random_labels --output FILE.npz")
+    given = {name: getattr(arguments, name) for name in ("corruption", "seed", "train_size", "test_size")}
+    given = {name: value for name, value in given.items() if value is not None}
+    run = AnyRun(dataset=arguments.name, corruption_level=arguments.level, **given)
+    requests.check_names([run])
+    requests.check_data([run])
+    from rethink_gen.data import export, pipeline
+
+    corrupted, clean = pipeline.load(run)
+    files = {name: digest for name, digest in digests.of_run(run).items() if "(" in name}
+    provenance = export.Provenance(run.corruption, run.corruption_level, run.seed_of("corruption"), files or None)
+    export.export(corrupted, clean, arguments.output, provenance)
+    changed = int(corrupted.changed.sum())
+    return f"{arguments.output}: {len(corrupted.train.labels)} training images, {changed} with another label"
 
 
 def data_sets() -> list[dict[str, Any]]:
@@ -203,7 +255,8 @@ def data_sets() -> list[dict[str, Any]]:
     rows = []
     for name in datasets.names():
         source = here.get(name)
-        place = "bundled" if name in datasets.BUNDLED else source and (source.folder or source.cache)
+        own = "registered by you" if name in registry.COMPONENTS["dataset"] else ""
+        place = "bundled" if name in datasets.BUNDLED else own or (source and (source.folder or source.cache))
         rows.append(
             {
                 "name": name,

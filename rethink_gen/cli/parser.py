@@ -8,6 +8,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,46 +20,51 @@ from rethink_gen.experiment import SCALES
 from rethink_gen.runs import Run
 from rethink_gen.version import __version__
 
+ABOUT = "Claims about memorization and generalization: run, table and plot them, or ask questions of your own."
+
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises what it would print, so that every error is told in one way."""
+    """An ArgumentParser that raises its errors instead of printing them, so that all errors look alike."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments of a command, with its `function`. Values stay text: what uses them checks them."""
-    top = Parser(prog="rethink-gen", description="Every experiment of the paper: run it, table it, plot it.")
-    top.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)  # goes before the verb as well as after it
+    """The arguments of a command, with its `function`. Values stay text; the functions that use them check them."""
+    top = Parser(
+        prog="rethink-gen",
+        description="Claims about memorization and generalization: run them, table them, plot them; or ask your own.",
+    )
+    top.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)  # stands before or after the command
     top.add_argument("--version", action="version", version=f"rethink-gen {__version__}")
     top.set_defaults(function=lambda arguments: top.print_help() or 0)
-    parsers = top.add_subparsers(metavar="VERB", title="verbs")
-    for name, (function, positional, options) in VERBS.items():
+    parsers = top.add_subparsers(metavar="COMMAND", title="commands")
+    for name, (function, positional, options) in COMMANDS.items():
         about, _, example = (inspect.getdoc(function) or "").partition("\n\n")
-        verb = parsers.add_parser(
+        command = parsers.add_parser(
             name, help=about, description=about, epilog=f"for example: {example}", allow_abbrev=False
         )
         for argument, default in positional.items():
             several = "*" if default == () else "?"
             optional: dict[str, Any] = {} if default is None else {"nargs": several, "default": default}
-            complete(verb.add_argument(argument, metavar=argument.upper(), **optional))
+            complete(command.add_argument(argument, metavar=argument.upper(), **optional))
         options = (*options, "--debug")
         for option in options:
-            complete(verb.add_argument(option, **OPTIONS[option]))
-        verb.set_defaults(function=function, options=options)
+            complete(command.add_argument(option, **OPTIONS[option]))
+        command.set_defaults(function=function, options=options)
     if "_ARGCOMPLETE" in os.environ:  # the shell asks, once per press of Tab
         import argcomplete
 
         argcomplete.autocomplete(top)
-    verb = next((argument for argument in argv if not argument.startswith("-")), None)
-    if verb is not None and verb not in VERBS:
-        raise unknown("verb", verb, VERBS)
+    command = next((argument for argument in argv if not argument.startswith("-")), None)
+    if command is not None and command not in COMMANDS:
+        raise unknown("command", command, COMMANDS)
     arguments, rest = top.parse_known_args(argv)
     for argument in rest:
         if argument.startswith("-"):
             raise unknown("option", argument.partition("=")[0], getattr(arguments, "options", ["--help", "--version"]))
-        raise UsageError(f"nothing is expected where {argument!r} stands; see rethink-gen {verb} --help")
+        raise UsageError(f"nothing is expected where {argument!r} stands; see rethink-gen {command} --help")
     return arguments
 
 
@@ -72,8 +78,9 @@ def complete(argument: argparse.Action) -> None:
         "only": lambda: [f"{field}=" for field in runs.fields()],
         "dataset": lambda: [row["name"] for row in overview.data_sets()],
         "model": lambda: registry.known("model"),
-        "corruption": lambda: registry.known("corruption"),
+        **{kind: partial(registry.known, kind) for kind in ("corruption", "optimizer", "schedule", "loss", "order")},
         "augmentations": lambda: registry.known("augmentation"),
+        "kind": lambda: overview.KINDS,
     }
     if argument.dest in words:
         setattr(argument, "completer", lambda **_: list(words[argument.dest]()))  # noqa: B010
@@ -141,39 +148,66 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--format": {"default": "markdown", "metavar": "FORMAT", "help": "markdown (default), latex, csv, html or json"},
     "--output": {"type": Path, "metavar": "FILE", "help": "where to, instead of the usual place"},
     "--json": {"action": "store_true", "help": "print JSON"},
+    "--plugin": {
+        "action": "append",
+        "default": [],
+        "metavar": "FILE_OR_MODULE",
+        "help": "a Python file or module that registers components of your own; may be given several times",
+    },
+    "--x": {"metavar": "COLUMN", "help": "of `plot train`: epoch, step, or a field such as corruption_level"},
+    "--y": {"metavar": "METRIC", "help": "of `plot train`: one metric, or several joined by commas"},
+    "--hue": {"metavar": "COLUMN", "help": "of `plot train`: the field that has a line for each of its values"},
+    "--level": {
+        "default": "1",
+        "metavar": "FLOAT",
+        "help": "of `data export`: probability that an example is corrupted",
+    },
     "--debug": {"action": "store_true", "help": "show the traceback of an error"},
     **FIELD_OPTIONS,
 }
 
 
-# Verb → its function, its positional arguments (name → default; None: required, (): any number), and its options.
-VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tuple[str, ...]]] = {
-    "list": (overview.list_names, {"kind": "experiments"}, ("--experiments", "--json")),
-    "show": (overview.show, {"name": None}, ("--calibrate", "--results", "--experiments", "--json")),
+PLUGIN = ("--plugin",)
+
+# Command → its function, its positional arguments (name → default; None: required, (): any number), and its options.
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tuple[str, ...]]] = {
+    "list": (overview.list_names, {"kind": "experiments"}, ("--experiments", *PLUGIN, "--json")),
+    "show": (overview.show, {"name": None}, ("--calibrate", "--results", "--experiments", *PLUGIN, "--json")),
     "run": (
         commands.run,
         {"name": None},
         (
             *("--scale", "--seeds", "--only", "--shard", "--hosts", "--log", "--results", "--experiments"),
             *("--engine", "--address", "--cpus-per-task", "--gpus-per-task", "--tpus-per-task", "--runs-per-task"),
-            *("--force", "--keep-weights", "--strict", "--dry-run", "--json"),
+            *("--force", "--keep-weights", "--strict", "--dry-run", *PLUGIN, "--json"),
         ),
     ),
-    "status": (overview.status, {"name": ""}, ("--watch", "--results", "--experiments", "--json")),
+    "status": (overview.status, {"name": ""}, ("--watch", "--results", "--experiments", *PLUGIN, "--json")),
     "table": (
         commands.table,
         {"name": None},
-        ("--scale", "--format", "--output", "--results", "--experiments", "--json"),
+        ("--scale", "--only", "--format", "--output", "--results", "--experiments", *PLUGIN, "--json"),
     ),
     "plot": (
         commands.plot,
         {"name": None, "runs": ()},
-        ("--scale", "--dataset", "--output", "--results", "--experiments"),
+        (
+            *("--scale", "--only", "--dataset", "--x", "--y", "--hue", "--output", "--results", "--experiments"),
+            *PLUGIN,
+        ),
     ),
-    "report": (commands.report, {"names": ()}, ("--scale", "--output", "--results", "--experiments")),
-    "merge": (commands.merge, {"dir": ()}, ("--results", "--experiments")),
-    "verify": (commands.verify, {"name": ""}, ("--retrain", "--results", "--experiments")),
+    "report": (commands.report, {"names": ()}, ("--scale", "--output", "--results", "--experiments", *PLUGIN)),
+    "merge": (commands.merge, {"dir": ()}, ("--results", "--experiments", *PLUGIN)),
+    "verify": (commands.verify, {"name": ""}, ("--retrain", "--results", "--experiments", *PLUGIN)),
     "doctor": (commands.doctor, {}, ("--results", "--experiments")),
-    "data": (overview.data, {"action": "list", "name": ""}, ("--json",)),
-    "train": (commands.train, {}, (*FIELD_OPTIONS, "--hosts", "--results", "--force", "--keep-weights", "--json")),
+    "data": (
+        overview.data,
+        {"action": "list", "name": ""},
+        ("--corruption", "--level", "--seed", "--train-size", "--test-size", "--output", *PLUGIN, "--json"),
+    ),
+    "train": (
+        commands.train,
+        {},
+        (*FIELD_OPTIONS, "--seeds", "--hosts", "--results", "--force", "--keep-weights", *PLUGIN, "--json"),
+    ),
 }

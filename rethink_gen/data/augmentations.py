@@ -1,12 +1,13 @@
-"""Images [B, H, W, C] → images, inside jit: crop, flip, rotation, color, per-image whitening. Random ones take a key.
+"""Augmentations and per-image whitening: crop, flip, rotation, color. All run inside jit.
 
-An augmentation is a function `(key, images) -> images`, drawn anew for every batch, each with a key of its own, in the
-order in which a run lists them; images are in 0..255. Those that take a `size` shrink the image to the crop size:
-without one, the centre crop is taken once, before training.
+An augmentation is a function `(key, images) -> images` on images [B, H, W, C] with values in [0, 255]. It is drawn anew
+for every batch. A run lists its augmentations; they are applied in this order, each with its own key. Augmentations
+with a `size` argument crop the image to `size` × `size` pixels. If a run has none of these, its images are
+center-cropped once, before training.
 
-`crop` and `color` are those of TensorFlow's Inception package, which the paper used on ImageNet. Ours: the package
-places its windows by boxes around objects, which tensorflow-datasets does not have; and it varies the method of
-resizing and the order of the changes of color from thread to thread, where here both are always the first.
+`crop` and `color` follow TensorFlow's Inception package, which the paper used on ImageNet, with two differences. The
+package places windows by bounding boxes of objects, which tensorflow-datasets does not have. The package varies the
+resizing method and the order of the color changes between threads; here both are those of the package's first thread.
 """
 
 from collections.abc import Iterable
@@ -17,40 +18,46 @@ import jax.numpy as jnp
 from rethink_gen import registry
 
 Key = jax.Array
-MAX_ROTATION = 25.0  # degrees (Table 4, footnote)
-MIN_AREA, ASPECTS = 0.1, (0.75, 1.33)  # of `crop`: share of the image; width / height
+_MAX_ROTATION = 25.0  # degrees (Table 4, footnote)
+_MIN_AREA, _ASPECTS = 0.1, (0.75, 1.33)  # of `crop`: smallest fraction of the image; range of width / height
 
 
 def center_crop(images, size: int):
-    """The central size × size pixels; images no larger than that stay whole. Works on NumPy and JAX arrays."""
+    """Crops the central size × size pixels. A side of at most `size` stays whole. Works on NumPy and JAX arrays."""
     height, width = images.shape[1:3]
     top, left = max(0, (height - size) // 2), max(0, (width - size) // 2)
     return images[:, top : top + size, left : left + size]
 
 
 def random_crop(key: Key, images: jax.Array, size: int) -> jax.Array:
-    """A size × size window of each image at a uniformly drawn place: 25 places for 28 of 32 pixels (Section 3)."""
+    """Crops a size × size window of each image at a uniformly random position (Section 3).
+
+    There are 25 positions for windows of 28 × 28 in images of 32 × 32 pixels.
+    """
     batch, height, width, channels = images.shape
     size_h, size_w = min(size, height), min(size, width)
     room = jnp.array([height - size_h + 1, width - size_w + 1])
     corners = jax.random.randint(key, (batch, 2), 0, room)
-    crop = lambda image, corner: jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (size_h, size_w, channels))
+
+    def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (size_h, size_w, channels))
+
     return jax.vmap(crop)(images, corners)
 
 
 def flip(key: Key, images: jax.Array) -> jax.Array:
-    """Each image mirrored left to right with probability one half (Table 4)."""
+    """Flips each image left to right with probability one half (Table 4)."""
     mirrored = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
     return jnp.where(mirrored, images[:, :, ::-1], images)
 
 
 def rotation(key: Key, images: jax.Array) -> jax.Array:
-    """Each image turned about its centre by a uniform angle of up to ±25 degrees (Table 4).
+    """Rotates each image about its center by a uniformly random angle in ±25 degrees (Table 4).
 
-    Bilinear interpolation, and the nearest border pixel outside the image: not stated in the paper.
+    Not stated in the paper: bilinear interpolation, and the nearest border pixel outside the image.
     """
     batch, height, width, _ = images.shape
-    limit = MAX_ROTATION * jnp.pi / 180
+    limit = _MAX_ROTATION * jnp.pi / 180
     angles = jax.random.uniform(key, (batch,), minval=-limit, maxval=limit)
     y = jnp.arange(height)[:, None] - (height - 1) / 2
     x = jnp.arange(width)[None, :] - (width - 1) / 2
@@ -58,22 +65,25 @@ def rotation(key: Key, images: jax.Array) -> jax.Array:
     def turn(image: jax.Array, angle: jax.Array) -> jax.Array:
         rows = jnp.cos(angle) * y + jnp.sin(angle) * x + (height - 1) / 2
         columns = jnp.cos(angle) * x - jnp.sin(angle) * y + (width - 1) / 2
-        sample = lambda channel: jax.scipy.ndimage.map_coordinates(channel, [rows, columns], order=1, mode="nearest")
+
+        def sample(channel: jax.Array) -> jax.Array:
+            return jax.scipy.ndimage.map_coordinates(channel, [rows, columns], order=1, mode="nearest")
+
         return jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
 
     return jax.vmap(turn)(images.astype(jnp.float32), angles)
 
 
 def crop(key: Key, images: jax.Array, size: int) -> jax.Array:
-    """A window of each image, of 10 to 100 % of its area, resized to size × size and mirrored half of the time.
+    """Random resized crop: a window of 10 to 100 % of the area, resized to size × size, and flipped half of the time.
 
-    As TensorFlow's `sample_distorted_bounding_box` where no box is given: the aspect ratio is uniform, then the height
-    among those that give an area in the range and fit, then the place.
+    The window is drawn as in TensorFlow's `sample_distorted_bounding_box` without boxes: first a uniform aspect ratio,
+    then a uniform height among those with an area in the range that fit, then a uniform position.
     """
     batch, height, width, channels = images.shape
     aspect_key, height_key, place_key, flip_key = jax.random.split(key, 4)
-    aspect = jax.random.uniform(aspect_key, (batch,), minval=ASPECTS[0], maxval=ASPECTS[1])
-    lowest = jnp.sqrt(MIN_AREA * height * width / aspect)
+    aspect = jax.random.uniform(aspect_key, (batch,), minval=_ASPECTS[0], maxval=_ASPECTS[1])
+    lowest = jnp.sqrt(_MIN_AREA * height * width / aspect)
     highest = jnp.minimum(jnp.minimum(height, width / aspect), jnp.sqrt(height * width / aspect))
     window_height = jax.random.uniform(height_key, (batch,), minval=lowest, maxval=highest)
     window = jnp.stack([window_height, window_height * aspect], axis=-1)
@@ -89,17 +99,20 @@ def crop(key: Key, images: jax.Array, size: int) -> jax.Array:
 
 
 def color(key: Key, images: jax.Array) -> jax.Array:
-    """Brightness, saturation, hue and contrast of each RGB image changed at random."""
+    """Color jitter: changes brightness, saturation, hue and contrast of each RGB image at random."""
     keys = jax.random.split(key, 4)
-    draw = lambda i, low, high: jax.random.uniform(keys[i], (len(images), 1, 1, 1), minval=low, maxval=high)
+
+    def draw(i: int, low: float, high: float) -> jax.Array:
+        return jax.random.uniform(keys[i], (len(images), 1, 1, 1), minval=low, maxval=high)
+
     x = images / 255 + draw(0, -32 / 255, 32 / 255)
-    x = turn_hue(x, draw(2, -0.2, 0.2), saturation=draw(1, 0.5, 1.5))
+    x = _turn_hue(x, draw(2, -0.2, 0.2), saturation=draw(1, 0.5, 1.5))
     mean = x.mean((1, 2), keepdims=True)
     return 255 * (mean + draw(3, 0.5, 1.5) * (x - mean)).clip(0, 1)
 
 
-def turn_hue(rgb: jax.Array, turn: jax.Array, saturation: jax.Array) -> jax.Array:
-    """Colors [..., 3] with their hue moved on by `turn` of a full circle and their saturation multiplied."""
+def _turn_hue(rgb: jax.Array, turn: jax.Array, saturation: jax.Array) -> jax.Array:
+    """Rotates the hue of colors [..., 3] by `turn` of a full circle and multiplies their saturation."""
     r, g, b = jnp.moveaxis(rgb, -1, 0)
     value = rgb.max(-1, keepdims=True)
     chroma = value - rgb.min(-1, keepdims=True)
@@ -112,9 +125,9 @@ def turn_hue(rgb: jax.Array, turn: jax.Array, saturation: jax.Array) -> jax.Arra
 
 
 def whiten(images: jax.Array) -> jax.Array:
-    """float32 images with zero mean and unit variance each: (x - mean) / max(std, 1/√N) over an image's N values.
+    """Per-image whitening: (x - mean) / max(std, 1/√N) over the N values of an image, float32.
 
-    On images in [0, 1], as TensorFlow's `per_image_whitening`, which the paper names in Appendix A.
+    Images must be in [0, 1]. This is TensorFlow's `per_image_whitening`, which the paper names in Appendix A.
     """
     images = images.astype(jnp.float32)
     floor = images[0].size ** -0.5
@@ -123,5 +136,5 @@ def whiten(images: jax.Array) -> jax.Array:
 
 
 def crops(augmentations: Iterable[str]) -> bool:
-    """Whether one of the augmentations of a run shrinks the image to the crop size."""
+    """Whether one of the augmentations of a run crops the images."""
     return any("size" in registry.parameters(registry.resolve("augmentation", each)) for each in augmentations)

@@ -1,21 +1,22 @@
-"""Data set → data set: the randomizations of Section 2, each pure in a key, drawn once per run and fixed over epochs.
+"""Corruptions of a data set: random labels, shuffled, random and Gaussian pixels (Section 2).
 
-A corruption is a function `(key, dataset, level) -> Dataset`. `level` in [0, 1] is the probability with which each
-example is hit, independently. Hits are nested: for one key, the examples hit at 0.2 are also hit at 0.4. Level 0 is the
-identity. Test labels are never touched, so test accuracy always means accuracy on the true task.
+A corruption is a pure function `(key, dataset, level) -> Dataset`. A run applies it once; the result is fixed over
+epochs. `level` in [0, 1] is the probability that an example is hit, independently of the others. Hits are nested: for
+one key, the examples hit at 0.2 are also hit at 0.4. Level 0 is the identity. Test labels never change, so test
+accuracy is always accuracy on the true task.
 
-What the paper leaves open is decided here, and switched by naming a variant (see the registry):
+Our choices where the paper is silent, and the variants that make another choice (see the registry):
 
 * Channels. "The pixels" of an image are its H·W positions: the channels of a position move together.
-  Switch: `*_channels_apart` permutes the H·W·C values.
-* Test images. Shuffled, random and Gaussian pixels act on the images of both splits, each test image as if it were one
-  more training image; only labels are protected. (The paper says so for shuffled pixels alone.)
+  Variants: `*_channels_apart` permutes the H·W·C values.
+* Test images. Shuffled, random and Gaussian pixels act on the images of both splits, and treat a test image like
+  another training image. Only test labels are protected. (The paper states this for shuffled pixels only.)
 * Gaussian statistics. One mean and one variance over all values of the training images.
-  Switch: `gaussian_per_channel`, `gaussian_per_pixel`.
-* Whitening. Corruptions act after the centre crop (on the whole image, where a random crop augments) and before
-  per-image whitening. For permutations the order does not
-  matter, since whitening uses only an image's mean and variance; Gaussian images are whitened again, which rescales
-  2,352 standard normal values by about 1 ± 0.015. Switch: `gaussian_standard`, a run with `whitening=False`.
+  Variants: `gaussian_per_channel`, `gaussian_per_pixel`.
+* Whitening. Corruptions act after the center crop and before per-image whitening. With a random crop they act on the
+  whole image. For permutations the order does not matter, since whitening uses only the mean and variance of an image.
+  Gaussian images are whitened again, which rescales 2,352 standard normal values by about 1 ± 0.015.
+  Variant: `gaussian_standard` in a run with `whitening=False`.
 * Counts. The number of hits is random (binomial), as "independently with probability p" says.
 """
 
@@ -34,7 +35,7 @@ Corruption = Callable[[Key, Dataset, float], Dataset]
 
 
 def true_labels(key: Key, dataset: Dataset, level: float = 1.0) -> Dataset:
-    """The data set as it is."""
+    """True labels: returns the data set unchanged."""
     return dataset
 
 
@@ -53,21 +54,22 @@ def random_labels(key: Key, dataset: Dataset, level: float) -> Dataset:
 
 
 def drawn_labels(key: Key, n: int, num_classes: int, level: float) -> np.ndarray:
-    """int32[n]: the labels drawn for the examples that are hit, and -1 for the others.
+    """Draws random labels: int32[n], a class for each example that is hit, and -1 for the others.
 
-    What an example gets is a function of the key and its index, so data whose labels are not read yet can have theirs
-    corrupted one by one, in any order, now and after a restart.
+    The label of an example depends only on the key and its index. So the labels of streamed data can be corrupted one
+    by one, in any order, also after a restart.
     """
     hit_key, draw_key = jax.random.split(key)
     draws = np.asarray(jax.random.randint(draw_key, (n,), 0, num_classes, jnp.int32))
-    return np.where(hits(hit_key, n, level), draws, np.int32(-1))
+    return np.where(_hits(hit_key, n, level), draws, np.int32(-1))
 
 
 def random_signs(key: Key, dataset: Dataset, level: float) -> Dataset:
     """Replaces training labels by fair coin flips between the first two classes, each with probability `level`.
 
-    At level 1 class 0 stands for the sign σ = -1 and class 1 for +1, whatever the number of classes. A network that is
-    right on a fraction p of the labels has a correlation (1/n) Σ σ_i h(x_i) of 2p - 1 or more with its sign function h.
+    Class 0 is the sign σ = -1 and class 1 is σ = +1, for any number of classes. At level 1, if a network predicts a
+    fraction p of the labels, its sign function h has a correlation (1/n) Σ σ_i h(x_i) of at least 2p - 1 with the
+    signs.
 
     References:
       Zhang et al. 2017, Section 2 (Rademacher complexity).
@@ -77,31 +79,39 @@ def random_signs(key: Key, dataset: Dataset, level: float) -> Dataset:
 
 
 def shuffled_pixels(key: Key, dataset: Dataset, level: float, *, channels_together: bool = True) -> Dataset:
-    """Moves the pixels of every image, train and test, by one random permutation (Section 2.2)."""
+    """Permutes the pixels of all images, train and test, by one random permutation (Section 2.2).
+
+    Args:
+      channels_together: whether to permute the H·W positions (True) or the H·W·C values (False).
+    """
 
     def shuffle(key: Key, pixels: np.ndarray) -> np.ndarray:
         return pixels[:, permutation]
 
     positions = int(np.prod(dataset.train.images.shape[1 : 3 if channels_together else 4]))
     permutation = np.asarray(jax.random.permutation(jax.random.fold_in(key, 2), positions))
-    return corrupt_pixels(key, dataset, level, shuffle, positions)
+    return _corrupt_pixels(key, dataset, level, shuffle, positions)
 
 
 def random_pixels(key: Key, dataset: Dataset, level: float, *, channels_together: bool = True) -> Dataset:
-    """Moves the pixels of each image by a random permutation of its own (Section 2.2)."""
+    """Permutes the pixels of each image by its own random permutation (Section 2.2).
+
+    Args:
+      channels_together: whether to permute the H·W positions (True) or the H·W·C values (False).
+    """
 
     def shuffle(key: Key, pixels: np.ndarray) -> np.ndarray:
-        order = np.concatenate([permutations(key, i, positions) for i in range(0, len(pixels), 1000)])[: len(pixels)]
+        order = np.concatenate([_permutations(key, i, positions) for i in range(0, len(pixels), 1000)])[: len(pixels)]
         return np.take_along_axis(pixels, order[:, :, None], axis=1)
 
     positions = int(np.prod(dataset.train.images.shape[1 : 3 if channels_together else 4]))
-    return corrupt_pixels(key, dataset, level, shuffle, positions)
+    return _corrupt_pixels(key, dataset, level, shuffle, positions)
 
 
 def gaussian_pixels(key: Key, dataset: Dataset, level: float, *, statistics: tuple[int, ...] = (0, 1, 2, 3)) -> Dataset:
     """Replaces each image by Gaussian noise with the mean and variance of the training images (Section 2.2).
 
-    The values are float32 in the units of the images, neither rounded nor clipped, so that both moments match.
+    The values are float32 in the range of the images. They are neither rounded nor clipped, so both moments match.
 
     Args:
       statistics: the axes of the training images N, H, W, C over which mean and variance are taken.
@@ -113,7 +123,7 @@ def gaussian_pixels(key: Key, dataset: Dataset, level: float, *, statistics: tup
 
 
 def gaussian_standard(key: Key, dataset: Dataset, level: float) -> Dataset:
-    """Replaces each image by noise that is standard normal once divided by 255: for runs with `whitening=False`."""
+    """Replaces each image by noise that is standard normal after division by 255; for runs with `whitening=False`."""
     return _noise(key, dataset, level, np.zeros((), np.float32), np.full((), 255, np.float32))
 
 
@@ -122,17 +132,17 @@ def _noise(key: Key, dataset: Dataset, level: float, mean: np.ndarray, std: np.n
         noise = np.asarray(jax.random.normal(key, (len(pixels), *dataset.train.images.shape[1:]), jnp.float32))
         return (noise * std + mean).reshape(pixels.shape)
 
-    return corrupt_pixels(key, dataset, level, draw, int(np.prod(dataset.train.images.shape[1:3])))
+    return _corrupt_pixels(key, dataset, level, draw, int(np.prod(dataset.train.images.shape[1:3])))
 
 
-def corrupt_pixels(
+def _corrupt_pixels(
     key: Key, dataset: Dataset, level: float, function: Callable[[Key, np.ndarray], np.ndarray], positions: int
 ) -> Dataset:
-    """Applies `function(key, pixels[N, positions, ...])` to the images of both splits that are hit; labels stay."""
+    """Applies `function(key, pixels[N, positions, ...])` to the images that are hit, in both splits."""
 
     def corrupt(key: Key, split: Split) -> Split:
         hit_key, draw_key = jax.random.split(key)
-        hit = hits(hit_key, len(split.images), level)
+        hit = _hits(hit_key, len(split.images), level)
         if not hit.any():
             return split
         corrupted = function(draw_key, split.images.reshape(len(split.images), positions, -1))
@@ -145,19 +155,19 @@ def corrupt_pixels(
     return replace(dataset, train=corrupt(train_key, dataset.train), test=corrupt(test_key, dataset.test))
 
 
-def hits(key: Key, n: int, level: float) -> np.ndarray:
-    """bool[n]: true with probability `level` each; for one key, growing with `level`."""
+def _hits(key: Key, n: int, level: float) -> np.ndarray:
+    """Draws hits: bool[n], each True with probability `level`. For one key, hits at a lower level are a subset."""
     return np.asarray(jax.random.uniform(key, (n,), jnp.float32) < level)
 
 
 @partial(jax.jit, static_argnums=2)
-def permutations(key: Key, start: int, positions: int) -> jax.Array:
-    """int32[1000, positions]: the permutations of images start … start + 999, each a function of its index alone."""
+def _permutations(key: Key, start: int, positions: int) -> jax.Array:
+    """The permutations int32[1000, positions] of images start … start + 999; each depends only on key and index."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, start + jnp.arange(1000))
     return jax.vmap(jax.random.permutation, (0, None))(keys, positions)
 
 
-# These leave the images as they are.
+# Corruptions that do not change the images.
 OF_LABELS = (
     *("true_labels", "random_labels", "random_signs"),
     *("uniform_wrong", "pair_flip", "asymmetric", "class_conditional", "human"),

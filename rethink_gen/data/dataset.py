@@ -57,8 +57,9 @@ class Dataset:
 
         Args:
           name: letters, digits, '_' and '.'; not the name of a built-in data set.
-          train: images and labels. Images [N, H, W, C], [N, H, W] or feature vectors [N, D], which become [N, D, 1, 1]:
+          train: images and labels. Images [N, H, W, C], [N, H, W] or feature vectors [N, D], which become [N, 1, 1, D]:
             uint8 as they are; floats are multiplied by `scale` and kept as float32. Labels: whole numbers 0 … K - 1.
+            Runs on feature vectors usually want `whitening=False`.
           test: the same for the test split; None: every fifth example of a fixed permutation of `train` is held out.
           num_classes: K; None: one more than the largest label.
           scale: 255 for floats in [0, 1] or standardized ones, 1 for floats in [0, 255]. Runs divide by 255 again.
@@ -125,7 +126,7 @@ class Dataset:
 
 
 def freeze(source: Source, *arrays: np.ndarray) -> Dataset:
-    """The data set of these four arrays with its checksum; from now on they are read-only."""
+    """The data set of these four arrays with its checksum; the arrays become read-only."""
     digest = hashlib.sha256(f"{source.num_classes} classes".encode())
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
@@ -146,7 +147,7 @@ def _split(name: str, images: Any, labels: Any, scale: float) -> tuple[np.ndarra
     if labels.min() < 0:
         raise UsageError(f"{name}: labels must be 0 to K - 1, got {labels.min()}")
     if images.ndim < 4:
-        images = images.reshape(*images.shape, *[1] * (4 - images.ndim))
+        images = images.reshape(len(images), 1, 1, -1) if images.ndim == 2 else images[..., None]
     if images.dtype != np.uint8:
         images = (images * scale).astype(np.float32)
         if not np.isfinite(images).all():

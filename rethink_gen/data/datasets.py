@@ -1,7 +1,7 @@
-"""Name → `Dataset` of uint8 arrays, from a cache that is checked against its checksum each time it is opened.
+"""Load data sets by name: bundled, a user's own, or of tensorflow-datasets (tfds), through a checksummed cache.
 
-With tfds.py and download.py, which read and write what tensorflow-datasets (tfds) keeps on disk, the only module that
-knows tfds and scikit-learn. tfds is imported to decode a data set once, not to open the cache after that.
+tfds.py and download.py read and write the files of tfds. tfds is imported to decode a data set once; afterwards the
+cache is opened without it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 def load(name: str, *, data_dir: Folder = None) -> Dataset:
     """The data set of that name: bundled, from the cache, or decoded from what tfds prepared in `data_dir`.
 
-    A cache file that is damaged, or older than its source, is decoded again: it holds nothing that the source does not,
-    and what comes out is checked like any other. Without its source it is an error, for then only a person can tell.
+    A cache file that is damaged, or older than its source, is decoded again from the source. Without a source it is an
+    error.
 
     Args:
       name: as in tfds, with a dot before the configuration where there is one: `emnist.letters`.
@@ -66,7 +66,7 @@ def load(name: str, *, data_dir: Folder = None) -> Dataset:
 
 
 def prepare(name: str, *, data_dir: Folder = None, fetch: download.Fetch = download.download) -> Source:
-    """What is there, after fetching, preparing and decoding a data set as far as that was still to be done.
+    """Fetches, prepares and decodes a data set, as far as that is still to be done; returns its source.
 
     Raises:
       UsageError: there is no data set of that name.
@@ -84,7 +84,9 @@ def prepare(name: str, *, data_dir: Folder = None, fetch: download.Fetch = downl
 def present(data_dir: Folder = None) -> list[Source]:
     """Every data set that can be loaded without a network, by name; nothing is decoded."""
     found = {name: source_of(BUNDLED[name]()) for name in BUNDLED}
-    found |= {name: source_of(users(name)) for name in registry.COMPONENTS["dataset"]}
+    for name in [*registry.COMPONENTS["dataset"]]:
+        with contextlib.suppress(DataError, UsageError):  # it cannot be made here; a run of it says why
+            found[name] = source_of(users(name))
     for path in sorted(filter(version, cache_folder().glob("*.npz")), key=version):
         with contextlib.suppress(DataError):  # `load` and `verify` will say what is wrong with it
             source = cached_source(path)
@@ -98,10 +100,10 @@ def present(data_dir: Folder = None) -> list[Source]:
 
 
 def verify(name: str, *, data_dir: Folder = None) -> list[str]:
-    """Reads all there is of a data set anew, and says in a line each what was found to be right.
+    """Reads a data set and its cache again, and returns a line for each that is right.
 
     Raises:
-      DataError: something is not; the line names it.
+      DataError: something is wrong; the line names it.
     """
     if name in BUNDLED:
         return [f"{name}: as published, {load(name).checksum}"]
@@ -118,9 +120,10 @@ def verify(name: str, *, data_dir: Folder = None) -> list[str]:
 
 
 def find(name: str, data_dir: Folder = None) -> Source:
-    """The newest version of a data set in `data_dir`; in the cache, where it is not there and none was asked for.
+    """The source of a data set: its newest version in `data_dir`, or else in the cache.
 
-    What is bundled is always there.
+    Raises:
+      UsageError: there is no data set of that name; DataError: it is not here, or damaged.
     """
     if name in BUNDLED:
         return source_of(BUNDLED[name]())
@@ -155,13 +158,13 @@ def names() -> list[str]:
 
 
 def check_name(name: str) -> None:
-    """Refuses what is no name, and so all that could lead out of a folder."""
+    """Refuses names that could lead out of a folder."""
     if not NAME.fullmatch(name) or not all(name.split(".")):
         raise unknown("dataset", name, names())
 
 
 def as_published(dataset: Dataset, where: object) -> Dataset:
-    """The same data set, once it is known not to differ from the published one."""
+    """The same data set, after its checksum was compared with the published one."""
     expected = PUBLISHED.get(dataset.name, dataset.checksum)
     if dataset.checksum != expected:
         sums = f"SHA-256 {dataset.checksum[:8]}…, not {expected[:8]}…"
@@ -171,7 +174,7 @@ def as_published(dataset: Dataset, where: object) -> Dataset:
 
 
 def write(source: Source, dataset: Dataset) -> None:
-    """Afterwards the cache file is there, whole, for every process: it gets its name once it is on disk."""
+    """Writes the cache file atomically."""
     path = source.cache
     about = json.dumps({"source": asdict(replace(source, folder=None)), "checksum": dataset.checksum})
     write_arrays(path, dataset, about=np.array(about))
@@ -205,20 +208,20 @@ def load_arrays(name: str, path: str | os.PathLike[str], num_classes: int) -> Da
 
 
 def read(source: Source) -> Dataset:
-    """What the cache file holds, once its checksum is found right: 0.2 s for CIFAR-10, half of it the hashing."""
+    """The data set in a cache file, after its checksum was verified: 0.2 s for CIFAR-10, half of it hashing."""
     try:
         with source.cache.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             checksum = json.loads(str(file["about"]))["checksum"]
             dataset = freeze(source, *(file[name] for name in ARRAYS))
         if dataset.checksum != checksum:
             raise ValueError("its checksum is wrong")
-    except Exception as error:  # NumPy and zipfile raise whatever they like on damaged bytes
+    except Exception as error:  # NumPy and zipfile raise many kinds of errors on damaged bytes
         raise damaged(source.cache, error) from error
     return dataset
 
 
 def cached_source(path: Path) -> Source:
-    """What was decoded into a cache file; reads a few hundred bytes of it."""
+    """The source that was decoded into a cache file; reads a few hundred bytes of it."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))["source"]
@@ -251,11 +254,13 @@ def source_of(dataset: Dataset) -> Source:
 
 def users(name: str) -> Dataset:
     """A data set that a user has registered: its arrays, or what its function returns, called once."""
-    target = registry.find("dataset", name).target
+    component = registry.find("dataset", name)
+    target = component.target
     if isinstance(target, Dataset):
         return target
     if target not in LOADED:
         dataset = target()
+        registry.COMPONENTS["dataset"][name] = component  # the function may have registered arrays under its own name
         if not isinstance(dataset, Dataset):
             raise UsageError(f"dataset {name!r} must return a rethink_gen.Dataset, not {type(dataset).__name__}")
         LOADED[target] = replace(dataset, name=name)

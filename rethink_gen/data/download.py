@@ -1,7 +1,7 @@
-"""Fetches data sets and writes them as tensorflow-datasets (tfds) does, without TensorFlow where their format allows.
+"""Download and prepare data sets in the format of tensorflow-datasets (tfds), where possible without TensorFlow.
 
-tfds's own builders for CIFAR and MNIST read and encode with TensorFlow. Subclasses of them that read with NumPy and
-encode with Pillow write the same records in the same order, so what is prepared here and elsewhere is one data set.
+The builders of tfds for CIFAR and MNIST need TensorFlow to read and encode. The subclasses here read with NumPy and
+encode with Pillow. They write the same records in the same order, so the prepared data set is the same.
 """
 
 from __future__ import annotations
@@ -28,29 +28,32 @@ from rethink_gen.data import generated
 from rethink_gen.errors import DataError, UsageError
 
 logger = logging.getLogger(__name__)
-LIMIT = 1 << 28  # bytes that one file may unpack to; the largest, train.bin of CIFAR-100, has 153,700,000
+_LIMIT = 1 << 28  # most bytes of an unpacked file; the largest one, train.bin of CIFAR-100, has 153,700,000
 
 
-class Contents(NamedTuple):
-    """What the files of a data set hold, in their own order."""
+class _Contents(NamedTuple):
+    """The contents of the files of a data set, in the order of the files."""
 
     train: tuple[np.ndarray, dict[str, np.ndarray]]  # images uint8[N, H, W, C]; feature → labels uint8[N]
     test: tuple[np.ndarray, dict[str, np.ndarray]]
-    class_names: dict[str, list[str]]  # feature → names, where the files have them
+    class_names: dict[str, list[str]]  # feature → names, if the files have them
 
 
-Fetch = Callable[[str, str, Path], None]  # (address, SHA-256, path): afterwards that file is at that path
-
-
-Reader = Callable[[dict[str, Path]], Contents]  # from file name → path
+Fetch = Callable[[str, str, Path], None]  # (address, SHA-256, path): puts this file at this path
+_Reader = Callable[[dict[str, Path]], _Contents]  # from {file name: path}
 
 
 def build(name: str, root: Path, fetch: Fetch) -> None:
-    """Afterwards the data set is prepared under `root`; where it was before, nothing is done.
+    """Prepares a data set under `root`, unless it is there already.
+
+    Args:
+      name: of the data set in tfds.
+      root: the folder of tfds.
+      fetch: downloads a file, see `download`.
 
     Raises:
       UsageError: tfds has no such data set.
-      DataError: it cannot be fetched or prepared; the line says what to do.
+      DataError: it cannot be downloaded or prepared; the message says what to do.
     """
     import tensorflow_datasets as tfds
 
@@ -59,47 +62,49 @@ def build(name: str, root: Path, fetch: Fetch) -> None:
     try:
         builder_class = generated.builder_class() if name == generated.NAME else tfds.builder_cls(base)
     except tfds.core.DatasetNotFoundError as error:
-        raise UsageError(f"no dataset named {name!r}, neither here nor in tensorflow-datasets") from error
-    except ImportError:  # some builders import TensorFlow, or more, at their top
+        raise UsageError(f"no dataset named {name!r} here or in tensorflow-datasets") from error
+    except ImportError:  # some builders import TensorFlow or other packages
         builder_class = None
-    if name in BY_HAND and not all((root / MANUAL / file.split()[0]).exists() for file in BY_HAND[name]):
+    if name in BY_HAND and not all((root / _MANUAL / file.split()[0]).exists() for file in BY_HAND[name]):
         raise missing(name, root)
     if name in READERS:
-        builder_class = without_tensorflow(builder_class, READERS[name], fetch, root / "downloads" / name)
+        builder_class = _without_tensorflow(builder_class, READERS[name], fetch, root / "downloads" / name)
     elif name != generated.NAME and not (builder_class and importlib.util.find_spec("tensorflow")):
         raise DataError(
-            f"preparing {name} needs TensorFlow: pip install 'rethink-gen[tfds]', then the same command again"
+            f"preparing {name} needs TensorFlow: pip install 'rethink-gen[tfds]', then run the same command again"
         )
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
         builder = builder_class(data_dir=root, config=config or None)
-        with contextlib.redirect_stdout(sys.stderr):  # tfds announces what it does
+        with contextlib.redirect_stdout(sys.stderr):  # tfds prints to standard output
             builder.download_and_prepare(file_format="array_record")
     except DataError:
         raise
     except OSError as error:
-        raise DataError(f"cannot prepare {name} in {root}: {error}; make room there, or set TFDS_DATA_DIR") from error
-    except Exception as error:  # tfds, and TensorFlow below it, raise whatever they like
+        raise DataError(
+            f"cannot prepare {name} in {root}: {error}; free disk space there, or set TFDS_DATA_DIR"
+        ) from error
+    except Exception as error:  # tfds and TensorFlow raise many kinds of errors
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(f"tensorflow-datasets cannot prepare {name} in {root}: {reason[0]}") from error
 
 
 def missing(name: str, root: Path) -> DataError:
-    """The error for a data set that this module can prepare and that is not in `root`."""
+    """The error for a data set that this module can prepare but that is not in `root`."""
     way_out = f"run: rethink-gen data prepare {name}, or set TFDS_DATA_DIR"
     if files := " and ".join(BY_HAND.get(name, ())):
-        way_out = f"put {files}, which its licence keeps us from fetching, in {root / MANUAL}, then {way_out}"
+        way_out = f"put {files}, which its license does not let us download, in {root / _MANUAL}, then {way_out}"
     return DataError(f"{name} is not in {root}; {way_out}")
 
 
-def without_tensorflow(original: Any, read: Reader, fetch: Fetch, folder: Path) -> Any:
-    """A subclass of a builder of tfds that prepares the same records without TensorFlow."""
+def _without_tensorflow(original: Any, read: _Reader, fetch: Fetch, folder: Path) -> Any:
+    """Subclasses a tfds builder so that it prepares the same records without TensorFlow."""
     from PIL import Image
 
     class Prepared(original, skip_registration=True):  # pyright: ignore
         name = original.name
-        __module__ = original.__module__  # recorded with the data: where else to find the builder
+        __module__ = original.__module__  # tfds records it with the data, to find the builder again
 
         def _split_generators(self, dl_manager):
             paths = {}
@@ -109,7 +114,9 @@ def without_tensorflow(original: Any, read: Reader, fetch: Fetch, folder: Path) 
             try:
                 contents = read(paths)
             except (OSError, EOFError, ValueError, LookupError, tarfile.TarError, zlib.error) as error:
-                raise DataError(f"{folder} does not hold {self.name}: {error}; empty it and try again") from error
+                raise DataError(
+                    f"the files in {folder} are not {self.name}: {error}; delete them and try again"
+                ) from error
             for feature, names in contents.class_names.items():
                 self.info.features[feature].names = names
             return {split: self._generate_examples(split, *getattr(contents, split)) for split in ("train", "test")}
@@ -125,7 +132,13 @@ def without_tensorflow(original: Any, read: Reader, fetch: Fetch, folder: Path) 
 
 
 def download(address: str, sha256: str, path: Path) -> None:
-    """Afterwards the file with that checksum is at `path`: put there by hand, or fetched now, whole or not at all."""
+    """Downloads a file to `path` and checks its SHA-256, unless the same file is already there.
+
+    The file appears at `path` only when it is complete.
+
+    Raises:
+      DataError: the download failed, or the file has another checksum.
+    """
     if path.exists():
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
@@ -133,31 +146,31 @@ def download(address: str, sha256: str, path: Path) -> None:
         raise DataError(
             f"{path} is not the file published at {address} (its SHA-256 is not {sha256}); delete it and try again"
         )
-    logger.info("fetching %s", address)
+    logger.info("downloading %s", address)
     digest, temporary = hashlib.sha256(), path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            for block in blocks(address, path):
+            for block in _blocks(address, path):
                 file.write(block)
                 digest.update(block)
         if digest.hexdigest() != sha256:
             raise DataError(
-                f"what came from {address} is not the published file (its SHA-256 is not {sha256}); "
-                f"try again, or get it by other means and put it at {path}"
+                f"the download from {address} is not the published file (its SHA-256 is not {sha256}); "
+                f"try again, or download it in another way and put it at {path}"
             )
         temporary.replace(path)
     except OSError as error:
         raise DataError(
-            f"cannot write {path}: {error.strerror or error}; make room there, or set TFDS_DATA_DIR"
+            f"cannot write {path}: {error.strerror or error}; free disk space there, or set TFDS_DATA_DIR"
         ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
-def blocks(address: str, path: Path) -> Iterator[bytes]:
-    """The bytes at an address, a megabyte at a time."""
+def _blocks(address: str, path: Path) -> Iterator[bytes]:
+    """Yields the bytes at an address, one megabyte at a time."""
     try:
         with urllib.request.urlopen(address, timeout=60) as response:
             while block := response.read(1 << 20):
@@ -165,24 +178,29 @@ def blocks(address: str, path: Path) -> Iterator[bytes]:
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise DataError(
-            f"cannot fetch {address} ({reason}); try again, or get the file by other means and put it at {path}"
+            f"cannot download {address} ({reason}); try again, or download the file in another way and put it at {path}"
         ) from error
 
 
-def cifar(paths: dict[str, Path], *, folder: str, train: list[str], test: list[str], names: dict[str, str]) -> Contents:
-    """CIFAR's binary archive (the other one is pickles): for each image a byte per label, then 3 planes of 32×32 bytes.
+def _cifar(
+    paths: dict[str, Path], *, folder: str, train: list[str], test: list[str], names: dict[str, str]
+) -> _Contents:
+    """Reads the binary archive of CIFAR: for each image one byte per label, then 3 planes of 32×32 bytes.
 
-    Members are read by name, never unpacked to disk. `names`, feature → file of class names, is in the labels' order.
+    Members are read by name and never unpacked to disk. (The other published archive has pickles.)
+
+    Args:
+      names: feature → file of class names, in the order of the label bytes.
     """
     (path,) = paths.values()
     wanted, found = {f"{folder}/{file}" for file in (*train, *test, *names.values())}, {}
     with tarfile.open(path, "r:gz") as archive:
         for member in archive:
             if member.name in wanted:
-                stream = archive.extractfile(member) if member.isreg() and member.size <= LIMIT else None
+                stream = archive.extractfile(member) if member.isreg() and member.size <= _LIMIT else None
                 if stream is None or member.name in found:
                     raise ValueError(
-                        f"{member.name} in {path.name} is no plain file, or is there twice, or is too large"
+                        f"{member.name} in {path.name} is not a regular file, occurs twice, or is too large"
                     )
                 found[member.name] = stream.read()
 
@@ -193,15 +211,15 @@ def cifar(paths: dict[str, Path], *, folder: str, train: list[str], test: list[s
         return images, {feature: rows[:, column] for column, feature in enumerate(names)}
 
     texts = {feature: found[f"{folder}/{file}"].decode("ascii").split() for feature, file in names.items()}
-    return Contents(split(train), split(test), texts)
+    return _Contents(split(train), split(test), texts)
 
 
-def idx(paths: dict[str, Path]) -> Contents:
-    """MNIST's four files: a big-endian header of type, rank and shape, then the bytes."""
+def _idx(paths: dict[str, Path]) -> _Contents:
+    """Reads the four files of MNIST: a big-endian header of type, rank and shape, then the values."""
 
     def array(file: str) -> np.ndarray:
         with gzip.open(paths[file]) as stream:
-            data = stream.read(LIMIT + 1)
+            data = stream.read(_LIMIT + 1)
         rank = data[3] if data[:3] == b"\0\0\x08" else 0  # 8: unsigned bytes
         shape = np.frombuffer(data, ">u4", rank, offset=4)
         return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
@@ -212,33 +230,33 @@ def idx(paths: dict[str, Path]) -> Contents:
             raise ValueError(f"{prefix}: images of shape {images.shape}, labels of shape {labels.shape}")
         return images[..., None], {"label": labels}
 
-    return Contents(split("train"), split("t10k"), {})
+    return _Contents(split("train"), split("t10k"), {})
 
 
-# What tfds cannot fetch, and the files that it looks for.
+# Data sets that tfds cannot download → the files that it expects.
 BY_HAND = {"imagenet2012": ("ILSVRC2012_img_train.tar (138 GB)", "ILSVRC2012_img_val.tar (6 GB)")}
 
 
-MANUAL = Path("downloads/manual")
+_MANUAL = Path("downloads/manual")
 
 
-# What can be prepared without TensorFlow: the name in tfds, and the reader of its files.
-READERS: dict[str, Reader] = {
+# Data sets that can be prepared without TensorFlow: name in tfds → reader of its files.
+READERS: dict[str, _Reader] = {
     "cifar10": partial(
-        cifar,
+        _cifar,
         folder="cifar-10-batches-bin",
         train=[f"data_batch_{i}.bin" for i in range(1, 6)],
         test=["test_batch.bin"],
         names={"label": "batches.meta.txt"},
     ),
     "cifar100": partial(
-        cifar,
+        _cifar,
         folder="cifar-100-binary",
         train=["train.bin"],
         test=["test.bin"],
         names={"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
     ),
-    "fashion_mnist": idx,
-    "kmnist": idx,
-    "mnist": idx,
+    "fashion_mnist": _idx,
+    "kmnist": _idx,
+    "mnist": _idx,
 }

@@ -1,19 +1,19 @@
 """Corrupted data sets as files that NumPy alone reads: for those who train in PyTorch, or anywhere else."""
 
-import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
-import secrets
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rethink_gen import atomic
 from rethink_gen.data.dataset import Dataset
-from rethink_gen.errors import DataError, StorageError, UsageError
+from rethink_gen.errors import DataError, UsageError
 from rethink_gen.version import __version__
 
 
@@ -77,7 +77,8 @@ def export(dataset: Dataset, clean: Dataset, path: str | os.PathLike[str], prove
         },
     }
     about["sha256"] = _sha256(arrays, about)
-    _write(Path(path), {"about": np.array(json.dumps(about)), **arrays})
+    members = {"about": np.array(json.dumps(about)), **arrays}
+    atomic.write(Path(path), partial(np.savez, allow_pickle=False, **members))  # type: ignore[arg-type]
 
 
 def read_export(path: str | os.PathLike[str]) -> Export:
@@ -121,27 +122,6 @@ def _sha256(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> str:
         digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
         digest.update(array.data)
     return digest.hexdigest()
-
-
-def _write(path: Path, members: Mapping[str, np.ndarray]) -> None:
-    """Makes `path` hold these members, or leaves it as it was: a temporary file, flushed to disk, then renamed."""
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            np.savez(file, allow_pickle=False, **members)  # pyright: ignore[reportArgumentType]
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name, too, outlives a power cut
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror or error}); name another file") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 ARRAYS = ("train_images", "train_labels", "true_train_labels", "changed", "test_images", "test_labels")

@@ -1,7 +1,7 @@
-"""A small set of pictures made by formula, kept as tensorflow-datasets (tfds) keeps ImageNet: JPEG files of many sizes.
+"""A small generated replacement for ImageNet: JPEG files of various sizes, in the format of tensorflow-datasets (tfds).
 
-Where ImageNet is not, all that reads, decodes, corrupts and trains on it runs on this. It is made in a few seconds when
-it is first needed, in the cache folder. Nothing about learning is claimed from it.
+It tests the code for ImageNet (reading, decoding, corruption, training) without ImageNet. It is generated in the cache
+folder on first use, in a few seconds. No claim about learning rests on it.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 
 NAME = "generated_imagenet"
-SIZES = {"train": 160, "validation": 40}
-COLORS = {"red": (1, 0.2, 0.2), "green": (0.2, 1, 0.2), "blue": (0.2, 0.2, 1), "grey": (0.7, 0.7, 0.7)}
-ANGLES = (0, 36, 72, 108, 144)  # degrees
-CLASSES = [f"{color}_{angle}" for color in COLORS for angle in ANGLES]
+_SIZES = {"train": 160, "validation": 40}
+_COLORS = {"red": (1, 0.2, 0.2), "green": (0.2, 1, 0.2), "blue": (0.2, 0.2, 1), "grey": (0.7, 0.7, 0.7)}
+_ANGLES = (0, 36, 72, 108, 144)  # degrees
+_CLASSES = [f"{color}_{angle}" for color in _COLORS for angle in _ANGLES]
 
 
-def picture(label: int, rng: np.random.Generator) -> bytes:
-    """A JPEG file of a grating with the color and, within 10 degrees, the angle of its class."""
+def _picture(label: int, rng: np.random.Generator) -> bytes:
+    """Generates a JPEG file: a grating with the color of its class, and its angle within 10 degrees."""
     from PIL import Image
 
     height, width = rng.integers(300, 420, 2)
     y, x = np.mgrid[:height, :width]
-    angle = np.radians(ANGLES[label % len(ANGLES)] + rng.uniform(-10, 10))
+    angle = np.radians(_ANGLES[label % len(_ANGLES)] + rng.uniform(-10, 10))
     period, phase = rng.uniform(20, 60), rng.uniform(0, 2 * np.pi)
     wave = np.sin(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / period + phase)
-    color = [*COLORS.values()][label // len(ANGLES)]
+    color = [*_COLORS.values()][label // len(_ANGLES)]
     pixels = 128 + 60 * wave[..., None] * color + rng.normal(0, 15, (height, width, 1))
     file = io.BytesIO()
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
@@ -35,7 +35,7 @@ def picture(label: int, rng: np.random.Generator) -> bytes:
 
 
 def builder_class() -> Any:
-    """A builder of tfds with the features of `imagenet2012`, which needs no TensorFlow."""
+    """A tfds builder with the features of `imagenet2012` that does not need TensorFlow."""
     import tensorflow_datasets as tfds
 
     class GeneratedImagenet(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # pyright: ignore
@@ -45,7 +45,7 @@ def builder_class() -> Any:
         def _info(self):
             features = {
                 "image": tfds.features.Image(encoding_format="jpeg"),
-                "label": tfds.features.ClassLabel(names=CLASSES),
+                "label": tfds.features.ClassLabel(names=_CLASSES),
                 "file_name": tfds.features.Text(),
             }
             return self.dataset_info_from_configs(
@@ -53,12 +53,12 @@ def builder_class() -> Any:
             )
 
         def _split_generators(self, dl_manager):
-            return {split: self._generate_examples(split, size) for split, size in SIZES.items()}
+            return {split: self._generate_examples(split, size) for split, size in _SIZES.items()}
 
         def _generate_examples(self, split, size):
             for i in range(size):
-                name, label = f"{split}_{i:05d}.JPEG", i % len(CLASSES)
-                rng = np.random.default_rng([list(SIZES).index(split), i])
-                yield name, {"image": io.BytesIO(picture(label, rng)), "label": label, "file_name": name}
+                name, label = f"{split}_{i:05d}.JPEG", i % len(_CLASSES)
+                rng = np.random.default_rng([list(_SIZES).index(split), i])
+                yield name, {"image": io.BytesIO(_picture(label, rng)), "label": label, "file_name": name}
 
     return GeneratedImagenet

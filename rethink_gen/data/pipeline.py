@@ -12,13 +12,13 @@ from rethink_gen.runs import AnyRun, Run
 
 
 def load(run: AnyRun) -> tuple[Dataset, Dataset]:
-    """The data of a run, on the host: cut to size, cropped where nothing random does it, corrupted; and before that."""
+    """The data of a run on the host, cut to size, cropped and corrupted; and the same before corruption."""
     clean = cut(run)
     return corrupt(run, clean), clean
 
 
 def corrupt(run: AnyRun, clean: Dataset) -> Dataset:
-    """What a run makes of data that are already cut."""
+    """Applies the corruption of a run to data that are already cut."""
     key = randomness.stream(randomness.root_key(run.seed_of("corruption")), "corrupt")
     clean = replace(clean, true_labels=clean.train.labels)
     corrupted = registry.resolve("corruption", run.corruption)(key, clean, run.corruption_level)
@@ -27,7 +27,7 @@ def corrupt(run: AnyRun, clean: Dataset) -> Dataset:
 
 
 def cut(run: AnyRun) -> Dataset:
-    """The data of a run before corruption: as many as it asks for, cropped where nothing random does it."""
+    """The data of a run before corruption: cut to its sizes, and cropped if no augmentation crops."""
     dataset = datasets.load(run.dataset)
     crop = lambda images: images
     if isinstance(run, Run) and not crops(run.augmentations):

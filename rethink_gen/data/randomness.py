@@ -1,4 +1,4 @@
-"""Named random streams: every key is folded from a seed, the name of a stream and a counter."""
+"""Named random streams: each key is folded from a seed, the name of a stream and a counter."""
 
 import zlib
 
@@ -8,10 +8,10 @@ Key = jax.Array
 
 
 def stream(key: Key, name: str) -> Key:
-    """The key of a named stream of randomness; streams of one seed are independent."""
+    """The key of a named random stream. Streams of one seed are independent."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def root_key(seed: int) -> Key:
-    """The key of a seed. Threefry is named, so that a change of jax's default cannot change a run."""
+    """The root key of a seed. It names threefry, so that a new default of jax does not change runs."""
     return jax.random.key(seed, impl="threefry2x32")

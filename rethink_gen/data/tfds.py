@@ -1,4 +1,4 @@
-"""Data sets on disk: what tensorflow-datasets (tfds) has prepared, by its metadata, decoded in its stored order."""
+"""Read data sets that tensorflow-datasets (tfds) has prepared: metadata, records and decoded arrays."""
 
 from __future__ import annotations
 
@@ -9,59 +9,59 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rethink_gen.errors import DataError
 
 Folder = str | os.PathLike[str] | None
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels → what Pillow calls them
-HIDDEN_TEST_LABELS = ("imagenet2012",)  # the validation split stands in for the test split, as in the paper
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # number of channels → mode in Pillow
+_HIDDEN_TEST_LABELS = ("imagenet2012",)  # the validation split is used as the test split, as in the paper
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that is present, as its metadata describe it."""
+    """A data set on disk, as its metadata describe it."""
 
     name: str
     version: str
-    shape: tuple[int, ...]  # of one image: height, width, channels; -1 where it varies
+    shape: tuple[int, ...]  # of one image: height, width, channels; -1 if it varies
     num_classes: int
     train: int  # number of images
     test: int
-    test_split: str = "test"  # "validation" where there is no test split
-    features: tuple[str, str] = ("image", "label")  # what tfds calls the image and its label
-    files: tuple[tuple[str, int], ...] = ()  # names and sizes: they change when the data set is prepared anew
-    folder: Path | None = None  # where tfds prepared it; None: bundled, or only the cache is left
+    test_split: str = "test"  # "validation" if there is no test split
+    features: tuple[str, str] = ("image", "label")  # names of the image and the label in tfds
+    files: tuple[tuple[str, int], ...] = ()  # names and sizes; they change when the data set is prepared again
+    folder: Path | None = None  # where tfds prepared it; None: bundled, or only the cache remains
 
     @property
     def streamed(self) -> bool:
-        """Whether its images are of many sizes, as those of ImageNet: they are decoded as a run needs them."""
+        """Whether its images have various sizes, as in ImageNet. Then they are decoded while a run trains."""
         return -1 in self.shape
 
     def cut(self, train_size: int | None, test_size: int | None) -> tuple[int, int]:
-        """How many images of each split a run has that asks for so many at most; None asks for all."""
+        """The numbers of train and test images of a run that asks for at most these sizes; None means all."""
         return min(self.train, train_size or self.train), min(self.test, test_size or self.test)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, hex, of its metadata: what stands for a checksum where reading everything would take hours."""
+        """SHA-256 of the metadata, in hex. It replaces the checksum of streamed data, which would take hours."""
         return hashlib.sha256(repr((self.name, self.version, self.num_classes, self.files)).encode()).hexdigest()
 
     @property
     def cache(self) -> Path:
-        """Where its decoded arrays are, or will be."""
+        """The path of the cached file of decoded arrays."""
         return cache_folder() / f"{self.name}-{self.version}.npz"
 
 
 def data_root(data_dir: Folder = None) -> Path:
-    """Where tfds keeps what it has prepared."""
+    """The folder of tfds: `data_dir`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
 
 
 def cache_folder() -> Path:
-    """Where decoded arrays are kept: $RETHINK_GEN_CACHE, else the user's cache directory."""
+    """The folder for caches: datasets/ in $RETHINK_GEN_CACHE, else in the user's cache folder."""
     import platformdirs
 
     root = os.environ.get("RETHINK_GEN_CACHE") or platformdirs.user_cache_path("rethink-gen")
@@ -69,13 +69,21 @@ def cache_folder() -> Path:
 
 
 def version(path: Path) -> tuple[int, ...]:
-    """(3, 0, 2) of a folder 3.0.2 or a file name-3.0.2.npz; empty for anything else, such as tfds's unfinished work."""
+    """Parses the version of a folder 3.0.2 or a file name-3.0.2.npz: (3, 0, 2); () for any other path."""
     match = re.fullmatch(r"(?:[^-]*-)?(\d+)\.(\d+)\.(\d+)(?:\.npz)?", path.name)
     return tuple(map(int, match.groups())) if match else ()
 
 
 def describe(name: str, folder: Path) -> Source:
-    """What the metadata in a folder say of a data set, once they show an image classification data set."""
+    """Reads the metadata of a prepared data set.
+
+    Args:
+      name: of the data set in tfds.
+      folder: of one version of it.
+
+    Raises:
+      DataError: the metadata are damaged, or do not describe an image classification data set that can be read.
+    """
     again = f"delete {folder} and run: rethink-gen data prepare {name}"
     try:
         info = json.loads((folder / "dataset_info.json").read_text())
@@ -88,39 +96,52 @@ def describe(name: str, folder: Path) -> Source:
         image, label = supervised if len(supervised) == 2 else ("image", "label")
         if "image" not in features.get(image, {}) or "classLabel" not in features.get(label, {}):
             raise DataError(
-                f"{name} in {folder} is no image classification data set: it needs an image and a class label"
+                f"{name} in {folder} is not an image classification data set: it needs an image and a class label"
             )
         shape = tuple(map(int, features[image]["image"].get("shape", {}).get("dimensions", [])))
         dtype, num_classes = features[image]["image"].get("dtype"), int(features[label]["classLabel"]["numClasses"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder} has damaged metadata ({type(error).__name__}: {error}); {again}") from error
     if len(shape) != 3 or 0 in shape or shape[2] not in MODES or dtype != "uint8":
-        raise DataError(f"{name} in {folder} cannot be loaded: its images are not of 1, 3 or 4 channels, in 8 bits")
-    test = "test" if "test" in shards and name not in HIDDEN_TEST_LABELS else "validation"
+        raise DataError(f"{name} in {folder} cannot be loaded: its images must be uint8 with 1, 3 or 4 channels")
+    test = "test" if "test" in shards and name not in _HIDDEN_TEST_LABELS else "validation"
     if not sum(shards.get("train", [])) or not sum(shards.get(test, [])):
         raise DataError(
             f"{name} in {folder} cannot be loaded: it needs a train and a test split, not {', '.join(shards)}"
         )
     if info.get("fileFormat") != "array_record":
-        raise DataError(f"{folder} holds {info.get('fileFormat')} files, and array_record files are needed; {again}")
+        raise DataError(f"{folder} has {info.get('fileFormat')} files, but array_record files are needed; {again}")
     if sum(".array_record-" in file for file, _ in files) < sum(map(len, shards.values())):
-        raise DataError(f"{folder} lacks some of its array_record files; {again}")
+        raise DataError(f"{folder}: some array_record files are missing; {again}")
     sizes = sum(shards["train"]), sum(shards[test])
     return Source(name, folder.name, shape, num_classes, *sizes, test, (image, label), files, folder)
 
 
 def records(source: Source, split: str) -> Any:
-    """The examples of a split by index, as dictionaries; images are still encoded."""
+    """Opens a split: a sequence of examples, which are dictionaries with encoded images."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(source.folder)
-    # Pillow decodes, even where tfds would take OpenCV: decoders of JPEG differ in bits, and checksums must not.
+    # Pillow decodes the images, not OpenCV: JPEG decoders differ in the last bits, and checksums would differ too.
     decoders = {source.features[0]: tfds.decode.SkipDecoding()}
     return builder.as_data_source(split, decoders=decoders)  # pyright: ignore[reportCallIssue]
 
 
-def decode(source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Training images and labels, test images and labels, in the stored order. CIFAR-10 takes about ten seconds."""
+class Decoded(NamedTuple):
+    """The decoded arrays of a data set, in its stored order."""
+
+    train_images: np.ndarray  # uint8[N, H, W, C]
+    train_labels: np.ndarray  # int32[N]
+    test_images: np.ndarray  # uint8[M, H, W, C]
+    test_labels: np.ndarray  # int32[M]
+
+
+def decode(source: Source) -> Decoded:
+    """Decodes both splits of a data set. CIFAR-10 takes about ten seconds.
+
+    Raises:
+      DataError: the files are damaged, or the labels are hidden.
+    """
     from PIL import Image
 
     assert source.folder
@@ -129,19 +150,19 @@ def decode(source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
     def split(name: str, n: int) -> tuple[np.ndarray, np.ndarray]:
         images, labels = np.empty((n, *source.shape), np.uint8), np.empty(n, np.int32)
         examples = records(source, name)
-        for start in range(0, n, 1000):  # in blocks: five times faster than one by one, in little memory
+        for start in range(0, n, 1000):  # blocks are five times faster than single examples and need little memory
             rows = range(start, min(start + 1000, n))
             for row, record in zip(rows, examples.__getitems__(rows), strict=True):
                 pixels = Image.open(io.BytesIO(record[image])).convert(MODES[source.shape[2]])
                 images[row] = np.asarray(pixels).reshape(source.shape)
                 labels[row] = record[label]
         if labels.min() < 0 or labels.max() >= source.num_classes:
-            raise ValueError(f"the labels of the {name} split are hidden, or out of range")
+            raise ValueError(f"the labels of the {name} split are hidden or out of range")
         return images, labels
 
     try:
-        return (*split("train", source.train), *split(source.test_split, source.test))
-    except Exception as error:  # the readers below raise whatever they like on damaged bytes
+        return Decoded(*split("train", source.train), *split(source.test_split, source.test))
+    except Exception as error:  # the readers raise many kinds of errors on damaged bytes
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"{source.folder} cannot be decoded ({reason}); delete it and run: rethink-gen data prepare {source.name}"

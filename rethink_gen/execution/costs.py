@@ -1,26 +1,11 @@
-"""TODO"""
+"""What runs will cost on this machine: minutes, memory and disk.
+
+`calibrate` times a few steps of each program, in a process of its own that has the cores of a run, and keeps the
+numbers in the user's cache. `cost` multiplies them, without jax. `estimate` uses finished results instead, on whatever
+device they were made.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, Any
-
-from rethink_gen import atomic, runs
-from rethink_gen.errors import RethinkError
-from rethink_gen.execution import machine, shipping
-from rethink_gen.execution.requests import check_data
-from rethink_gen.results.store import Failure, Result
-from rethink_gen.runs import AnyRun
-
-if TYPE_CHECKING:
-    from rethink_gen.training.progress import Progress
-
-    Report = Callable[[Progress], None]
-    Execute = Callable[..., Iterable[Result | Failure]]
-    Folder = str | Path
 
 import json
 import os
@@ -30,46 +15,23 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from statistics import median
+from typing import Any, NamedTuple
 
-from rethink_gen.runs import KernelRun, Run
-
-if TYPE_CHECKING:
-    from rethink_gen.results.store import Result
-
-
-def estimate(runs: Iterable[AnyRun], timed: Iterable[Result]) -> dict[str, float]:
-    """Device → seconds that the runs take there at most, one after the other, by the results of the same recipes.
-
-    A device on which one of the recipes was never timed is left out.
-    """
-    length = {"epochs": 1, "stop_at_train_accuracy": None, "corruption": "true_labels"}
-
-    def program(run: AnyRun) -> AnyRun:
-        return replace(run.recipe, **{name: value for name, value in length.items() if hasattr(run, name)})
-
-    seconds: dict[str, dict[AnyRun, list[float]]] = {}
-    for result in timed:
-        epochs = result.curves["epoch"][-1] if hasattr(result.run, "epochs") else 1
-        if epochs:
-            times = seconds.setdefault(result.provenance["device"], {}).setdefault(program(result.run), [])
-            times.append(result.provenance["seconds_train"] / epochs)
-    return {
-        device: sum(median(known[program(run)]) * getattr(run, "epochs", 1) for run in runs)
-        for device, known in seconds.items()
-        if all(program(run) in known for run in runs)
-    }
-
+from rethink_gen import atomic
+from rethink_gen.errors import RethinkError
+from rethink_gen.execution import machine, shipping
+from rethink_gen.execution.requests import check_data
+from rethink_gen.results.store import Result
+from rethink_gen.runs import AnyRun, KernelRun, Run, as_dict, from_dict
 
 SECONDS = 2.0  # of steps that are timed, or one call of them where it takes longer
 START = 5.0  # seconds until a process has loaded jax
 RESULT_BYTES = 20_000  # of a result's file, about
 BYTES_OF_A_PAIR = 2.6  # of training images, in half a kernel matrix as it is allocated; see kernels.plan
-# What a program does not depend on, or its speed does not.
-ANY: dict[str, Any] = {"epochs": 1, "stop_at_train_accuracy": None, "corruption": "true_labels", "train_size": None}
-ANY["test_size"] = None
 
 
 class Speed(NamedTuple):
@@ -90,16 +52,22 @@ class Cost(NamedTuple):
     disk: int
 
 
-def program(run: Run) -> Run:
-    """A run without what its speed does not depend on."""
-    return replace(run.recipe, **ANY)
+def of_any_length(run: AnyRun) -> AnyRun:
+    """The run without what neither its program nor the seconds of an epoch depend on."""
+    fields = {"epochs": 1, "stop_at_train_accuracy": None, "corruption": "true_labels"}
+    return replace(run.recipe, **{name: value for name, value in fields.items() if hasattr(run, name)})
+
+
+def of_any_size(run: Run) -> AnyRun:
+    """The same, without the number of images: what the seconds of a step depend on."""
+    return replace(of_any_length(run), train_size=None, test_size=None)
 
 
 def cost(runs: Sequence[AnyRun], known: Iterable[Result], processes: int) -> Cost | None:
-    """What runs cost in so many processes; None where a program has not been measured here, or none is trained."""
-    speeds, known = load(), list(known)
+    """What runs cost in so many processes; None if one of their programs was not measured here, or is not trained."""
+    speeds, known = _load(), list(known)
     trained = [run for run in runs if isinstance(run, Run)]
-    keys = {run: key(run, processes) for run in trained}
+    keys = {run: _key(run, processes) for run in trained}
     if len(trained) < len(runs) or not all(each in speeds for each in keys.values()):
         return None
     seconds, compiled = [], 0.0
@@ -115,11 +83,29 @@ def cost(runs: Sequence[AnyRun], known: Iterable[Result], processes: int) -> Cos
     return Cost(START + max(longest, share), memory, disk)
 
 
+def estimate(runs: Iterable[AnyRun], timed: Iterable[Result]) -> dict[str, float]:
+    """Device → seconds that the runs take there at most, one after the other, from results of the same recipes.
+
+    A device on which one of the recipes was never timed is left out.
+    """
+    seconds: dict[str, dict[AnyRun, list[float]]] = {}
+    for result in timed:
+        epochs = result.curves["epoch"][-1] if hasattr(result.run, "epochs") else 1
+        if epochs:
+            times = seconds.setdefault(result.provenance["device"], {}).setdefault(of_any_length(result.run), [])
+            times.append(result.provenance["seconds_train"] / epochs)
+    return {
+        device: sum(median(known[of_any_length(run)]) * getattr(run, "epochs", 1) for run in runs)
+        for device, known in seconds.items()
+        if all(of_any_length(run) in known for run in runs)
+    }
+
+
 def memory(run: AnyRun) -> int:
-    """Bytes of memory that a process needs for a run: as measured here, of a kernel computed; 0 if it is not known."""
+    """Bytes of memory that a process needs for a run: measured here, or computed for a kernel; 0 if it is not known."""
     if isinstance(run, Run):
-        like = json.dumps(program(run).changes, sort_keys=True)
-        return max((each.memory for name, each in load().items() if name.startswith(f"[{like}, ")), default=0)
+        like = json.dumps(of_any_size(run).changes, sort_keys=True)
+        return max((each.memory for name, each in _load().items() if name.startswith(f"[{like}, ")), default=0)
     if isinstance(run, KernelRun):
         kept = run.features != "pixels"  # then the inner products stay beside the factor
         return round((1 + kept) * BYTES_OF_A_PAIR * sizes(run)[0] ** 2)
@@ -127,12 +113,21 @@ def memory(run: AnyRun) -> int:
 
 
 def expected_epochs(run: Run, known: Iterable[Result]) -> float:
-    """As many as runs took that differ from it in seed or level alone, the nearest levels first; else all it may."""
+    """How many epochs a run will take.
+
+    A run that stops early takes as many as finished runs that differ in seed or level alone, those of the nearest level
+    first. Without such runs it is taken to need all its epochs.
+    """
     if run.stop_at_train_accuracy is None:
         return run.epochs
-    same = lambda other: replace(other, seed=0, corruption_level=1.0)
-    alike = [result for result in known if same(result.run) == same(run)]
-    distance = lambda result: abs(result.run.corruption_level - run.corruption_level)
+
+    def setting(other: AnyRun) -> AnyRun:
+        return replace(other, seed=0, corruption_level=1.0)
+
+    def distance(result: Result) -> float:
+        return abs(result.run.corruption_level - run.corruption_level)
+
+    alike = [result for result in known if setting(result.run) == setting(run)]
     nearest = min(map(distance, alike), default=0.0)
     taken = [result.curves["epoch"][-1] or 0.0 for result in alike if distance(result) == nearest]
     return median(taken) if taken else run.epochs
@@ -147,13 +142,13 @@ def sizes(run: AnyRun) -> tuple[int, int]:
 
 def calibrate(runs: Iterable[AnyRun], processes: int) -> None:
     """Measures the programs of runs that have not been measured here, each with a core's share of this machine."""
-    speeds = load()
-    missing = {key(run, processes): run for run in runs if isinstance(run, Run)}
+    speeds = _load()
+    missing = {_key(run, processes): run for run in runs if isinstance(run, Run)}
     missing = {name: run for name, run in missing.items() if name not in speeds}
     check_data(missing.values())
     cores = machine.cores()[: len(machine.cores()) // processes]
     for name, run in missing.items():
-        order = json.dumps({"run": runs.as_dict(run), "cores": cores, "components": shipping.pack()})
+        order = json.dumps({"run": as_dict(run), "cores": cores, "components": shipping.pack()})
         environment = {**os.environ, "NPROC": str(len(cores))}
         done = subprocess.run(
             [sys.executable, "-P", "-c", "from rethink_gen.execution import costs; costs.main()"],
@@ -165,38 +160,38 @@ def calibrate(runs: Iterable[AnyRun], processes: int) -> None:
         if done.returncode:
             raise RethinkError(f"{run.model} on {run.dataset} cannot be measured ({done.stderr.splitlines()[-1:]})")
         speeds[name] = Speed(*json.loads(done.stdout))
-        atomic.make_folder(path().parent)
-        atomic.write(path(), json.dumps({**everything(), name: speeds[name]}, indent=1).encode())
+        atomic.make_folder(_path().parent)
+        atomic.write(_path(), json.dumps({**_everything(), name: speeds[name]}, indent=1).encode())
 
 
-def key(run: Run, processes: int) -> str:
+def _key(run: Run, processes: int) -> str:
     """A program, this machine, and the share of its cores that a run has, as the cache names them."""
-    changes = program(run).changes
+    changes = of_any_size(run).changes
     here = [platform.machine(), len(machine.cores()) // processes, machine.accelerated()]
     return json.dumps([changes, *here, version("jax")], sort_keys=True)
 
 
-def load() -> dict[str, Speed]:
+def _load() -> dict[str, Speed]:
     """What was measured here before."""
-    return {name: Speed(*values) for name, values in everything().items()}
+    return {name: Speed(*values) for name, values in _everything().items()}
 
 
-def everything() -> dict[str, Any]:
+def _everything() -> dict[str, Any]:
     """What the cache holds; nothing, if it cannot be read: it is measured again."""
     with suppress(OSError, ValueError):
-        content = json.loads(path().read_text())
+        content = json.loads(_path().read_text())
         return {name: values for name, values in content.items() if len(values) == len(Speed._fields)}
     return {}
 
 
-def path() -> Path:
-    """The file of the cache; what knows the cache loads NumPy, which no other verb shall wait for."""
-    from rethink_gen.data.tfds import cache_folder
+def _path() -> Path:
+    """The file of the cache."""
+    from rethink_gen.data.tfds import cache_folder  # loads NumPy, which other commands need not wait for
 
     return cache_folder() / "speed.json"
 
 
-def measure(run: Run) -> Speed:
+def _measure(run: Run) -> Speed:
     """The speed of a program on the cores of this process."""
     import resource
 
@@ -240,10 +235,11 @@ def measure(run: Run) -> Speed:
 
 
 def main() -> None:
+    """Measures the run on standard input; for `calibrate`, which starts a process of its own."""
     order = json.loads(sys.stdin.read())
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, order["cores"])
     shipping.unpack(order["components"])
-    run = runs.from_dict(order["run"])
+    run = from_dict(order["run"])
     assert isinstance(run, Run)
-    print(json.dumps(measure(run)))
+    print(json.dumps(_measure(run)))

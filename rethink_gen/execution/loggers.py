@@ -1,4 +1,4 @@
-"""Curves while they grow, in TensorBoard or in Weights & Biases: optional extras, on which nothing else depends."""
+"""Log metrics to TensorBoard or Weights & Biases while runs train. Both are optional extras."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ if TYPE_CHECKING:
     from rethink_gen.training.progress import Progress
 
 
-Log = Callable[[int, dict[str, float]], None]  # of the metrics at a step; without metrics at the end of the run
+Log = Callable[[int, dict[str, float]], None]  # (step, metrics); empty metrics at the end of a run
 
 
 @contextmanager
 def tracker(name: str, folder: Path) -> Iterator[Callable[[Progress], None]]:
-    """Yields the function that logs each epoch's metrics as it ends, under the run's id and the step.
+    """Yields a function that logs the metrics of each epoch, by run id and step.
 
     Args:
       name: tensorboard or wandb.
-      folder: where the files of either go.
+      folder: for the files of the logger.
 
     Raises:
-      UsageError: there is no such tracker, or it is not installed.
+      UsageError: the logger is unknown or not installed.
     """
-    if name not in TRACKERS:
-        raise unknown("log", name, TRACKERS)
-    package, begin = TRACKERS[name]
+    if name not in _TRACKERS:
+        raise unknown("log", name, _TRACKERS)
+    package, begin = _TRACKERS[name]
     if importlib.util.find_spec(package) is None:
         raise UsageError(f"--log {name} needs {package}: pip install 'rethink-gen[{name}]'")
     reached: tuple[AnyRun, int] | None = None
-    log: Log = lambda step, metrics: None
+
+    log: Log = _no_log
 
     def report(now: Progress) -> None:
         nonlocal reached, log
@@ -56,8 +57,12 @@ def tracker(name: str, folder: Path) -> Iterator[Callable[[Progress], None]]:
         log(0, {})
 
 
-def tensorboard(run: AnyRun, folder: Path) -> Log:
-    """An event file in folder/<run id>, written without TensorFlow."""
+def _no_log(step: int, metrics: dict[str, float]) -> None:
+    """Logs nothing, before the first run."""
+
+
+def _tensorboard(run: AnyRun, folder: Path) -> Log:
+    """Logs to an event file in folder/<run id>. It does not need TensorFlow."""
     from tensorboardX import SummaryWriter
 
     writer = SummaryWriter(str(folder / run.id))
@@ -70,12 +75,16 @@ def tensorboard(run: AnyRun, folder: Path) -> Log:
     return log
 
 
-def weights_and_biases(run: AnyRun, folder: Path) -> Log:
-    """A run of the project rethink-gen with this id, in folder/wandb if WANDB_MODE=offline."""
+def _weights_and_biases(run: AnyRun, folder: Path) -> Log:
+    """Logs to a run with this id in the project rethink-gen; to folder/wandb if WANDB_MODE=offline."""
     wandb: Any = importlib.import_module("wandb")
     folder.mkdir(parents=True, exist_ok=True)
-    here = wandb.init(project="rethink-gen", id=run.id, resume="allow", dir=folder, config=dataclasses.asdict(run))
-    return lambda step, metrics: here.log(metrics, step=step) if metrics else here.finish()
+    session = wandb.init(project="rethink-gen", id=run.id, resume="allow", dir=folder, config=dataclasses.asdict(run))
+
+    def log(step: int, metrics: dict[str, float]) -> None:
+        session.log(metrics, step=step) if metrics else session.finish()
+
+    return log
 
 
-TRACKERS = {"tensorboard": ("tensorboardX", tensorboard), "wandb": ("wandb", weights_and_biases)}
+_TRACKERS = {"tensorboard": ("tensorboardX", _tensorboard), "wandb": ("wandb", _weights_and_biases)}

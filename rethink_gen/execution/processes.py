@@ -1,12 +1,12 @@
-"""A grid on CPU: several processes, each with cores of its own. A training has little use for a second core, two have.
+"""Worker processes for a grid on CPU, each with cores of its own. One run barely uses a second core; two runs do.
 
-This process hands out the runs, one at a time, and each worker does with one what `suite.finish` does. A worker ends
-with this process, however this one ends: then its standard input does. Both speak in lines of JSON: orders go in, and
-out come progress, the end of a run, or the error that stops them all.
+This process hands out the runs, one at a time. A worker trains its run and publishes the result, as
+`publishing.finish` does. Both talk in lines of JSON: orders go in; progress, the end of a run, or an error come out. A
+worker ends when this process ends, because its standard input does.
 
-The number of workers follows from the runs asked for and the cores there are, not from what is left to do: cores decide
-how sums are split, so an interrupted grid goes on with the same bits. NPROC in the environment, a number of cores for
-XLA, keeps everything in one process.
+The number of workers follows from the runs that are asked for and from the cores, not from what is left to do. Cores
+decide how sums are split, so an interrupted grid continues with the same bits. Set NPROC, a number of cores for XLA, to
+keep everything in one process.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -34,9 +35,9 @@ SECONDS_BETWEEN_LOOKS = 0.2  # for a stop signal of this process
 
 
 def count(runs: Sequence[AnyRun]) -> int:
-    """How many processes a grid is for: one, but on CPU as many as there are cores, or runs.
+    """The number of worker processes for a grid: on CPU as many as there are cores, or runs if these are fewer.
 
-    What is solved in closed form uses all cores, and the memory, alone.
+    It is one on an accelerator, and for runs that are solved in closed form: those use all cores and the memory.
     """
     if len(runs) < 2 or "NPROC" in os.environ or machine.accelerated() or not all(isinstance(run, Run) for run in runs):
         return 1
@@ -77,7 +78,7 @@ def finish(
                 continue
             if message is None:
                 if worker.run:  # it died; what it was at is for the others
-                    died = f"{worker.run.id}: its process died ({worker.process.returncode})"
+                    died = f"{worker.run.id}: {cause_of_death(worker.process.returncode)}"
                     todo.insert(0, (worker.run, worker.run.recipe))
                 worker.run = None
                 idle = [other for other in workers if not other.run and other.process.poll() is None]
@@ -97,8 +98,17 @@ def finish(
     finally:
         stop(workers)
     if todo:
-        raise RethinkError(f"{died}; perhaps for lack of memory: NPROC={len(machine.cores())} keeps all in one process")
+        raise RethinkError(f"{died}; NPROC={len(machine.cores())} keeps all runs in one process")
     return failures
+
+
+def cause_of_death(code: int) -> str:
+    """Why a worker process is gone, as far as its exit code tells."""
+    if code == -signal.SIGKILL:
+        return "its process was killed, possibly because memory ran out"
+    if code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}"
+    return f"its process ended with exit code {code}; see the lines above"
 
 
 class Worker:

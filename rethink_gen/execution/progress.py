@@ -1,4 +1,4 @@
-"""What a person sees while runs train: three lines on a terminal, lines in a log, one that changes in a notebook."""
+"""Show progress while runs train: three lines on a terminal, log lines, or one line in a notebook."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 from rethink_gen.training.progress import Progress
 from rethink_gen.words import duration
 
-SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_LINES = 5.0
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[Progress], None]]:
-    """Yields the function that shows how far the runs are."""
+    """Yields a function that shows the progress on standard error: live on a terminal, else as lines."""
     if not sys.stderr.isatty():
-        yield lines()
+        yield _lines()
         return
     from rich.console import Console
     from rich.live import Live
 
-    began: tuple[float, float] | None = None  # when the first report came, and the runs that were done
+    began: tuple[float, float] | None = None  # time of the first report, and the runs done by then
 
     with Live("starting", console=Console(stderr=True), transient=True) as live:
 
@@ -37,13 +37,13 @@ def progress() -> Iterator[Callable[[Progress], None]]:
             done, moment = now.done_runs + now.step / now.steps, time.monotonic()
             began = began or (moment, done)
             rate = (done - began[1]) / max(moment - began[0], 1e-9)
-            live.update(screen(now, (now.total_runs - done) / rate if rate else None))
+            live.update(_screen(now, (now.total_runs - done) / rate if rate else None))
 
         yield report
 
 
-def screen(now: Progress, seconds_left: float | None) -> Group:
-    """Three lines for a terminal, cut where it is narrow: all runs, the run under way, and its newest numbers."""
+def _screen(now: Progress, seconds_left: float | None) -> Group:
+    """Three lines for a terminal, cut to its width: all runs, the current run, and its newest metrics."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -57,17 +57,20 @@ def screen(now: Progress, seconds_left: float | None) -> Group:
         f"{now.failed_runs} failed" if now.failed_runs else "",
         f"{duration(seconds_left)} left" if seconds_left else "",
     ]
-    line = lambda text: Text(text, no_wrap=True, overflow="ellipsis")
+
+    def line(text: str) -> Text:
+        return Text(text, no_wrap=True, overflow="ellipsis")
+
     head = Table.grid(padding=(0, 1))
     bar = ProgressBar(now.total_runs, now.done_runs + now.step / now.steps, width=20)
     head.add_row(bar, line(", ".join(filter(None, counts))))
     return Group(
-        head, line(now.run.id), line(note(now) if now.waiting else f"{reached(now)}, {note(now)}".rstrip(", "))
+        head, line(now.run.id), line(_note(now) if now.waiting else f"{_reached(now)}, {_note(now)}".rstrip(", "))
     )
 
 
-def lines() -> Callable[[Progress], None]:
-    """Prints a line when a run ends, and before that one per epoch, or one in five seconds where epochs are shorter."""
+def _lines() -> Callable[[Progress], None]:
+    """Returns a function that prints one line per epoch, at most one in five seconds, and one when a run ends."""
     shown: tuple[AnyRun | None, int] = (None, 0)
     last = time.monotonic()
 
@@ -75,53 +78,60 @@ def lines() -> Callable[[Progress], None]:
         nonlocal shown, last
         epochs = getattr(now.run, "epochs", None)
         place = -1 if now.waiting else now.epoch if epochs else now.step
-        due = now.waiting or now.step == now.steps or time.monotonic() - last > SECONDS_BETWEEN_LINES
+        due = now.waiting or now.step == now.steps or time.monotonic() - last > _SECONDS_BETWEEN_LINES
         if due and (now.run, place) != shown:
             shown, last = (now.run, place), time.monotonic()
             left = f"{duration(now.seconds_left)} left for this run" if now.seconds_left else ""
-            parts = [note(now)] if now.waiting else [reached(now), note(now), left]
-            say(f"{title(now)}: {', '.join(filter(None, parts))}")
+            parts = [_note(now)] if now.waiting else [_reached(now), _note(now), left]
+            say(f"{_title(now)}: {', '.join(filter(None, parts))}")
 
     return report
 
 
+def default() -> Callable[[Progress], None]:
+    """Shows progress where the user is: below a notebook's cell, or as lines on stderr."""
+    return notebook() if in_notebook() else _lines()
+
+
 def in_notebook() -> bool:
-    """Whether this is the kernel of a notebook."""
+    """Whether this process is the kernel of a notebook."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return hasattr(shell, "kernel")
 
 
 def notebook() -> Callable[[Progress], None]:
-    """Shows how far the runs are, below the cell of a notebook, in a line that changes."""
+    """Returns a function that shows the progress in one line below the cell of a notebook."""
     from IPython.display import display
 
-    line = lambda text: {"text/plain": text}
+    def line(text: str) -> dict[str, str]:
+        return {"text/plain": text}
+
     place: Any = display(line("starting"), raw=True, display_id=True)
 
     def report(now: Progress) -> None:
         ended = now.step == now.steps and now.done_runs + 1 == now.total_runs
-        text = f"{now.total_runs} runs done" if ended else f"{title(now)}: {now.step / now.steps:.0%}, {note(now)}"
+        text = f"{now.total_runs} runs done" if ended else f"{_title(now)}: {now.step / now.steps:.0%}, {_note(now)}"
         place.update(line(text), raw=True)
 
     return report
 
 
-def title(now: Progress) -> str:
-    """Which run it is, of how many, and how many of those before it failed."""
+def _title(now: Progress) -> str:
+    """The number of the run among all runs, the number of failed runs, and the run id."""
     failed = f", {now.failed_runs} failed" if now.failed_runs else ""
     return f"({now.done_runs + 1}/{now.total_runs}{failed}) {now.run.id}"
 
 
-def reached(now: Progress) -> str:
-    """How far the run is."""
+def _reached(now: Progress) -> str:
+    """The epoch of a run, or the fraction that is solved."""
     epochs = getattr(now.run, "epochs", None)
     return f"epoch {now.epoch}/{epochs}" if epochs else f"{now.step / now.steps:.0%} solved"
 
 
-def note(now: Progress) -> str:
-    """How well the run does, or who does it."""
+def _note(now: Progress) -> str:
+    """The newest metrics of a run, or that another process works on it."""
     if now.waiting:
-        return "another process is at it; waiting"
+        return "waiting: another process works on it"
     loss = now.metrics.get("train_loss")
     accuracies = {name: now.metrics.get(f"{name}_accuracy") for name in ("train", "test")}
     numbers = [f"{name} {100 * value:.1f} %" for name, value in accuracies.items() if value is not None]
@@ -129,5 +139,5 @@ def note(now: Progress) -> str:
 
 
 def say(line: str) -> None:
-    """A line for the person at the terminal, out of the way of the output."""
+    """Prints a line to standard error, so that it does not mix with the output."""
     print(line, file=sys.stderr, flush=True)

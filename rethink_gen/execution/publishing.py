@@ -37,9 +37,9 @@ def finish(
     check_data(runs)
     check_writable(folder)
     failures: list[Failure] = []
-    train_all: Execute = execute or import_cohorts().execute
+    train_all: Execute = execute or import_scheduler().execute
     options = {"keep_weights": True} if keep_weights else {}
-    show = report or (progress.notebook() if progress.in_notebook() else lambda now: None)
+    show = report or progress.default()
 
     def tell(now: Progress) -> None:
         show(now._replace(failed_runs=len(failures)))
@@ -57,8 +57,8 @@ def finish(
     return failures
 
 
-def import_cohorts() -> Any:
-    """The module that trains, imported here alone and late: it loads jax, which reads its environment once."""
+def import_scheduler() -> Any:
+    """The scheduler, imported late: it loads jax, which reads its environment once."""
     from rethink_gen.execution import scheduler
 
     return scheduler

@@ -1,9 +1,9 @@
-"""Many runs on a Ray cluster, as `cohorts.execute` has them on one machine: an iterator of what they come to.
+"""Runs on a Ray cluster: what `scheduler.execute` does on one machine.
 
-The driver, which the command runs in, owns the folder of results: it alone reads and writes there, and claims runs as
-any process does. A task gets some runs with their newest checkpoints, trains them in a folder of its own, and leaves
-what comes of it on the `Desk`: progress, checkpoints, outcomes. What a worker or node was at when it died is given to
-another, with the checkpoints that had arrived. The driver loads no jax.
+The driver is the process of the command. It alone reads and writes the folder of results, and it locks runs as any
+process does. A task gets some runs with their newest checkpoints and trains them in a temporary folder. It sends
+progress, checkpoints and outcomes to an actor, the `Desk`. When a worker or node dies, another task gets its runs with
+the checkpoints that had arrived. The driver loads no jax.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from rethink_gen.training.progress import Progress
 
 SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_BETWEEN_REPORTS = 1.0  # of one task
-DEATHS = 3  # of workers or nodes, after which a run has failed: it may be what kills them
-PASSED_ON = ("JAX_", "XLA_")  # of the environment: as they are here, so they are there
+DEATHS = 3  # workers or nodes that may die while they run it; then the run has failed
+PASSED_ON = ("JAX_", "XLA_")  # environment variables that tasks get, too
 Checkpoints = dict[str, dict[str, bytes]]  # run id → name of a file → what it holds
 Message = tuple[str, str, Any]  # what it is, the id of its run, and what it holds
 
 
 class Needs(NamedTuple):
-    """What a task asks of a node. The cores are part of the numbers: XLA splits its sums by how many it is told of."""
+    """The resources of one task. The number of cores changes last bits: XLA splits its sums by it."""
 
     cpus: int
     gpus: float = 0.0  # a fraction shares one
@@ -51,20 +51,20 @@ class Needs(NamedTuple):
         return {"CPU": self.cpus, "GPU": self.gpus, "TPU": self.tpus}
 
     def room(self, nodes: Iterable[dict[str, Any]]) -> int:
-        """How many such tasks there is room for at a time."""
+        """How many such tasks fit on the nodes at a time."""
         has = lambda node: [int(node["Resources"].get(name, 0) / x) for name, x in self.resources.items() if x]
         return sum(min(has(node)) for node in nodes if node["Alive"])
 
 
 class Task(NamedTuple):
-    """Runs that are trained one after the other, and how often that was begun in vain."""
+    """Runs that are trained one after the other, and how many workers or nodes died while they did."""
 
     runs: list[AnyRun]
     deaths: int = 0
 
 
 class Desk:
-    """An actor beside the driver, where tasks leave what it is to know."""
+    """An actor on the driver's node that collects the messages of tasks."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -90,13 +90,13 @@ def execute(
     """Trains or solves runs and yields each as it ends.
 
     Args:
-      work, force, report: as of `cohorts.execute`.
-      needs: of each task.
-      address: of a cluster; by default that of RAY_ADDRESS, or the one that this machine is of, or else a new one here.
-      runs_per_task: with one recipe, which is then compiled once for all of them.
+      work, force, report: as in `scheduler.execute`.
+      needs: the resources of each task.
+      address: of a cluster; by default RAY_ADDRESS, or the cluster of this machine, or a new one here.
+      runs_per_task: runs of one recipe that share a task; their program is compiled once.
 
     Raises:
-      DataError, StorageError, UsageError: what no other run would escape either.
+      DataError, StorageError, UsageError: errors that every other run would meet, too.
     """
     runs = list(runs)
     todo, busy = deque(Task(part) for part in parts(runs, runs_per_task)), []  # busy: other processes are at them
@@ -136,7 +136,9 @@ def execute(
                     todo.appendleft(Task(lost, task.deaths + 1))
                 else:
                     for run in lost:
-                        yield Failure(run, f"{DEATHS} workers or nodes died of it or beside it, for lack of memory say")
+                        yield Failure(
+                            run, f"{DEATHS} workers or nodes crashed while running it; possibly out of memory"
+                        )
                         del left[run.id]
                         claims.pop(run.id).close()
             if busy and not todo and not flying:
@@ -147,7 +149,7 @@ def execute(
 
 
 def parts(runs: list[AnyRun], size: int) -> Iterator[list[AnyRun]]:
-    """The runs in lists of this size at most, each of one recipe, in the order in which recipes first occur."""
+    """The runs in lists of at most this size, each of one recipe, in the order in which recipes first occur."""
     grouped: dict[AnyRun, list[AnyRun]] = {}
     for run in runs:
         grouped.setdefault(run.recipe, []).append(run)
@@ -156,7 +158,7 @@ def parts(runs: list[AnyRun], size: int) -> Iterator[list[AnyRun]]:
 
 
 def memory(runs: Iterable[AnyRun], nodes: Iterable[dict[str, Any]]) -> int | None:
-    """Bytes that a task asks of a node: what `estimates` knows of its runs, at most all that the largest one has."""
+    """Bytes of memory that a task asks for: what `costs` knows of its runs, at most what the largest node has."""
     most = max((int(node["Resources"].get("memory", 0)) for node in nodes if node["Alive"]), default=0)
     return min(max(map(costs.memory, runs)), most) or None
 
@@ -169,7 +171,7 @@ def claim(
     left: dict[str, AnyRun],
     busy: list[AnyRun],
 ) -> bool:
-    """Whether a run is now ours; if not, another process is at it, or has finished it."""
+    """Whether this process has locked the run; if not, another one trains it or has finished it."""
     stack = ExitStack()
     if not stack.enter_context(locks.claim(work, run.id)):
         busy.append(run)
@@ -183,7 +185,7 @@ def claim(
 
 
 def look(ray: Any, tasks: list[Any]) -> list[Any]:
-    """Those of the tasks that have ended, a moment after the first has."""
+    """The tasks that have ended, once at least one has, or after a moment."""
     if not tasks:
         return []
     ray.wait(tasks, timeout=SECONDS_BETWEEN_LOOKS)
@@ -191,7 +193,7 @@ def look(ray: Any, tasks: list[Any]) -> list[Any]:
 
 
 def died(ray: Any, reference: Any) -> bool:
-    """Whether a task ended because its worker or node did; an error of its own, which all would meet, is raised."""
+    """Whether a task ended because its worker or node died; an error of the task itself is raised."""
     try:
         ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -202,12 +204,12 @@ def died(ray: Any, reference: Any) -> bool:
 
 
 def checkpoints(work: Path, run: AnyRun) -> dict[str, bytes]:
-    """The checkpoints of a run that are here."""
+    """The checkpoints of a run in the folder of results."""
     return {path.name: path.read_bytes() for path in locks.work_folder(work, run).glob("checkpoint-*.npz")}
 
 
 def keep(folder: Path, name: str, content: bytes) -> None:
-    """Keeps a checkpoint that has arrived, and the one before it."""
+    """Writes a checkpoint that has arrived, and keeps the one before it."""
     with suppress(OSError):  # `write` says it better
         folder.mkdir(exist_ok=True)
     older = sorted(path for path in folder.glob("checkpoint-*.npz") if path.name < name)
@@ -217,7 +219,7 @@ def keep(folder: Path, name: str, content: bytes) -> None:
 
 
 def start(ray: Any, needs: Needs) -> tuple[Any, Any, Callable[[set[str]], dict[str, list[Any]]]]:
-    """The desk, the function that trains, and one that places data sets: file of the cache → its content."""
+    """The desk, the remote `train`, and a function that puts data sets into the cluster: cache file → content."""
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
     desk = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
     options = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "resources": {"TPU": needs.tpus} if needs.tpus else {}}
@@ -241,13 +243,13 @@ def start(ray: Any, needs: Needs) -> tuple[Any, Any, Callable[[set[str]], dict[s
 def train(
     runs: list[AnyRun], given: Checkpoints, data: dict[str, list[Any]], desk: Any, argv: list[str], components: str = ""
 ) -> None:
-    """A task: trains runs on this node, and leaves on the desk what comes of it."""
+    """A task: trains runs on this node, and sends progress, checkpoints and outcomes to the desk."""
     from rethink_gen.execution import scheduler
 
     ray: Any = importlib.import_module("ray")
 
     shipping.unpack(components)
-    sys.argv = argv  # the command that a result says it was made by
+    sys.argv = argv  # for the command in provenance
     cache = datasets.cache_folder()
     for name, [reference] in data.items():
         if not (cache / name).exists():  # once per node; it is checked when it is read

@@ -1,4 +1,4 @@
-"""Many runs: order them so that equal programs follow each other, share them with others, train or solve, stop."""
+"""Schedule many runs in one process: order them, lock them, train or solve them, handle stop signals."""
 
 import importlib
 import signal
@@ -24,9 +24,9 @@ from rethink_gen.training import collectives, compilation, preparation, provenan
 from rethink_gen.training.progress import Progress
 from rethink_gen.training.vectorize import width
 
-SECONDS_BETWEEN_LOOKS = 1.0  # at runs that other processes are at
-DEATHS = 3  # of processes, after which a run comes last: it may be what kills them, for lack of memory say
-SOLVERS = {"kernel": "kernels", "expressivity": "theorem1", "least_squares": "least_squares"}  # kind → module
+_SECONDS_BETWEEN_LOOKS = 1.0  # while other processes work on all remaining runs
+_DEATHS = 3  # after so many processes crashed while running it, a run comes last; it may use too much memory
+_SOLVERS = {"kernel": "kernels", "expressivity": "theorem1", "least_squares": "least_squares"}  # kind → module
 
 
 def execute(
@@ -37,57 +37,66 @@ def execute(
     keep_weights: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Iterator[Result | Failure]:
-    """Trains or solves runs and yields each as it ends; those that share a program go side by side, or in turn.
+    """Trains or solves runs and yields the outcome of each when it ends.
 
-    Other processes may do the same: a run that one of them is at is left for later, and passed over once it has a
-    result. A run that was the end of several processes comes last, so that the others have theirs first.
+    Runs that share a program follow each other or train side by side. Other processes may work on the same runs: a run
+    that another process has locked is tried again later, and skipped if it then has a result. A run during which
+    several processes crashed comes last.
 
     Args:
-      work: the folder of results, whose .work/ holds checkpoints and locks; None: no checkpoints, no other processes.
-      force: also runs that have a result by now.
-      keep_weights: results of trained runs have their weights; those that were published without are trained again.
+      runs: to execute.
+      work: the folder of results; its .work/ holds checkpoints and locks. None: no checkpoints and no other processes.
+      force: whether to execute runs that already have a result.
+      keep_weights: whether trained results include their weights; results published without weights are trained again.
+      report: called with the progress.
 
     Raises:
-      Interrupted, KeyboardInterrupt: after a stop signal, once the runs under way have been checkpointed.
-      DataError, StorageError, UsageError: what no other run would escape either.
+      Interrupted, KeyboardInterrupt: after a stop signal, when the current runs have checkpoints.
+      DataError, StorageError, UsageError: errors that every other run would have too.
     """
     machine.keep_memory()
     compilation.use_compile_cache()
     runs = list(runs)
     first = {key: i for i, key in reversed(list(enumerate(map(preparation.program_key, runs))))}
-    hard = {run for run in runs if work and locks.deaths(work, run) >= DEATHS}
+    hard = {run for run in runs if work and locks.deaths(work, run) >= _DEATHS}
     todo = deque(sorted(runs, key=lambda run: (run in hard, first[preparation.program_key(run)])))
-    published = lambda run: work is not None and not force and store.done(work, run, weights=keep_weights)
-    passed_over = 0  # runs in a row that other processes are at
-    with stop_signals() as stopped:
+
+    def published(run: AnyRun) -> bool:
+        return work is not None and not force and store.done(work, run, weights=keep_weights)
+
+    passed_over = 0  # consecutive runs that other processes work on
+    with _stop_signals() as stopped:
         while todo:
-            chosen = next_cohort(todo)
-            report_runs = partial(report_progress, report, len(runs) - len(todo) - len(chosen), len(runs))
+            chosen = _next_cohort(todo)
+            report_runs = partial(_report_progress, report, len(runs) - len(todo) - len(chosen), len(runs))
             with ExitStack() as claims:
                 busy = [run for run in chosen if work and not claims.enter_context(locks.claim(work, run.id))]
                 todo.extend(busy)
-                # What another process has just finished is passed over: a lock without this look would do it again.
+                # Check again under the lock: another process may have just finished the run.
                 cohort = [run for run in chosen if run not in busy and not published(run)]
                 passed_over = 0 if cohort else passed_over + len(busy)
                 try:
                     if cohort:
                         announce(cohort, keep_weights)
-                    for outcome in attempt(cohort, work, report_runs, stopped, keep_weights):
+                    for outcome in _attempt(cohort, work, report_runs, stopped, keep_weights):
                         cohort.remove(outcome.run)
                         yield outcome
                 except StorageError:
                     if not any(map(published, cohort)):
-                        raise  # else, where there are no locks, another process has published it and tidied up
-                todo.extendleft(run for run in reversed(cohort) if not published(run))  # those left at another step
+                        raise  # otherwise, without locks, another process published it and deleted its files
+                todo.extendleft(run for run in reversed(cohort) if not published(run))  # runs at another step
             if passed_over >= len(todo) > 0:
                 passed_over = 0
                 report_runs(Progress(todo[0], 0, 1, 0, {}, 0, 1, None, waiting=True))
                 stopped()
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def announce(cohort: Sequence[AnyRun], keep_weights: bool = False) -> tuple[list[Run], bool]:
-    """What the first of several processes is about to train, and how, for all of them; no runs: it has no more."""
+    """Broadcasts the next cohort from the first process to all processes: (runs, keep_weights).
+
+    No runs means that there are no more. In a single process it does nothing.
+    """
     if jax.process_count() == 1:
         return [], False
     told = collectives.from_first(lambda: ({}, {"runs": [asdict(run) for run in cohort], "keep_weights": keep_weights}))
@@ -96,19 +105,23 @@ def announce(cohort: Sequence[AnyRun], keep_weights: bool = False) -> tuple[list
 
 
 def follow(work: Path) -> None:
-    """Takes part in what the first of several processes trains, until it has no more."""
+    """Trains the cohorts that the first process announces, until there are no more.
+
+    Args:
+      work: the folder of results.
+    """
     machine.keep_memory()
     compilation.use_compile_cache()
-    with stop_signals() as stopped:
+    with _stop_signals() as stopped:
         cohort, keep_weights = announce([])
         while cohort:
-            for _ in attempt(cohort, work, lambda progress: None, stopped, keep_weights):
+            for _ in _attempt(cohort, work, lambda progress: None, stopped, keep_weights):
                 pass
             cohort, keep_weights = announce([])
 
 
-def next_cohort(todo: deque[AnyRun]) -> list[AnyRun]:
-    """Takes from the queue the next runs that share a program, as many as go side by side."""
+def _next_cohort(todo: deque[AnyRun]) -> list[AnyRun]:
+    """Takes the next runs that share a program from the queue, up to the number that train side by side."""
     cohort = [todo.popleft()]
     most = width(cohort[0]) if isinstance(cohort[0], Run) else 1
     while todo and len(cohort) < most and preparation.program_key(todo[0]) == preparation.program_key(cohort[0]):
@@ -116,41 +129,41 @@ def next_cohort(todo: deque[AnyRun]) -> list[AnyRun]:
     return cohort
 
 
-def report_progress(report: Callable[[Progress], None], done: int, total: int, progress: Progress) -> None:
-    """Reports the progress of a run, and how many of all runs are done."""
+def _report_progress(report: Callable[[Progress], None], done: int, total: int, progress: Progress) -> None:
+    """Adds the number of runs that are done to the progress of a run, and reports it."""
     report(progress._replace(done_runs=done + progress.done_runs, total_runs=total))
 
 
-def attempt(
+def _attempt(
     cohort: Iterable[AnyRun],
     work: Path | None,
     report: Callable[[Progress], None],
     stopped: Callable[[], None],
     keep_weights: bool,
 ) -> Iterator[Result | Failure]:
-    """The results of runs that go side by side, or why they have none where that is their own trouble."""
+    """Executes a cohort: yields results, and failures for errors that concern only these runs."""
     left = list(cohort)
     try:
         folders = {run: work and locks.work_folder(work, run) for run in left if isinstance(run, Run)}
         together = collectives.together(stopped)
         train = partial(trainer.train, report=report, stopped=together, keep_weights=keep_weights)
-        for result in train(folders) if folders else map(partial(solve, report, stopped), left):
+        for result in train(folders) if folders else map(partial(_solve, report, stopped), left):
             left.remove(result.run)
             yield result
     except (RethinkError, OSError):
         raise
     except Exception as error:
         if jax.process_count() > 1:
-            raise  # the others do not know of it, and cannot go on
+            raise  # the other processes cannot continue without this one
         lines = str(error).splitlines() or [""]
         reason = f"{type(error).__name__}: {lines[0]}"
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in lines[0]:
-            reason = f"out of memory, try fewer examples or a smaller batch ({lines[0][:200]})"
+            reason = f"out of memory; try fewer examples or a smaller batch ({lines[0][:200]})"
         yield from [Failure(run, reason) for run in left]
 
 
-def solve(report: Callable[[Progress], None], stopped: Callable[[], None], run: AnyRun) -> Result:
-    """One run of a kind that is not trained; interrupted, it starts anew."""
+def _solve(report: Callable[[Progress], None], stopped: Callable[[], None], run: AnyRun) -> Result:
+    """Solves one run of a kind that is not trained. It has no checkpoints."""
     started = time.monotonic()
     origin = provenance.provenance()
     clock = compilation.compile_clock()
@@ -163,7 +176,7 @@ def solve(report: Callable[[Progress], None], stopped: Callable[[], None], run: 
         report(Progress(run, step, steps, epoch, metrics, 0, 1, left))
         stopped()
 
-    curves, facts = importlib.import_module(f"rethink_gen.solvers.{SOLVERS[run.kind]}").solve(run, dataset, tick)
+    curves, facts = importlib.import_module(f"rethink_gen.solvers.{_SOLVERS[run.kind]}").solve(run, dataset, tick)
     compile_seconds = clock() - compiled
     return Result(
         run=run,
@@ -183,24 +196,28 @@ def solve(report: Callable[[Progress], None], stopped: Callable[[], None], run: 
 
 
 @contextmanager
-def stop_signals() -> Iterator[Callable[[], None]]:
-    """Within, SIGTERM and Ctrl-C wait for the call under way; the function yielded raises what they stand for."""
+def _stop_signals() -> Iterator[Callable[[], None]]:
+    """Defers SIGTERM and Ctrl-C until the code is ready to stop.
+
+    Yields a function that raises Interrupted or KeyboardInterrupt if a signal has arrived. A second Ctrl-C interrupts
+    at once.
+    """
     received: list[int] = []
 
     def raise_if_stopped() -> None:
         if signal.SIGINT in received:
             raise KeyboardInterrupt
         if received:
-            raise Interrupted("stopped by SIGTERM; the same command continues where it left off")
+            raise Interrupted("stopped by SIGTERM; run the same command to continue")
 
     def receive(number: int, _: Any) -> None:
         if number in received and number == signal.SIGINT:
-            raise KeyboardInterrupt  # a second Ctrl-C leaves at once
+            raise KeyboardInterrupt  # a second Ctrl-C
         received.append(number)
 
     try:
         before = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: signals go where they went
+    except ValueError:  # only the main thread can set signal handlers
         before = {}
     try:
         yield raise_if_stopped

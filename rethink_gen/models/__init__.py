@@ -1,1 +1,1 @@
-"""The networks, one family per file."""
+"""Networks, one family per file."""

@@ -8,17 +8,22 @@ from rethink_gen.models.layers import local_response_normalization, max_pool
 
 
 class SmallAlexNet(nn.Module):
-    """Two (5×5 convolution, 3×3 max-pool, response normalization) modules, then 384, 192 and K units (Appendix A).
+    """Small AlexNet: two (5×5 convolution, 3×3 max-pool, LRN) modules, then layers of 384, 192 and K units.
 
-    Images float32[B, H, W, C] → logits float32[B, K]; 1,387,786 parameters. The text gives neither channels nor
-    strides: 64 channels and stride-2 pooling with "same" padding are the choice that gives the count, and TensorFlow's
-    CIFAR-10 tutorial network.
+    Maps images float32[B, H, W, C] to logits float32[B, K]. On 28×28×3 images and 10 classes it has 1,387,786
+    parameters.
+
+    The paper states neither channels nor strides. 64 channels and stride-2 pooling with "same" padding give the
+    paper's parameter count. TensorFlow's CIFAR-10 tutorial network uses the same values.
+
+    References:
+      Zhang et al. 2017, Appendix A.
     """
 
     num_classes: int
     dropout: float = 0.0  # rate before the last layer
-    initialization: str = "he"  # see initializers.py
-    last_layer: str = "small"  # its own initialization: decides whether random labels are fitted
+    initialization: str = "he"  # a name in initializers.py
+    last_layer: str = "small"  # initialization of the last layer; it decides whether random labels are fitted
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:

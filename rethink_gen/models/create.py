@@ -1,7 +1,7 @@
-"""Name → flax module.
+"""Create a flax module from a model's name.
 
-A model takes whitened images float32[B, H, W, C] and returns logits float32[B, K]. It is built with the number of
-classes and the dropout rate, and called with `train`, which decides batch norm's statistics and dropout.
+A model maps whitened images float32[B, H, W, C] to logits float32[B, K]. It is built with `num_classes` and `dropout`.
+It is called with `train`, which switches dropout and the statistics of batch norm.
 """
 
 import flax.linen as nn
@@ -10,9 +10,14 @@ from rethink_gen import registry
 
 
 def create(name: str, num_classes: int, dropout: float = 0.0) -> nn.Module:
-    """The model of that name, with options or without, for so many classes.
+    """Creates the model with this name.
+
+    Args:
+      name: a registered model, with or without options: `mlp` or `mlp(hidden=64)`.
+      num_classes: number of logits.
+      dropout: dropout rate before the last layer, in [0, 1).
 
     Raises:
-      UsageError: there is no such model, or no such option.
+      UsageError: the model or one of its options is unknown.
     """
     return registry.resolve("model", name)(num_classes=num_classes, dropout=dropout)

@@ -7,16 +7,17 @@ import jax.numpy as jnp
 from rethink_gen.models.initializers import initializer
 from rethink_gen.models.layers import BatchNorm, max_pool
 
-# Not stated either. 0.9 follows the weights within about ten steps; while these move fast, evaluation still lags behind
-# training (see experiments/fig1a_learning_curves.py).
-BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON = 0.9, 1e-3
+# Not stated in the paper. With momentum 0.9 the statistics follow the weights within about ten steps. While the weights
+# move fast, evaluation still lags behind training (see the experiment fig1a_learning_curves).
+_BATCH_NORM_MOMENTUM, _BATCH_NORM_EPSILON = 0.9, 1e-3
 
 
 class ConvModule(nn.Module):
-    """Convolution, batch norm, ReLU. One parameter per channel either way: batch norm's offset, or the bias without it.
+    """Convolution, batch norm and ReLU; without batch norm, convolution with a bias and ReLU.
 
-    Batch norm has no trainable scale and the convolution no bias of its own, the default of TF-slim in 2016: the only
-    reading under which both networks of Table 1 have 1,649,402 parameters and every one of them matters.
+    Both variants have one parameter per channel beside the kernel: the offset of batch norm, or the bias. Batch norm
+    has no trainable scale, and its convolution has no bias. This is the default of TF-slim in 2016. It is the only
+    reading under which both networks of Table 1 have 1,649,402 parameters without redundant ones.
     """
 
     channels: int
@@ -35,18 +36,24 @@ class ConvModule(nn.Module):
             kernel_init=initializer(self.initialization),
         )(x)
         if self.batch_norm:
-            return BatchNorm(BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON)(x, train=train)
+            return BatchNorm(_BATCH_NORM_MOMENTUM, _BATCH_NORM_EPSILON)(x, train=train)
         return nn.relu(x)
 
 
 class SmallInception(nn.Module):
-    """Figure 3: a convolution, eight Inception and two downsample modules, mean pooling. 1,649,402 parameters."""
+    """Small Inception: a convolution, eight Inception and two downsample modules, mean pooling, a dense layer.
+
+    Maps images float32[B, H, W, C] to logits float32[B, K]. With 10 classes it has 1,649,402 parameters.
+
+    References:
+      Zhang et al. 2017, Figure 3.
+    """
 
     num_classes: int
     dropout: float = 0.0  # rate before the last layer
     batch_norm: bool = True
-    initialization: str = "he"  # see initializers.py
-    last_layer: str = "small"  # its own initialization
+    initialization: str = "he"  # a name in initializers.py
+    last_layer: str = "small"  # initialization of the last layer
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Initializers of weights."""
+"""Weight initializers by name."""
 
 import math
 from collections.abc import Sequence
@@ -13,26 +13,31 @@ from rethink_gen.errors import unknown
 
 
 @partial(jax.jit, static_argnums=(1, 2))
-def scaled(drawn: jax.Array, shape: tuple[int, ...], variance: float) -> jax.Array:
-    """The first of the numbers drawn, as many as this shape has, with this variance in place of 1."""
+def _scaled(drawn: jax.Array, shape: tuple[int, ...], variance: float) -> jax.Array:
+    """Reshapes the first draws to `shape` and scales their variance from 1 to `variance`."""
     return (drawn[: math.prod(shape)] * jnp.sqrt(jnp.array(variance, drawn.dtype))).reshape(shape)
 
 
-def he_normal(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-    """Weights from N(0, 2 / inputs), to the bit those of flax's `variance_scaling(2.0, "fan_in", "normal")`.
+def _he_normal(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """He initialization: weights from N(0, 2 / fan_in).
 
-    Drawn flat and in lengths that are powers of two: there XLA compiles a few generators, and not one per shape, which
-    took the small Inception 22 seconds.
+    The weights are bitwise identical to those of flax's `variance_scaling(2.0, "fan_in", "normal")`. They are drawn
+    flat, in lengths that are powers of two. So XLA compiles a few generators instead of one per shape; one per shape
+    took 22 seconds for the small Inception.
     """
     size, inputs = math.prod(shape), math.prod(shape[:-1])
-    return scaled(jax.random.normal(key, (1 << (size - 1).bit_length(),), dtype), tuple(shape), 2 / inputs)
+    return _scaled(jax.random.normal(key, (1 << (size - 1).bit_length(),), dtype), tuple(shape), 2 / inputs)
 
 
 def initializer(name: str) -> nn.initializers.Initializer:
-    """The initializer of a name in INITIALIZERS; also `uniform0.07`, in ±0.07, and `normal0.05`, of that deviation.
+    """Returns the initializer with this name.
+
+    Args:
+      name: a name in INITIALIZERS; or `uniformX`, uniform in ±X; or `normalX`, normal with standard deviation X. X is a
+        decimal number: `uniform0.07`, `normal0.05`.
 
     Raises:
-      UsageError: there is none.
+      UsageError: the name is unknown.
     """
     for kind, make in (("uniform", _uniform), ("normal", nn.initializers.normal)):
         if name.startswith(kind) and name[len(kind) :].replace(".", "", 1).isdigit():
@@ -43,7 +48,7 @@ def initializer(name: str) -> nn.initializers.Initializer:
 
 
 def _uniform(bound: float) -> nn.initializers.Initializer:
-    """Uniform in ±bound: the first author's own port of the small Inception has 0.07 (2016)."""
+    """Uniform in ±bound. The first author's own port of the small Inception (2016) uses 0.07."""
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, **_: Any) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
@@ -51,11 +56,11 @@ def _uniform(bound: float) -> nn.initializers.Initializer:
     return init
 
 
-# Not stated in the paper. `he` and zero biases: with them the paper's schedule fits random labels. In networks that
-# convolve, the last layer is `small`, as in TensorFlow's CIFAR-10 tutorial. For the small AlexNet this decides whether
-# it fits random labels: see experiments/zhang2017/alexnet_last_layer.py.
+# Not stated in the paper. We use `he` and zero biases, because the paper's schedule then fits random labels. The last
+# layer of convolutional networks is `small`, as in TensorFlow's CIFAR-10 tutorial. For the small AlexNet this decides
+# whether it fits random labels: see the experiment alexnet_last_layer.
 INITIALIZERS: dict[str, nn.initializers.Initializer] = {
-    "he": he_normal,
+    "he": _he_normal,
     "small": nn.initializers.truncated_normal(1 / 192),
     "glorot": nn.initializers.glorot_uniform(),
     "lecun": nn.initializers.lecun_normal(),

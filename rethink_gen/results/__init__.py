@@ -1,1 +1,1 @@
-"""One run, one file: reading, writing and locking results, frames, intervals and verdicts."""
+"""Results: one file per run. Read, write and lock them; build frames, intervals and verdicts."""

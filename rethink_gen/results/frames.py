@@ -1,4 +1,4 @@
-"""Results to one tidy frame."""
+"""Convert results to one tidy data frame."""
 
 from __future__ import annotations
 
@@ -6,25 +6,31 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rethink_gen.runs import KINDS
+from rethink_gen import registry
+from rethink_gen.results.store import METRICS, TOP5, Curves, Result
+from rethink_gen.runs import KINDS, AnyRun, components
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-from rethink_gen.results.store import METRICS, TOP5, Curves, Result
-
 
 def frame(results: Iterable[Result]) -> pd.DataFrame:
-    """One row per (run, epoch): the run's kind and fields, its curves at that epoch, and its summary repeated.
+    """Builds a frame with one row per (run, epoch).
 
-    `last` marks the final epoch of each run, `train_error`, `test_error` and `generalization_gap` are derived; true
-    labels have `corruption_level` 0; `augmentations` are joined by "+"; where there is no model, `model` is the kind.
+    Columns are the kind and the fields of the run, its curves at that epoch, its summary (repeated), and these:
+
+    * last: whether this is the final epoch of the run;
+    * train_error, test_error, generalization_gap: derived from the accuracies.
+
+    True labels have `corruption_level` 0. `augmentations` are joined by "+". Options have
+    columns of their own, such as `model.hidden`. A run without a model has its kind as
+    `model`.
     """
     import numpy as np
     import pandas as pd
 
-    alike: dict[Any, list[tuple[int, dict[str, Any], dict[str, np.ndarray]]]] = {}  # same columns, of the same types
+    alike: dict[Any, list[tuple[int, dict[str, Any], dict[str, np.ndarray]]]] = {}  # by columns and types
     for i, result in enumerate(results):
         facts, columns = about(result), result.columns
         kind = (*columns, *facts, *map(type, facts.values()))
@@ -39,16 +45,16 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
 
 
 class Block(NamedTuple):
-    """Runs that have the same columns, with values of the same types."""
+    """A group of R runs that have the same columns, with values of the same types."""
 
-    places: np.ndarray  # int[R], of each run among all
-    lengths: np.ndarray  # int[R], of its curves
+    places: np.ndarray  # int[R]: the position of each run among all runs
+    lengths: np.ndarray  # int[R]: the number of rows of its curves
     runs: pd.DataFrame  # R rows, see `about`
-    curves: dict[str, np.ndarray]  # one run after the other
+    curves: dict[str, np.ndarray]  # metric → the curves of all runs, concatenated
 
 
 def assemble(blocks: list[Block]) -> pd.DataFrame:
-    """The frame of all runs in some blocks."""
+    """Combines blocks into the frame of all their runs, ordered by place."""
     import numpy as np
     import pandas as pd
 
@@ -77,15 +83,33 @@ def assemble(blocks: list[Block]) -> pd.DataFrame:
 
 
 def about(result: Result) -> dict[str, Any]:
-    """What a frame says of a whole run."""
+    """The columns of a frame that are constant for a run: its fields, summary, costs and device."""
     fields = result.fields
     fields = {"kind": fields["kind"], "model": fields["kind"], **fields}
     fields = {name: "+".join(value) if isinstance(value, tuple | list) else value for name, value in fields.items()}
     if fields["corruption"] == "true_labels":
         fields["corruption_level"] = 0.0
+    fields |= _options(result.run)
     keys = ("best_epoch", "best_test_accuracy", "best_test_top5_accuracy", "epochs_to_fit", "steps_to_fit")
     summary = {key: math.nan if value is None else value for key, value in result.summary.items() if key in keys}
     origin = result.provenance
     costs = {key: origin.get(key) for key in ("num_train", "num_test", "seconds_compile", "seconds_train")}
     device = origin.get("device", "unknown")
     return {**fields, "run": result.id, "status": result.status, **summary, **costs, "device": device}
+
+
+def _options(run: AnyRun) -> dict[str, Any]:
+    """The options that a run's components are given, as columns such as `model.hidden`."""
+    return {
+        f"{kind}.{option}": _plain(value)
+        for kind, text in components(run)
+        if "(" in text
+        for option, value in registry.options_of(kind, text).items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A value as a column holds it: several numbers are text, joined by "+"."""
+    if not isinstance(value, tuple):
+        return value
+    return value[0] if len(value) == 1 else "+".join(map(str, value))

@@ -1,8 +1,10 @@
-"""Files that are whole or not there at all, who works on what, and checkpoints. What results say, `results` knows.
+"""Run locks: which process works on which run.
 
-A file appears by one atomic rename, after its content is on disk. Work in progress is one checkpoint file (two while a
-new one is written) under .work/<run id>/, gone once the run's result is published. Locks keep processes from doing the
-same work twice; that no file is ever torn, and none overwritten by a different one, does not depend on them.
+A process locks .work/<run id>.lock while it works on a run. The checkpoints of the run are under .work/<run id>/: one
+file, or two while a new one is written. They are deleted when the result of the run is published.
+
+Locks only keep processes from doing the same work twice. Without locks no file is torn, because each file appears by
+one atomic rename (see atomic.py); and no result is overwritten by a different one (see store.py).
 """
 
 from __future__ import annotations
@@ -27,25 +29,34 @@ logger = logging.getLogger(__name__)
 
 
 def work_folder(folder: Path, run: AnyRun) -> Path:
-    """Where a run under way keeps its checkpoint."""
+    """The folder for the checkpoints of a run."""
     return folder / ".work" / run.id
 
 
-def lock_file(folder: Path, name: str) -> Path:
-    """Locked by the process that works on `name`; holds a dot for each that began and did not come to an end."""
+def _lock_file(folder: Path, name: str) -> Path:
+    """The lock file of `name`. It contains one dot for each process that started the work and did not finish it."""
     return folder / ".work" / f"{name}.lock"
 
 
 @contextmanager
 def claim(folder: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
-    """Yields whether `name` in this folder is now ours, until the block ends or this process dies, however it dies.
+    """Locks `name` and yields whether this process holds the lock.
 
-    Ours alone where the file system has locks. What processes left that died while it was theirs is swept away.
+    The lock ends with the block, or when this process dies for any reason. If the file system has no locks, it yields
+    True, and several processes may do the same work. Temporary files of processes that died are deleted.
+
+    Args:
+      folder: of the results.
+      name: a run id, or another name of work in this folder.
+      wait: whether to wait for the lock if another process holds it.
+
+    Raises:
+      StorageError: the lock file cannot be written, or one of the paths is a symbolic link.
     """
-    lock = lock_file(folder, name)
+    lock = _lock_file(folder, name)
     for path in (lock.parent, lock.parent / name, lock):
         if path.is_symlink():
-            raise StorageError(f"{path}: is a link, and may lead anywhere; remove it")
+            raise StorageError(f"{path}: is a symbolic link, which may point anywhere; delete it")
     try:
         lock.parent.mkdir(exist_ok=True)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -57,7 +68,7 @@ def claim(folder: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        except OSError:  # no locks here: work may be done twice, and comes out the same
+        except OSError:  # no locks here: work may be done twice, with the same result
             pass
         with suppress(OSError):
             os.write(descriptor, b".")
@@ -75,7 +86,7 @@ def claim(folder: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
 
 
 def tidy(folder: Path) -> None:
-    """Removes what processes that died after they had published a result left behind."""
+    """Deletes locks and checkpoints of processes that died after they published a result."""
     for lock in (folder / ".work").glob("*.lock"):
         if (folder / f"{lock.stem}.json").exists():
             with claim(folder, lock.stem) as ours:
@@ -84,15 +95,15 @@ def tidy(folder: Path) -> None:
 
 
 def deaths(folder: Path, run: AnyRun) -> int:
-    """How many processes died while they worked on a run, without a word."""
+    """The number of processes that died while they worked on a run."""
     try:
-        return lock_file(folder, run.id).stat().st_size
+        return _lock_file(folder, run.id).stat().st_size
     except OSError:
         return 0
 
 
 def running(folder: Path) -> list[str]:
-    """The runs that processes are at now, by id; read from their locks, without a write."""
+    """The ids of the runs that processes work on now, from their locks; writes nothing."""
     found = []
     for lock in filter(Path.is_file, sorted((folder / ".work").glob("*.lock"))):
         with suppress(OSError), lock.open("rb") as file:

@@ -1,8 +1,9 @@
-"""A folder of very many results → the same results, out of a copy by columns that is read in a second.
+"""A columnar cache of result files, so that a folder of thousands of results loads in a second.
 
-The copy is a cache of the user's own: it may be deleted at any time, and is never part of the results. A file is read
-and checked anew unless its name, size and times are those that the copy was made of; a damaged one is in no copy. What
-no time stamp shows, such as a bit that has decayed on its disk, `verify` finds, which reads every file.
+The cache is a Parquet file in the user's cache folder. It may be deleted at any time and is never part of the results.
+A result file is read and checked again if its name, size or times differ from those in the cache. Damaged files are
+never cached. Changes that leave size and times as they are, such as a flipped bit on disk, are found by `rethink-gen
+verify`, which reads every file.
 """
 
 from __future__ import annotations
@@ -29,42 +30,45 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-MANY = 1000  # results in a folder, from which on a copy is worth its room; fewer take a second to read
-FORMAT = 2  # of the copy; one of another version of the suite is not looked at either
-BATCH = 2000  # results in memory as Python has them, while a copy is made
-TYPES = (type(None), bool, int, float, str)  # of what is said of a run
-STAMP = ("size", "changed", "touched")  # of a file: bytes, and when its content and its entry last changed, in ns
+_MANY = 1000  # results in a folder; smaller folders load in a second without a cache
+_FORMAT = 2  # version of the cache file; it is also specific to the version of the package
+_BATCH = 2000  # results in memory as Python objects while the cache is built
+_TYPES = (type(None), bool, int, float, str)  # of the values of `frames.about`
+_STAMP = ("size", "changed", "touched")  # st_size in bytes, st_mtime_ns, st_ctime_ns of a file
 
 
 def sift(folder: Path) -> tuple[list[Result], list[Damaged]]:
-    """As `results.sift`: every result that can be trusted, in the order of names, and what is wrong with the others."""
-    there = stamps(folder)
-    if len(there) < MANY:
+    """Loads all valid results of a folder, in the order of names, and the errors of the damaged ones.
+
+    The same as `store.sift`, but fast for large folders.
+    """
+    there = _stamps(folder)
+    if len(there) < _MANY:
         return store.sift(folder)
-    path = copy_of(folder)
-    copy = open_copy(path)
-    then = dict(zip(copy["name"], zip(*(copy[name] for name in STAMP), strict=True), strict=True)) if copy else {}
-    parts, damaged = read(folder, there, sorted(name for name in there if then.get(name) != there[name]))
+    path = _copy_of(folder)
+    copy = _open_copy(path)
+    then = dict(zip(copy["name"], zip(*(copy[name] for name in _STAMP), strict=True), strict=True)) if copy else {}
+    parts, damaged = _read(folder, there, sorted(name for name in there if then.get(name) != there[name]))
     kept = [name for name in then if then[name] == there.get(name)]
     if copy is None or parts or len(kept) < len(then):
-        copy = join(copy, kept, parts)
-        with suppress(StorageError, OSError):  # a cache that cannot be kept is no reason to fail
+        copy = _join(copy, kept, parts)
+        with suppress(StorageError, OSError):  # the cache is optional
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             atomic.write(path, copy.content())
-    return [Stored(copy, i) for i in range(len(copy["name"]))], damaged
+    return [_Stored(copy, i) for i in range(len(copy["name"]))], damaged
 
 
-def stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Name → STAMP, of the files of results in a folder."""
+def _stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """File name → stamp, for all result files in a folder."""
     try:
         with os.scandir(folder) as entries:
-            return {entry.name: stamp(entry) for entry in entries if entry.name.endswith(".json")}
+            return {entry.name: _stamp(entry) for entry in entries if entry.name.endswith(".json")}
     except (FileNotFoundError, NotADirectoryError):
         return {}
 
 
-def stamp(entry: os.DirEntry[str]) -> tuple[int, int, int]:
-    """The STAMP of a file; of what is none, such as a link that leads nowhere, one that no copy has."""
+def _stamp(entry: os.DirEntry[str]) -> tuple[int, int, int]:
+    """The stamp (see _STAMP) of a file. If it cannot be read, such as a broken link, a stamp that no cache contains."""
     try:
         stat = entry.stat()
     except OSError:
@@ -72,19 +76,20 @@ def stamp(entry: os.DirEntry[str]) -> tuple[int, int, int]:
     return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
-def copy_of(folder: Path) -> Path:
-    """Where the copy of a folder is."""
+def _copy_of(folder: Path) -> Path:
+    """The path of the cache file of a folder."""
     from rethink_gen.data.tfds import cache_folder  # loads numpy
 
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    return cache_folder() / "results" / f"{digest}-{__version__}-{FORMAT}.parquet"
+    return cache_folder() / "results" / f"{digest}-{__version__}-{_FORMAT}.parquet"
 
 
-class Copy:
-    """Results by columns; a column is read when it is asked for.
+class _Copy:
+    """A table of results, one row per result; a column is read on first use.
 
-    `name`, STAMP, `setting`, `seed` and `status` are of a file each; `about NAME` is what a frame says of a run, each
-    value as JSON, for their types differ; `head` is JSON of the rest, and `curve NAME` a list of numbers.
+    Columns are `name`, those of _STAMP, `setting`, `seed` and `status`; `about NAME`, the values of `frames.about` as
+    JSON, because their types differ; `head`, the fields, summary and provenance as JSON; `curve NAME`, lists of
+    numbers.
     """
 
     def __init__(self, table: Any) -> None:
@@ -93,23 +98,23 @@ class Copy:
         self.parsed: tuple[int, Any] = (-1, None)
 
     def column(self, name: str) -> Any:
-        """A column in one piece."""
+        """A column as one pyarrow array."""
         column = self.read([name]).unify_dictionaries().column(name).combine_chunks()
         return column.chunk(0) if hasattr(column, "chunk") else column
 
     def named(self, kind: str) -> dict[str, Any]:
-        """The columns `kind NAME`, by name."""
+        """NAME → column, for all columns `kind NAME`."""
         schema = self.table.schema if hasattr(self.table, "select") else self.table.schema_arrow
         return {name.partition(" ")[2]: self.column(name) for name in schema.names if name.startswith(f"{kind} ")}
 
     def read(self, names: list[str] | None = None) -> pa.Table:
-        """Some columns, or all."""
+        """A table of some columns, or of all."""
         if hasattr(self.table, "select"):
             return self.table.select(names) if names else self.table
         return self.table.read(columns=names)
 
     def __getitem__(self, name: str) -> list[Any]:
-        """A column as Python has it."""
+        """A column as a list of Python values."""
         if name not in self.lists:
             self.lists[name] = self.column(name).to_pylist()
         return self.lists[name]
@@ -120,20 +125,20 @@ class Copy:
 
     @cached_property
     def curves(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Metric → where the curve of each run begins and the last one ends, and the curves one after the other."""
+        """Metric → (offsets, values): the curve of run i is values[offsets[i] : offsets[i + 1]]."""
         return {
             name: (column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=False))
             for name, column in self.named("curve").items()
         }
 
     def head(self, place: int) -> dict[str, Any]:
-        """What there is of one run beside its curves; the last one asked for is kept."""
+        """Fields, summary and provenance of one run; the last one is kept in memory."""
         if self.parsed[0] != place:
             self.parsed = place, json.loads(self.heads[place].as_py())
         return self.parsed[1]
 
     def content(self) -> bytes:
-        """The copy as a Parquet file."""
+        """The table as the bytes of a Parquet file."""
         import pyarrow as pa
         import pyarrow.parquet as parquet
 
@@ -142,18 +147,18 @@ class Copy:
         return buffer.getvalue().to_pybytes()
 
 
-class Stored(Result):
-    """A result in a copy; all but its place there is looked up when it is asked for."""
+class _Stored(Result):
+    """A result in the cache. It looks up its values in the table on use."""
 
-    copy: Copy
+    copy: _Copy
     place: int
 
-    def __init__(self, copy: Copy, place: int) -> None:
+    def __init__(self, copy: _Copy, place: int) -> None:
         object.__setattr__(self, "copy", copy)
         object.__setattr__(self, "place", place)
 
     def __getattr__(self, name: str) -> Any:
-        """The fields of a Result, which this one is made without."""
+        """Looks up the attributes of a Result."""
         if name == "status":
             return self.copy["status"][self.place]
         if name == "provenance":
@@ -162,7 +167,10 @@ class Stored(Result):
             fields = dict(self.fields)
             return KINDS[fields.pop("kind")](**fields)
         if name == "curves":
-            plain = lambda name, x: None if x != x else int(x) if name in ("epoch", "step") else x
+
+            def plain(name: str, x: float) -> float | None:
+                return None if x != x else int(x) if name in ("epoch", "step") else x
+
             return {name: [plain(name, x) for x in values.tolist()] for name, values in self.columns.items()}
         raise AttributeError(name)
 
@@ -193,54 +201,60 @@ class Stored(Result):
         return {name: values for name, values in parts.items() if len(values)}
 
 
-def open_copy(path: Path) -> Copy | None:
-    """The copy that is there, unless it is none; it stays what it is also when another process replaces the file."""
+def _open_copy(path: Path) -> _Copy | None:
+    """Opens the cache file, or returns None if it is missing or invalid.
+
+    An open file keeps its content, even if another process replaces it.
+    """
     import pyarrow.parquet as parquet
 
     try:
-        copy = Copy(parquet.ParquetFile(path))
-        assert len({len(copy[name]) for name in ("name", *STAMP, "setting", "seed", "status")}) == 1
+        copy = _Copy(parquet.ParquetFile(path))
+        assert len({len(copy[name]) for name in ("name", *_STAMP, "setting", "seed", "status")}) == 1
         return copy
-    except Exception:  # whatever pyarrow raises on what is missing, damaged, or of another kind
+    except Exception:  # pyarrow raises many kinds of errors on missing, damaged or other files
         return None
 
 
-def read(
+def _read(
     folder: Path, there: dict[str, tuple[int, int, int]], names: list[str]
 ) -> tuple[list[pa.Table], list[Damaged]]:
-    """The results in files by columns, some thousands in a table, and what is wrong with the other files."""
+    """Reads result files into tables of up to _BATCH results, and collects the errors of damaged files."""
     parts, damaged = [], []
-    for start in range(0, len(names), BATCH):
+    for start in range(0, len(names), _BATCH):
         sound = []
-        for name in names[start : start + BATCH]:
+        for name in names[start : start + _BATCH]:
             try:
                 sound.append(store.read(folder / name))
             except Damaged as error:
                 damaged.append(error)
         if sound:
-            parts.append(as_table(sound, there))
+            parts.append(_as_table(sound, there))
     return parts, damaged
 
 
-def join(copy: Copy | None, kept: list[str], parts: list[pa.Table]) -> Copy:
-    """A copy with what is kept of an older one, and with these parts."""
+def _join(copy: _Copy | None, kept: list[str], parts: list[pa.Table]) -> _Copy:
+    """Combines the rows `kept` of an older cache with new parts, sorted by name."""
     import pyarrow as pa
     import pyarrow.compute as compute
 
     if copy and kept:
         parts = [copy.read().filter(compute.is_in(copy.column("name"), pa.array(kept))), *parts]
-    return Copy(pa.concat_tables(parts or [as_table([], {})], promote_options="default").sort_by("name"))
+    return _Copy(pa.concat_tables(parts or [_as_table([], {})], promote_options="default").sort_by("name"))
 
 
-def as_table(results: Iterable[Result], there: dict[str, tuple[int, int, int]]) -> pa.Table:
-    """Results by columns."""
+def _as_table(results: Iterable[Result], there: dict[str, tuple[int, int, int]]) -> pa.Table:
+    """Converts results to a table, see `_Copy`."""
     import pyarrow as pa
 
     results = list(results)
     columns: dict[str, Any] = {"name": [f"{result.id}.json" for result in results]}
-    columns |= {what: [there[name][i] for name in columns["name"]] for i, what in enumerate(STAMP)}
+    columns |= {what: [there[name][i] for name in columns["name"]] for i, what in enumerate(_STAMP)}
     columns |= {what: [getattr(result, what) for result in results] for what in ("setting", "seed", "status")}
-    head = lambda result: {what: getattr(result, what) for what in ("fields", "summary", "provenance")}
+
+    def head(result: Result) -> dict[str, Any]:
+        return {what: getattr(result, what) for what in ("fields", "summary", "provenance")}
+
     columns["head"] = [json.dumps(head(result)) for result in results]
     kinds = {"name": pa.string(), "setting": pa.string(), "status": pa.string(), "head": pa.large_string()}
     arrays = {name: pa.array(values, kinds.get(name, pa.int64())) for name, values in columns.items()}
@@ -254,24 +268,24 @@ def as_table(results: Iterable[Result], there: dict[str, tuple[int, int, int]]) 
 
 
 def frame(results: Sequence[Result]) -> pd.DataFrame:
-    """As `results.frame`: one row per (run, epoch)."""
+    """Builds a frame with one row per (run, epoch). The same as `frames.frame`, but fast for cached results."""
     import numpy as np
     import pandas as pd
 
-    if not results or not isinstance(results[0], Stored):
+    if not results or not isinstance(results[0], _Stored):
         return frames.frame(results)
-    copy, places = results[0].copy, np.array([result.place for result in results if isinstance(result, Stored)])
+    copy, places = results[0].copy, np.array([result.place for result in results if isinstance(result, _Stored)])
     codes, values, kinds = {}, {}, []
     for name, column in copy.named("about").items():
         codes[name] = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)[places]
         values[name] = [json.loads(value) for value in column.dictionary.to_pylist()]
-        kinds.append(np.array([*(TYPES.index(type(value)) for value in values[name]), -1])[codes[name]])
+        kinds.append(np.array([*(_TYPES.index(type(value)) for value in values[name]), -1])[codes[name]])
     begins = {name: ends[places] for name, (ends, _) in copy.curves.items()}
     lengths = {name: ends[places + 1] - begins[name] for name, (ends, _) in copy.curves.items()}
     kinds += [length > 0 for length in lengths.values()]
-    alike = np.zeros(len(places), int)  # the same number for runs with the same columns, of the same types
+    alike = np.zeros(len(places), int)  # group number: runs with the same columns and types
     for kind in kinds:
-        alike, _ = pd.factorize(alike * (len(TYPES) + 1) + kind)
+        alike, _ = pd.factorize(alike * (len(_TYPES) + 1) + kind)
     blocks = []
     for group in range(alike.max() + 1):
         rows = np.flatnonzero(alike == group)

@@ -1,13 +1,17 @@
-"""Result ↔ one file, folder ↔ one tidy frame. The only module that knows what is in a result's file, and no jax.
+"""Read and write results, one file per run. Only this module knows the format of a result file; it imports no jax.
 
-A run is done when a valid file results/<experiment>/<scale>/<run id>.json exists, and nothing else means done. The file
-appears by one atomic rename, carries a checksum of its own content, and says all there is to say about the run: its
-fields, curves, summary and provenance. So results can be moved, copied, committed and compared.
+A run is done if and only if a valid file results/<experiment>/<scale>/<run id>.json exists. The file appears by one
+atomic rename. It has a checksum of its content and contains everything about the run: its fields, curves, summary and
+provenance. So results can be moved, copied, committed and compared.
 
-Beside it may stand <run id>.weights.npz, what the run has learned, where one asked to keep it; <run id>.failed, why the
-last attempt ended without a result; <run id>.<digest>.conflict, another result of the same run; and
-<run id>.<digest>.stale, a result of code or data of the user's own that have changed since. How files are
-written, and what there is of runs under way, is `storage`.
+Other files of a run are in the same folder:
+
+* <run id>.weights.npz: the learned weights, if they were to be kept;
+* <run id>.failed: why the last attempt ended without a result;
+* <run id>.<digest>.conflict: a different result of the same run;
+* <run id>.<digest>.stale: a result of the user's own code or data, which has changed since.
+
+See also atomic.py (how files are written), locks.py (runs in progress) and training/checkpointing.py.
 """
 
 from __future__ import annotations
@@ -34,15 +38,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-SCHEMA = 1
+_SCHEMA = 1
 WEIGHTS = ".weights.npz"
-# Training accuracy at fixed weights that counts as fitted. Not stated in the paper; 0.99 is what its own MLP reaches on
-# random labels (99.34 %, Table 1), so a higher threshold would call that network unable to fit.
+# The training accuracy at fixed weights that counts as fitted. Not stated in the paper. The paper's own MLP reaches
+# 99.34 % on random labels (Table 1), so a higher threshold would count this network as unable to fit.
 FIT_THRESHOLD = 0.99
-# What is measured at each epoch of a training. Accuracies are fractions, losses nats; `train_` and `test_` are of a
-# whole split at fixed weights, `running_` over the minibatches of the epoch; `untouched` and `corrupted`: of the
-# training examples whose labels are the true ones, and of the rest. With more than ten classes TOP5 come with them.
-# Of a stream, `train_` are of its first 50,000 examples.
+# The metrics of a training run at each epoch. Accuracies are fractions in [0, 1], losses are in nats. `train_` and
+# `test_`: over the whole split at fixed weights; of a stream, `train_` is over its first 50,000 examples. `running_`:
+# over the minibatches of the epoch. `untouched` and `corrupted`: over the training examples with their true label, and
+# over the others. With more than ten classes, the TOP5 metrics are added.
 METRICS = (
     "epoch",
     "step",
@@ -57,31 +61,28 @@ METRICS = (
     "weight_norm",
     "norm_product",
 )
-TOP5 = ("train_top5_accuracy", "test_top5_accuracy", "best_test_top5_accuracy")  # the last of a whole run
+TOP5 = ("train_top5_accuracy", "test_top5_accuracy", "best_test_top5_accuracy")  # the last one is per run
 Curves = dict[str, list[float | None]]
 logger = logging.getLogger(__name__)
 
 
 class Damaged(StorageError):
-    """A file that is not the result it was."""
+    """A result file that is damaged or is not a result file."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}; remove it and run again")
+        super().__init__(f"{path}: {reason}; delete it and run again")
         self.path = path
 
 
 @dataclass(frozen=True)
 class Result:
-    """A run that ended: `finished`, or `diverged` at the last epoch of its curves.
-
-    curves: metric → one value per epoch; of a training the first is at initialization, a closed form has one, epoch 0.
-    weights: name → array, such as params/Conv_0/kernel, where they were to be kept; in a file of their own.
-    """
+    """The result of a run that ended."""
 
     run: AnyRun
-    status: str
-    curves: Curves
+    status: str  # "finished", or "diverged" at the last epoch of the curves
+    curves: Curves  # metric → one value per epoch; training starts at initialization, a closed form has only epoch 0
     provenance: dict[str, Any]
+    # Name → array, such as params/Conv_0/kernel, if the weights were to be kept. They are in a file of their own.
     weights: Mapping[str, np.ndarray] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -90,7 +91,7 @@ class Result:
 
     @property
     def setting(self) -> str:
-        """What results of the same setting under different seeds have in common."""
+        """The run id without seeds: equal for results that differ only in their seeds."""
         return self.run.setting
 
     @property
@@ -99,20 +100,20 @@ class Result:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The kind of the run and its fields, with values such as JSON has them."""
+        """The kind of the run and its fields, as plain Python values."""
         return {"kind": self.run.kind, **dataclasses.asdict(self.run)}
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """The curves as float64[E]; NaN stands for None."""
+        """Metric → float64[E], with NaN in place of None."""
         import numpy as np
 
         return {name: np.array(values, float) for name, values in self.curves.items()}
 
     @property
     def summary(self) -> dict[str, float | None]:
-        """What tables ask of a whole run; `epochs_to_fit` and `steps_to_fit` are None if it never fitted (censored)."""
-        return summarize(self.curves)
+        """Values per run for tables. `epochs_to_fit` and `steps_to_fit` are None if the run never fitted (censored)."""
+        return _summarize(self.curves)
 
     def __repr__(self) -> str:
         return f"Result({self.run.id}: {self.status})"
@@ -122,8 +123,8 @@ class Result:
         return f"<table><caption>{self.run.id} ({self.status})</caption>{rows}</table>"
 
 
-def summarize(curves: Curves) -> dict[str, float | None]:
-    """Last value of each metric, best epoch, and when the run first fitted its training set, from its curves."""
+def _summarize(curves: Curves) -> dict[str, float | None]:
+    """Summarizes curves: the last value of each metric, the best epoch, and when the run first fitted."""
     last = {name: values[-1] for name, values in curves.items() if name not in ("epoch", "step")}
     train, test = (curves.get(name, [None]) for name in ("train_accuracy", "test_accuracy"))
     fitted = [i for i, accuracy in enumerate(train) if accuracy is not None and accuracy >= FIT_THRESHOLD]
@@ -141,15 +142,24 @@ def summarize(curves: Curves) -> dict[str, float | None]:
 
 
 def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
-    """Publishes a result as folder/<run id>.json, complete or not at all, and removes its work in progress.
+    """Publishes a result as folder/<run id>.json, atomically, and deletes the checkpoints of the run.
 
-    Weights that were kept are there before it; those of a result that it replaces are gone.
+    If a different result of the same run exists, it stays, and the new one is written as .conflict. Weights are written
+    before the result; old weights are deleted.
 
-    What is published stays, unless `replace`: another result of the same run is kept beside it, as a .conflict. Returns
-    the path of what now holds the result.
+    Args:
+      result: to publish.
+      folder: results/<experiment>/<scale>.
+      replace: whether to overwrite an existing result.
+
+    Returns:
+      The path of the file that now holds the result.
+
+    Raises:
+      StorageError: a file cannot be written.
     """
     content = {
-        "schema": SCHEMA,
+        "schema": _SCHEMA,
         "kind": result.run.kind,
         "id": result.run.id,
         "status": result.status,
@@ -161,7 +171,7 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     path = result_file(folder, result.run)
     digest = _digest(content)
     if path.exists() and is_stale(there := read(path)):
-        set_aside(there, folder)
+        _set_aside(there, folder)
     text = _one_line_lists(json.dumps({**content, "sha256": digest}, indent=1, allow_nan=False))
     if path.exists() and not replace:
         there = read(path)
@@ -171,10 +181,10 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     else:
         atomic.make_folder(folder)
         try:
-            save_weights(result, folder)
+            _save_weights(result, folder)
             atomic.write(path, text.encode())
         except StorageError:
-            if not path.exists():  # else another process has just published it, and swept away our half
+            if not path.exists():  # otherwise another process just published it and deleted our temporary file
                 raise
     failure_file(folder, result.run).unlink(missing_ok=True)
     shutil.rmtree(locks.work_folder(folder, result.run), ignore_errors=True)
@@ -182,39 +192,48 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
 
 
 def read(path: Path) -> Result:
-    """The result in a file. StorageError if it is unreadable, altered, or not the run that its name says."""
-    if not path.is_file():  # a device has no end, and a pipe lets its reader wait for ever
+    """Reads and checks a result file.
+
+    Raises:
+      StorageError: the file cannot be read, or has another schema.
+      Damaged: the file is not a result, was altered, or holds another run than its name says.
+    """
+    if not path.is_file():  # reading a device or a pipe might never end
         raise Damaged(path, "not a file")
     try:
         content = json.loads(path.read_bytes())
         recorded = content.pop("sha256")
-        if content["schema"] != SCHEMA:
+        if content["schema"] != _SCHEMA:
             raise StorageError(
-                f"{path}: schema {content['schema']} was written by another version; this one reads {SCHEMA}"
+                f"{path}: schema {content['schema']} was written by another version; this one reads {_SCHEMA}"
             )
         if recorded != _digest(content):
-            raise Damaged(path, "damaged, its checksum does not match")
+            raise Damaged(path, "damaged: its checksum does not match")
         run = KINDS[content["kind"]](**content["run"])
         result = Result(run, content["status"], content["curves"], content["provenance"])
         shapes = {(type(values), len(values)) for values in (result.curves["epoch"], *result.curves.values())}
         if len(shapes) != 1 or not isinstance(result.provenance, dict):
-            raise ValueError("it has not the shape of one")
+            raise ValueError("its curves or its provenance are malformed")
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
         raise Damaged(path, f"not a result file ({error})") from error
     if not run.id == content["id"] == path.stem:
-        raise Damaged(path, f"holds run {run.id}, which its name does not say")
+        raise Damaged(path, f"holds run {run.id}, but its name says otherwise")
     return result
 
 
 def load(folder: Path) -> list[Result]:
-    """Every result in a folder, in the order of their names; none if the folder is not there."""
+    """Reads all results of a folder, in the order of names; an empty list if the folder does not exist.
+
+    Raises:
+      StorageError: see `read`.
+    """
     return [read(path) for path in sorted(folder.glob("*.json"))]
 
 
 def sift(folder: Path) -> tuple[list[Result], list[Damaged]]:
-    """Every result in a folder that can be trusted, in the order of their names, and what is wrong with the others."""
+    """Reads all valid results of a folder, in the order of names, and collects the errors of the damaged ones."""
     sound, damaged = [], []
     for path in sorted(folder.glob("*.json")):
         try:
@@ -224,8 +243,8 @@ def sift(folder: Path) -> tuple[list[Result], list[Damaged]]:
     return sound, damaged
 
 
-def save_weights(result: Result, folder: Path) -> None:
-    """Leaves a result's weights where its file will be; where it has none, none."""
+def _save_weights(result: Result, folder: Path) -> None:
+    """Writes the weights of a result beside its file; if it has none, deletes older ones."""
     import numpy as np
 
     path = weights_file(folder, result.run)
@@ -239,7 +258,11 @@ def save_weights(result: Result, folder: Path) -> None:
 
 
 def with_weights(path: Path) -> Result:
-    """The result in a file, with the weights that were kept of it, if they were."""
+    """Reads a result file and its weights, if they were kept.
+
+    Raises:
+      StorageError: see `read`; or the weights are damaged.
+    """
     import numpy as np
 
     result = read(path)
@@ -249,35 +272,47 @@ def with_weights(path: Path) -> Result:
     try:
         with np.load(io.BytesIO(kept.read_bytes()), allow_pickle=False) as file:
             return dataclasses.replace(result, weights={name: file[name] for name in file.files})
-    except Exception as error:  # NumPy and zipfile raise whatever they like on damaged bytes
-        raise StorageError(f"{kept}: damaged; the command that made it makes it anew once it is removed") from error
+    except Exception as error:  # NumPy and zipfile raise many kinds of errors on damaged bytes
+        raise StorageError(f"{kept}: damaged; delete it and run the command that made it again") from error
 
 
 def is_stale(result: Result) -> bool:
-    """Whether a result was made with other code or data of the user's own than what its names now refer to."""
+    """Whether the user's own code or data have changed since this result was made."""
     then = result.provenance.get("code", {})
     return any(then.get(name) != digest for name, digest in digests.of_run(result.run).items())
 
 
-def set_aside(result: Result, folder: Path) -> Path:
-    """Keeps a result of other code as <run id>.<digest>.stale, out of all tables; its new path."""
+def _set_aside(result: Result, folder: Path) -> Path:
+    """Renames a stale result to <run id>.<digest>.stale, so that tables leave it out; returns the new path."""
     path = result_file(folder, result.run)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    logger.warning("%s was made with other code or data: set aside as .%s.stale", path, digest)
+    logger.warning("%s was made with other code or data: renamed to .%s.stale", path, digest)
     return path.rename(path.with_suffix(f".{digest}.stale"))
 
 
+def set_aside_files(runs: Iterable[AnyRun], folder: Path) -> list[Path]:
+    """The results of these runs that were set aside, for other code made them."""
+    ids = {run.id for run in runs}
+    return [path for path in sorted(folder.glob("*.stale")) if path.name.rsplit(".", 2)[0] in ids]
+
+
 def adopt(run: AnyRun, folder: Path) -> Path | None:
-    """Copies the same run from a sibling experiment of the same scale, if one has finished it; the path of the copy."""
+    """Copies the result of the same run from another experiment of the same scale, if there is one.
+
+    Returns:
+      The path of the copy, or None.
+    """
     for path in sorted(folder.parent.parent.glob(f"*/{folder.name}/{run.id}.json")):
-        with suppress(Damaged):  # its own experiment says so
+        with suppress(Damaged):  # its own experiment reports this
             if path.parent != folder and not is_stale(read(path)):
+                if result_file(folder, run).exists():
+                    _set_aside(read(result_file(folder, run)), folder)
                 return copy(path, folder)
     return None
 
 
 def copy(path: Path, folder: Path) -> Path:
-    """Publishes a file that holds a result, as it is, in another folder; its path there."""
+    """Copies a result file unchanged to another folder, atomically; returns the new path."""
     atomic.make_folder(folder)
     atomic.write(folder / path.name, path.read_bytes())
     (folder / path.name).with_suffix(".failed").unlink(missing_ok=True)
@@ -285,19 +320,19 @@ def copy(path: Path, folder: Path) -> Path:
 
 
 class Failure(NamedTuple):
-    """A run that ended without a result; the same command tries it again."""
+    """A run that ended without a result. The same command tries it again."""
 
     run: AnyRun
     reason: str
 
 
 def save_failure(failure: Failure, folder: Path) -> None:
-    """Leaves the reason beside the results, until the run has one."""
+    """Writes the reason of a failure beside the results. `save` deletes it."""
     atomic.write(failure_file(folder, failure.run), f"{failure.reason}\n".encode())
 
 
 def failures(runs: Iterable[AnyRun], folder: Path) -> list[Failure]:
-    """Which of the runs failed when they were last tried, and have no result since."""
+    """The failures of the runs whose last attempt failed."""
     found = {path.stem: path for path in folder.glob("*.failed") if path.is_file()}
     files = [(run, found[run.id]) for run in runs if run.id in found] if found else []
     return [
@@ -308,19 +343,22 @@ def failures(runs: Iterable[AnyRun], folder: Path) -> list[Failure]:
 
 
 def result_file(folder: Path, run: AnyRun) -> Path:
-    """The file that says that a run is done."""
+    """The path of the result of a run."""
     return folder / f"{run.id}.json"
 
 
 def weights_file(folder: Path, run: AnyRun) -> Path:
-    """The file that holds what a run has learned, if that was to be kept."""
+    """The path of the learned weights of a run, if they were kept."""
     return folder / f"{run.id}{WEIGHTS}"
 
 
 def done(folder: Path, run: AnyRun, *, weights: bool = False) -> bool:
-    """Whether a run has its result, and beside it its weights, if those are asked for and there can be any.
+    """Whether a run has a result.
 
-    A result of a user's own code counts only if that code is still the same.
+    A result of the user's own code counts only if the code is unchanged.
+
+    Args:
+      weights: whether a training run must also have its weights.
     """
     kept = not weights or not isinstance(run, Run) or weights_file(folder, run).exists()
     path = result_file(folder, run)
@@ -330,7 +368,7 @@ def done(folder: Path, run: AnyRun, *, weights: bool = False) -> bool:
 
 
 def failure_file(folder: Path, run: AnyRun) -> Path:
-    """The file that says why a run has no result."""
+    """The path of the file with the reason why a run failed."""
     return folder / f"{run.id}.failed"
 
 
@@ -339,7 +377,7 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def _finite(values: Any) -> Any:
-    """JSON has no NaN: None stands for it."""
+    """Replaces NaN and infinity by None, because JSON has neither."""
     if isinstance(values, dict):
         return {key: _finite(value) for key, value in values.items()}
     if isinstance(values, list):
@@ -348,7 +386,7 @@ def _finite(values: Any) -> Any:
 
 
 def _one_line_lists(text: str) -> str:
-    """Indented JSON with each curve on one line, so that a file can be read and a change to it diffed."""
+    """Puts each curve of indented JSON on one line, for readable files and diffs."""
     lines: list[str] = []
     inside = False
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""Mean, interval and verdict over seeds. A run that diverged or never fitted is counted, never averaged in silence."""
+"""Mean, interval and verdict over seeds. Runs that diverged or never fitted are counted and not averaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 REPRODUCED, CLOSE = 0.01, 0.03  # largest difference from the paper's value, as fractions
-TOLERANCE = 1e-9  # 0.5339 - 0.5239 is a point and a rounding error
+_TOLERANCE = 1e-9  # 0.5339 - 0.5239 is one percentage point plus a rounding error
 
 
 class Summary(NamedTuple):
@@ -22,12 +22,12 @@ class Summary(NamedTuple):
     mean: float = math.nan
     low: float = math.nan  # of the 95 % interval
     high: float = math.nan
-    interval: str = ""  # what it allows for: "seeds" (Student's t), "test images" (Wilson, one run), or nothing
+    interval: str = ""  # its source of variation: "seeds" (Student's t), "test images" (Wilson, one run), or ""
     spread: float = math.nan  # sample standard deviation over seeds
-    n: int = 0  # finished runs with a value: the ones averaged
-    diverged: int = 0
-    censored: int = 0  # finished runs without a value: a threshold that was never reached
-    fitted: int = 0  # runs whose training accuracy reached results.FIT_THRESHOLD
+    n: int = 0  # finished runs with a value; these are averaged
+    diverged: int = 0  # runs
+    censored: int = 0  # finished runs without a value, because they never reached a threshold
+    fitted: int = 0  # runs whose training accuracy reached store.FIT_THRESHOLD
 
     @property
     def runs(self) -> int:
@@ -35,32 +35,29 @@ class Summary(NamedTuple):
 
 
 def summarize(frame: pd.DataFrame, metric: str) -> Summary:
-    """A metric at the last epoch of replicates, which are runs that differ in their seed alone.
+    """Summarizes a metric at the last epoch over replicates: runs that differ only in their seed.
 
-    The interval is Student's t over seeds, of width zero when all seeds agree; for a single run and an accuracy or
-    error on the test set it is Wilson's, over the test images. Intervals of fractions are clipped to [0, 1].
+    The 95 % interval is Student's t over seeds; its width is zero if all seeds agree. For a single run and an accuracy
+    or error on the test set it is Wilson's interval over the test images. Intervals of fractions are clipped to [0, 1].
 
     Raises:
       UsageError: the runs differ in more than their seed; the message names the fields.
     """
     if names := differing(frame):
-        raise UsageError(f"runs that differ in {', '.join(names)} have no common mean; group by it, or select")
+        raise UsageError(f"cannot average runs that differ in {', '.join(names)}; group by it, or select one value")
     if not len(frame):
         return Summary()
     ends = frame[frame["last"]]
     finished = ends[ends["status"] == "finished"]
     values = finished[metric].dropna().tolist()
-    mean, low, high, interval, spread = _interval(values)
+    summary = _interval(values)
     if len(values) == 1 and is_fraction(metric) and "test" in metric:
-        low, high, interval = *_wilson(values[0], int(finished["num_test"].iloc[0])), "test images"
+        low, high = _wilson(values[0], int(finished["num_test"].iloc[0]))
+        summary = summary._replace(low=low, high=high, interval="test images")
     if is_fraction(metric):
-        low, high = max(low, -1.0 if "gap" in metric else 0.0), min(high, 1.0)
-    return Summary(
-        mean=mean,
-        low=low,
-        high=high,
-        interval=interval,
-        spread=spread,
+        lowest = -1.0 if "gap" in metric else 0.0
+        summary = summary._replace(low=max(summary.low, lowest), high=min(summary.high, 1.0))
+    return summary._replace(
         n=len(values),
         diverged=int((ends["status"] == "diverged").sum()),
         censored=len(finished) - len(values),
@@ -69,16 +66,26 @@ def summarize(frame: pd.DataFrame, metric: str) -> Summary:
 
 
 def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True, confidence: str = "") -> str:
-    """Our mean compared with one value of the paper: reproduced, close, off; or why there is no verdict.
+    """Compares our mean with a value of the paper.
 
-    The paper reports single runs, without intervals. A difference of at most one percentage point is *reproduced*:
-    that is the 95 % sampling error of one accuracy near 50 % on 10,000 test images, so a repetition of the paper's own
-    run could differ as much. At most three points is *close*, further is *off*, and so is a cell where as many seeds
-    diverged as finished. The rule ignores our number of seeds on purpose: a test of significance would call more
-    cells off the more seeds we run. A text value says that the network failed to converge: *reproduced* when no seed
-    of ours reached results.FIT_THRESHOLD, else off. Values above one, such as norms, are compared relatively, with the
-    same two numbers. Without a verdict are cells that are *not run*, runs at *other scale* than the paper's, and
-    values of the paper that are quoted from memory: *no verdict*.
+    * not run: there is no run.
+    * other scale: our runs are not at the paper's scale.
+    * no verdict: the value is quoted from memory and not checked against a source.
+    * reproduced: the difference is at most one percentage point. This is the 95 % sampling error of one accuracy near
+      50 % on 10,000 test images, so a repetition of the paper's own run could differ as much.
+    * close: the difference is at most three percentage points.
+    * off: the difference is larger, or at least as many seeds diverged as finished.
+
+    Values above one, such as norms, are compared relatively, with the same two thresholds. The paper reports single
+    runs without intervals. The rule does not depend on our number of seeds, on purpose: with a significance test, more
+    seeds would make more cells off.
+
+    Args:
+      ours: the summary of our runs.
+      paper: the paper's value. A text says that the network failed to converge. Then the verdict is *reproduced* if no
+        seed reached store.FIT_THRESHOLD, else *off*.
+      same_scale: whether our runs are at the paper's scale.
+      confidence: how the value is known, see `papers`.
     """
     if ours.runs == 0:
         return "not run"
@@ -90,12 +97,12 @@ def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True, confi
         return "off" if ours.fitted else "reproduced"
     if ours.n == 0 or ours.diverged >= ours.n:
         return "off"
-    difference = abs(ours.mean - paper) / max(1.0, abs(paper)) - TOLERANCE
+    difference = abs(ours.mean - paper) / max(1.0, abs(paper)) - _TOLERANCE
     return "reproduced" if difference <= REPRODUCED else "close" if difference <= CLOSE else "off"
 
 
 def same_scale(frame: pd.DataFrame, dataset: str) -> bool:
-    """Whether runs can stand beside the paper's: on its data set, in full, and at paper scale where a column says."""
+    """Whether runs are comparable with the paper's: the whole data set, and paper scale if there is such a column."""
     whole = frame["dataset"].eq(dataset) & frame["train_size"].isna() & frame["test_size"].isna()
     return bool(whole.all()) and ("scale" not in frame or bool(frame["scale"].eq("paper").all()))
 
@@ -107,25 +114,25 @@ def differing(frame: pd.DataFrame) -> list[str]:
 
 
 def is_fraction(metric: str) -> bool:
-    """Whether a metric is a fraction: an accuracy or an error in [0, 1], or the gap between two accuracies."""
+    """Whether a metric is a fraction: an accuracy, an error, or the gap between two accuracies."""
     return any(word in metric for word in ("accuracy", "error", "gap"))
 
 
-def _interval(values: list[float]) -> tuple[float, float, float, str, float]:
-    """(mean, low, high, interval, spread) with Student's t at 95 %."""
+def _interval(values: list[float]) -> Summary:
+    """Mean, spread and Student's 95 % interval over seeds; the counts are left at 0."""
     import numpy as np
     from scipy.special import stdtrit  # scipy.stats takes two seconds to import
 
     n = len(values)
     if n == 0:
-        return math.nan, math.nan, math.nan, "", math.nan
+        return Summary()
     if n == 1:
-        return values[0], math.nan, math.nan, "", math.nan
-    if min(values) == max(values):  # not through the arithmetic, which would leave a rounding error
-        return values[0], values[0], values[0], "seeds", 0.0
+        return Summary(mean=values[0])
+    if min(values) == max(values):  # the formula would add a rounding error
+        return Summary(values[0], values[0], values[0], "seeds", 0.0)
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
     half = float(stdtrit(n - 1, 0.975)) * spread / math.sqrt(n)
-    return mean, mean - half, mean + half, "seeds", spread
+    return Summary(mean, mean - half, mean + half, "seeds", spread)
 
 
 def _wilson(p: float, n: int) -> tuple[float, float]:

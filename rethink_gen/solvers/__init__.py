@@ -1,1 +1,1 @@
-"""What is solved in closed form or by linear algebra, and not trained: kernel machines, Theorem 1, least squares."""
+"""Solvers in closed form or by linear algebra: kernel machines, Theorem 1, least squares."""

@@ -1,19 +1,21 @@
-"""Images → features for kernel machines: pixels, Gabor wavelets, random convolutions (Section 5).
+"""Image features for kernel machines: pixels, Gabor wavelets, random convolutions (Section 5).
 
-Features come in blocks of columns, so that those of random convolutions need never be in memory at once. The paper
-names its features and gives no parameters. These are ours, chosen on held-out training images:
+Features come in blocks of columns. So the features of random convolutions are never all in memory at once. The paper
+names its features and states no parameters. We chose them on held-out training images:
 
-* Pixels are divided by 255, as in the first author's code.
-* Gabor wavelets. Eight orientations of one wavelength, under a round Gaussian of half a wavelength as deviation. The
-  modulus of the response to the gray image, zero beyond its border, is averaged in cells of 4×4 pixels. Each feature
-  has mean 0, which spares distances digits, and all together variance 1.
-* Random convolutions. Patches of 6×6, each of mean 0 and deviation about 1, are whitened (ZCA); the filters are such
-  patches, drawn at random from the training images, of norm 1. What a response has above a threshold is averaged in
-  the four quadrants of the image; each of these features has mean 0 and the same variance, and all together 1. So do
-  Coates and Ng (2012), with filters drawn at random where they put k-means. Filters of Gaussian noise do worse: 56 %
-  of held-out images wrong, against 53 % (2,000 images, 1,250 filters, a linear kernel).
+* Pixels. All values are divided by 255, as in the first author's code.
+* Gabor wavelets. There are eight orientations of one wavelength. The envelope is a round Gaussian, whose standard
+  deviation is half a wavelength. The image is converted to gray and padded with zeros. The modulus of the response is
+  averaged in cells of 4×4 pixels. Each feature has mean 0, which keeps digits in distances. The variances of all
+  features sum to 1.
+* Random convolutions. Patches of 6×6 pixels are normalized to mean 0 and standard deviation about 1, then whitened
+  (ZCA). The filters are patches drawn at random from the training images, with norm 1. A threshold is subtracted from
+  each response, negative values become 0, and the result is averaged in the four quadrants of the image. Each feature
+  has mean 0. All have the same variance, and the variances sum to 1. This follows Coates and Ng (2012), with random
+  patches in place of k-means. Filters of Gaussian noise are worse: 56 % error on held-out images, against 53 % (2,000
+  images, 1,250 filters, a linear kernel).
 
-Means and variances are those of the first SAMPLE training images.
+Means and variances are computed on the first 1,000 training images.
 """
 
 from collections.abc import Callable
@@ -27,60 +29,63 @@ from jax import lax
 
 from rethink_gen.runs import KernelRun
 
-SAMPLE = 1000
-WAVELENGTH, ORIENTATIONS, CELL = 6.0, 8, 4  # pixels, count, pixels
-PATCH, THRESHOLD = 6, 0.25
-FLOOR, RIDGE = 10.0, 0.1  # added to a patch's variance (of 8-bit values) and to the eigenvalues in whitening
-PATCHES = 100_000  # to whiten by
-IMAGES_PER_STEP, FILTERS_PER_BLOCK = 8, 256  # responses then stay in the caches of a CPU, which is twice as fast
-MANY_IMAGES_PER_STEP = 128  # elsewhere: so many fill an accelerator
+_SAMPLE = 1000  # training images for means and variances
+_WAVELENGTH, _ORIENTATIONS, _CELL = 6.0, 8, 4  # pixels, count, pixels
+_PATCH, _THRESHOLD = 6, 0.25
+_FLOOR, _RIDGE = 10.0, 0.1  # added to a patch's variance (of 8-bit values), and to the eigenvalues in whitening
+_PATCHES = 100_000  # patches that the whitening is computed from
+_IMAGES_PER_STEP, _FILTERS_PER_BLOCK = 8, 256  # on CPU: the responses fit into its caches, which is twice as fast
+_MANY_IMAGES_PER_STEP = 128  # on an accelerator: enough images to fill it
 
 
 class Features(NamedTuple):
-    """Features of images, as blocks of columns: block(images[N, H, W, C], i) is float32[N, widths[i]]."""
+    """Features of images, computed in blocks of columns."""
 
-    block: Callable[[Any, int], jax.Array]
-    widths: tuple[int, ...]
-    flop: float = 0.0  # per image, all blocks
+    block: Callable[[Any, int], jax.Array]  # (images[N, H, W, C], i) → float32[N, widths[i]]
+    widths: tuple[int, ...]  # number of features in each block
+    flop: float = 0.0  # floating point operations per image, for all blocks
 
     @property
     def streamed(self) -> bool:
-        """Whether there are too many to be in memory at once."""
+        """Whether the features are computed block by block, because all of them may not fit into memory."""
         return len(self.widths) > 1
 
 
 def pixels(run: KernelRun, images: np.ndarray) -> Features:
-    """All values of an image, divided by 255."""
-    flat = lambda images, _: jnp.asarray(images, jnp.float32).reshape(len(images), -1) / 255
+    """Pixel features: all values of an image, divided by 255."""
+
+    def flat(images: Any, _: int) -> jax.Array:
+        return jnp.asarray(images, jnp.float32).reshape(len(images), -1) / 255
+
     return Features(flat, (int(np.prod(images.shape[1:])),))
 
 
 def gabor_wavelets(run: KernelRun, images: np.ndarray) -> Features:
-    """Moduli of the responses to Gabor wavelets of eight orientations, averaged in cells of 4×4 pixels."""
-    sample = np.asarray(gabor_responses(images[:SAMPLE]))
+    """Gabor features: moduli of the responses to wavelets of eight orientations, averaged in cells of 4×4 pixels."""
+    sample = np.asarray(_gabor_responses(images[:_SAMPLE]))
     mean, scale = sample.mean(0), 1 / np.sqrt(sample.var(0).sum() + 1e-12)
     height, width = images.shape[1:3]
-    flop = 8.0 * height * width * (height + width) * ORIENTATIONS
-    return Features(lambda images, _: scale * (gabor_responses(images) - mean), (sample.shape[1],), flop)
+    flop = 8.0 * height * width * (height + width) * _ORIENTATIONS
+    return Features(lambda images, _: scale * (_gabor_responses(images) - mean), (sample.shape[1],), flop)
 
 
 def random_convolutions(run: KernelRun, images: np.ndarray) -> Features:
-    """Rectified responses to random patches as filters, averaged in quadrants: four features per filter."""
-    filters, offsets = random_filters(run, images)
-    starts = range(0, run.num_filters, FILTERS_PER_BLOCK)
-    blocks = [(filters[:, i : i + FILTERS_PER_BLOCK], offsets[i : i + FILTERS_PER_BLOCK]) for i in starts]
+    """Random convolutional features: rectified responses to random patches, averaged in quadrants; four per filter."""
+    filters, offsets = _random_filters(run, images)
+    starts = range(0, run.num_filters, _FILTERS_PER_BLOCK)
+    blocks = [(filters[:, i : i + _FILTERS_PER_BLOCK], offsets[i : i + _FILTERS_PER_BLOCK]) for i in starts]
 
-    @lru_cache(maxsize=1)  # blocks come one after the other
+    @lru_cache(maxsize=1)  # each block is used several times before the next one
     def mean_and_scale(i: int) -> tuple[np.ndarray, np.ndarray]:
-        sample = np.asarray(convolve(images[:SAMPLE], *blocks[i]))
+        sample = np.asarray(_convolve(images[:_SAMPLE], *blocks[i]))
         count = len(offsets) * sample.shape[1] / len(blocks[i][1])
         return sample.mean(0), 1 / np.sqrt(count * (sample.var(0) + 1e-12))
 
     def block(images: Any, i: int) -> jax.Array:
         mean, scale = mean_and_scale(i)
-        return scale * (convolve(images, *blocks[i]) - mean)
+        return scale * (_convolve(images, *blocks[i]) - mean)
 
-    rows, columns = positions(images)
+    rows, columns = _positions(images)
     return Features(
         block,
         tuple(min(2, rows) * min(2, columns) * len(some) for _, some in blocks),
@@ -89,72 +94,77 @@ def random_convolutions(run: KernelRun, images: np.ndarray) -> Features:
 
 
 @jax.jit
-def gabor_responses(images: jax.Array) -> jax.Array:
-    """float32[N, cells · orientations].
+def _gabor_responses(images: jax.Array) -> jax.Array:
+    """Gabor responses float32[N, cells · orientations].
 
-    The wavelet g(x) g(y) (exp(ik(x cos θ + y sin θ)) - c), where c makes its sum zero, is a product of a function of x
-    and one of y, less another: so two products with banded matrices give the response at every pixel.
+    A wavelet is g(x) g(y) (exp(ik(x cos θ + y sin θ)) - c), and c makes its sum zero. Both of its terms are a function
+    of x times a function of y. So two products with banded matrices give the response at every pixel.
     """
     gray = images.astype(jnp.float32).mean(-1) / 255
     height, width = gray.shape[1:]
-    deviation, frequency = WAVELENGTH / 2, 2 * np.pi / WAVELENGTH
-    angles = np.pi * np.arange(ORIENTATIONS)[:, None, None] / ORIENTATIONS
+    deviation, frequency = _WAVELENGTH / 2, 2 * np.pi / _WAVELENGTH
+    angles = np.pi * np.arange(_ORIENTATIONS)[:, None, None] / _ORIENTATIONS
 
     def bands(side: int, slope: np.ndarray) -> np.ndarray:
         shift = np.arange(side) - np.arange(side)[:, None]
         envelope = np.exp(-(shift**2) / (2 * deviation**2)) / (deviation * np.sqrt(2 * np.pi))
         return (envelope * np.exp(1j * frequency * slope * shift)).astype(np.complex64)
 
-    response = lambda y, x: jnp.einsum("oyh,nhw,oxw->nyxo", y, gray, x)
+    def response(y: np.ndarray, x: np.ndarray) -> jax.Array:
+        return jnp.einsum("oyh,nhw,oxw->nyxo", y, gray, x)
+
     constant = np.zeros((1, 1, 1))
     light = np.exp(-((deviation * frequency) ** 2) / 2) * response(bands(height, constant), bands(width, constant))
     modulus = jnp.abs(response(bands(height, np.sin(angles)), bands(width, np.cos(angles))) - light)
-    return jax.vmap(lambda image: mean_pool(image, (CELL, CELL), (CELL, CELL)).ravel())(modulus)
+    return jax.vmap(lambda image: _mean_pool(image, (_CELL, _CELL), (_CELL, _CELL)).ravel())(modulus)
 
 
 @jax.jit
-def convolve(images: jax.Array, filters: jax.Array, offsets: jax.Array) -> jax.Array:
-    """float32[N, 4 · filters]: max(response - offset, 0), averaged in quadrants that share their middle line if odd."""
-    rows, columns = positions(images)
+def _convolve(images: jax.Array, filters: jax.Array, offsets: jax.Array) -> jax.Array:
+    """float32[N, 4 · filters]: max(response - offset, 0), averaged in the four quadrants.
+
+    If a side has an odd number of positions, the quadrants share the middle line.
+    """
+    rows, columns = _positions(images)
 
     def responses(image: jax.Array) -> jax.Array:
         above = jnp.concatenate([image[i : i + rows] for i in range(image.shape[0] - rows + 1)], -1)
         x = jnp.concatenate([above[:, j : j + columns] for j in range(image.shape[1] - columns + 1)], -1)
-        rectified = jnp.maximum(normalized(x.astype(jnp.float32)) @ filters - offsets, 0)
+        rectified = jnp.maximum(_normalized(x.astype(jnp.float32)) @ filters - offsets, 0)
         quadrant, strides = (-(-rows // 2), -(-columns // 2)), (max(1, rows // 2), max(1, columns // 2))
-        return mean_pool(rectified, quadrant, strides).ravel()
+        return _mean_pool(rectified, quadrant, strides).ravel()
 
-    size = IMAGES_PER_STEP if jax.default_backend() == "cpu" else MANY_IMAGES_PER_STEP
+    size = _IMAGES_PER_STEP if jax.default_backend() == "cpu" else _MANY_IMAGES_PER_STEP
     return lax.map(responses, images, batch_size=size)
 
 
-def random_filters(run: KernelRun, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(float32[patch, F], float32[F]): filters of normalized patches, whitening included, and what to subtract."""
+def _random_filters(run: KernelRun, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Filters float32[patch, F] for normalized patches, which include the whitening; and offsets float32[F]."""
     rng = np.random.default_rng(run.seed)
-    rows, columns = positions(images)
-    count, size = max(PATCHES, run.num_filters), (images.shape[1] - rows + 1, images.shape[2] - columns + 1)
+    rows, columns = _positions(images)
+    count, size = max(_PATCHES, run.num_filters), (images.shape[1] - rows + 1, images.shape[2] - columns + 1)
     windows = np.lib.stride_tricks.sliding_window_view(images, size, (1, 2))  # [N, rows, columns, C, y, x]
     drawn = windows[tuple(rng.integers(0, side, count) for side in windows.shape[:3])].transpose(0, 3, 2, 1)
-    found = normalized(drawn.reshape(count, -1).astype(np.float64))
+    found = _normalized(drawn.reshape(count, -1).astype(np.float64))
     mean = found.mean(0)
     values, vectors = np.linalg.eigh(np.cov(found, rowvar=False))
-    whiten = vectors / np.sqrt(values + RIDGE) @ vectors.T
+    whiten = vectors / np.sqrt(values + _RIDGE) @ vectors.T
     filters = (found[: run.num_filters] - mean) @ whiten
     filters = whiten @ (filters / np.linalg.norm(filters, axis=1, keepdims=True)).T
-    return filters.astype(np.float32), (mean @ filters + THRESHOLD).astype(np.float32)
+    return filters.astype(np.float32), (mean @ filters + _THRESHOLD).astype(np.float32)
 
 
-def positions(images: Any) -> tuple[int, int]:
-    """(rows, columns) of positions that a patch can take; it is as large as an image that is smaller."""
-    return max(1, images.shape[1] - PATCH + 1), max(1, images.shape[2] - PATCH + 1)
+def _positions(images: Any) -> tuple[int, int]:
+    """The number of positions of a patch: (rows, columns). In a smaller image the patch is as large as the image."""
+    return max(1, images.shape[1] - _PATCH + 1), max(1, images.shape[2] - _PATCH + 1)
 
 
-def normalized(x: Any) -> Any:
-    """Patches of mean 0 and, unless they are flat, variance about 1."""
-    return (x - x.mean(-1, keepdims=True)) / (x.var(-1, keepdims=True) + FLOOR) ** 0.5
+def _normalized(x: Any) -> Any:
+    """Normalizes patches to mean 0 and, unless they are flat, variance about 1."""
+    return (x - x.mean(-1, keepdims=True)) / (x.var(-1, keepdims=True) + _FLOOR) ** 0.5
 
 
-def mean_pool(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -> jax.Array:
-    """[H, W, F]: means over windows of rows × columns, or of all there are."""
+def _mean_pool(x: jax.Array, window: tuple[int, int], strides: tuple[int, int]) -> jax.Array:
+    """Mean pooling of [H, W, F] over windows of (rows, columns), cut to the size of x."""
     window = (min(window[0], x.shape[0]), min(window[1], x.shape[1]))
     return lax.reduce_window(x, 0.0, lax.add, (*window, 1), (*strides, 1), "VALID") / (window[0] * window[1])

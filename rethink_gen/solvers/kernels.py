@@ -1,14 +1,16 @@
-"""Kernel machines in closed form: the function of least norm through all labels, or ridge regression (Section 5).
+"""Kernel machines in closed form: minimum-norm interpolation or kernel ridge regression (Section 5).
 
-One-vs-all least squares with one-hot targets Y: f(x) = Σ_j α_j k(x, x_j) with (K + λI) α = Y. For λ = 0, f is the
-function of least norm, ‖f‖² = tr αᵀKα, among those that equal Y on the training images; with the linear kernel that is
-the least w with Xw = Y, w = Xᵀα. Where K is singular, as with duplicates, or a linear kernel of more examples than
-features, there is no such function for all labels, and that is an error.
+One-vs-all least squares with one-hot targets Y: f(x) = Σ_j α_j k(x, x_j) with (K + λI) α = Y. For λ = 0, f has the
+least norm, ‖f‖² = tr αᵀKα, among the functions that equal Y on the training images. With the linear kernel this is the
+least w with Xw = Y, and w = Xᵀα. K is singular for duplicate images, or for a linear kernel with more examples than
+features. Then no function fits all labels, and `solve` raises an error.
 
-K is made of tiles, see tiles.py. They are computed from features in memory when they are asked for; features in several
-blocks are streamed through the inner products of all images, test images too, and these are kept, also for the next run
-if it has the same features. All is float32: with the 60,000 examples of MNIST the residual is 1e-4, and the test error
-that of the first author's float64.
+K is held in tiles (see linear_algebra.py). If all features fit in one block, they stay in memory and each tile is
+computed when it is needed. If they come in several blocks, one pass over the blocks computes the inner products of all
+images, including test images. These are kept in memory, also for the next run if it has the same features.
+
+All arrays are float32. With the 60,000 examples of MNIST the residual is 1e-4, and the test error equals that of the
+first author's float64 code.
 """
 
 import os
@@ -33,30 +35,38 @@ from rethink_gen.runs import KernelRun
 from rethink_gen.solvers.features import Features
 from rethink_gen.solvers.linear_algebra import LANDMARKS, SOLVERS, Matrix, Meter, Vectors, multiply, put, singular
 
-TILE = 1024  # rows at most: a product of two tiles takes hundredths of a second on CPU, and a stop signal waits for few
-UNSOLVED = 0.1  # a residual that is more than rounding; outputs are then 0.03 off the targets 0 and 1
-ALLOCATED = 1.3  # bytes taken for each of a tile's, by what is left between tiles (60,000 examples on CPU)
-Tick = Callable[[int, int, dict[str, float | None]], None]
-Inner = tuple[dict[tuple[int, int], jax.Array], Vectors]  # ⟨x, x'⟩ by tiles, ‖x‖² by parts
+# Most rows of a tile. A product of two tiles takes hundredths of a second on CPU, and a stop signal waits for a few.
+_TILE = 1024
+_UNSOLVED = 0.1  # a larger residual is not rounding; outputs then differ by 0.03 from the targets 0 and 1
+_ALLOCATED = 1.3  # bytes allocated per byte of a tile, because of gaps between tiles (60,000 examples on CPU)
+Tick = Callable[[int, int, dict[str, float | None]], None]  # (step, steps, metrics) of the progress
+_Inner = tuple[dict[tuple[int, int], jax.Array], Vectors]  # ⟨x, x'⟩ by tile, ‖x‖² by part
 
 
 def solve(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[str, Any]]:
-    """The one row of a kernel machine's curves, and how it was solved.
+    """Solves a kernel machine and evaluates it on both splits.
 
-    train_loss, test_loss: mean of ‖f(x) - y‖², y one-hot; l2_norm: ‖f‖; residual: ‖(K + λI)α - Y‖ / ‖Y‖.
+    Args:
+      run: names the features, the kernel and the solver.
+      dataset: images uint8 or float32[N, H, W, C], labels int32[N].
+      tick: called with the progress; it may raise to stop.
+
+    Returns:
+      Curves of one row, and facts about the solution for provenance. In the curves, train_loss and test_loss are the
+      mean of ‖f(x) - y‖² with y one-hot, l2_norm is ‖f‖, and residual is ‖(K + λI)α - Y‖ / ‖Y‖.
 
     Raises:
-      UsageError: it does not fit into memory, or a name is unknown.
+      UsageError: the problem does not fit into memory, or a name is unknown.
       LinAlgError: K is singular.
     """
     for kind, name in (("features", run.features), ("kernel", run.kernel)):
         registry.resolve(kind, name)
     with jax.default_matmul_precision("highest"):  # TF32 and bfloat16 lose the small eigenvalues of K
-        return solve_in_float32(run, dataset, tick)
+        return _solve_in_float32(run, dataset, tick)
 
 
-def solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[str, Any]]:
-    """`solve`, once the precision is set."""
+def _solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[str, Any]]:
+    """`solve`, under the matmul precision that it sets."""
     start = time.monotonic()
     train, test = dataset.train, dataset.test
     n, num_test = len(train.labels), len(test.labels)
@@ -65,16 +75,16 @@ def solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curv
         replace(run, kernel="linear", gamma=1.0, weight_decay=0.0, solver="auto"),
         *(crc32(images.tobytes()) for images in (train.images, test.images)),
     )
-    if same not in KEPT:
-        KEPT.clear()  # before free memory is measured
-    chosen = plan(run, features, n, num_test, free_memory() + kept_bytes())
-    size = min(TILE, -(-n // 4))  # at least four parts where there are four images
+    if same not in _KEPT:
+        _KEPT.clear()  # before measuring free memory
+    chosen = _plan(run, features, n, num_test, free_memory() + _kept_bytes())
+    size = min(_TILE, -(-n // 4))  # at least four parts, if there are four images
     count = -(-n // size)
     parts = [images[i : i + size] for images in (train.images, test.images) for i in range(0, len(images), size)]
-    meter = Meter(tick, work(chosen.solver, features, n, num_test, kept=bool(KEPT)))
-    if features.streamed and not KEPT:
-        KEPT[same] = streamed(features, parts, count, meter)
-    k = kernel_matrix(run, features, parts, count, KEPT.get(same), meter)
+    meter = Meter(tick, _work(chosen.solver, features, n, num_test, kept=bool(_KEPT)))
+    if features.streamed and not _KEPT:
+        _KEPT[same] = _streamed(features, parts, count, meter)
+    k = _kernel_matrix(run, features, parts, count, _KEPT.get(same), meter)
     targets = np.eye(dataset.num_classes, dtype=np.float32)[train.labels]
     y = [put(i, targets[i * size : (i + 1) * size]) for i in range(len(k.sizes))]
     prepared = time.monotonic()
@@ -82,15 +92,15 @@ def solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curv
     solved = time.monotonic()
     alpha_NxK = np.concatenate(alpha)
     fitted_NxK = np.concatenate(multiply(k, alpha, meter))
-    test_outputs = np.concatenate([predict(k, i, alpha, meter) for i in range(len(k.sizes), len(parts))])
+    test_outputs = np.concatenate([_predict(k, i, alpha, meter) for i in range(len(k.sizes), len(parts))])
     residual = np.linalg.norm(fitted_NxK - targets) / np.linalg.norm(targets)
-    if not residual < UNSOLVED:
+    if not residual < _UNSOLVED:
         raise singular(k, f"the residual is {residual:.2g}")
     outputs = fitted_NxK - run.weight_decay * alpha_NxK
     row = {
         "epoch": 0.0,
-        **measure("train", outputs, train.labels),
-        **measure("test", test_outputs, test.labels),
+        **_measure("train", outputs, train.labels),
+        **_measure("test", test_outputs, test.labels),
         "l2_norm": float(np.sqrt(max(0.0, (alpha_NxK * outputs).sum(dtype=np.float64)))),
         "residual": float(residual),
     }
@@ -104,18 +114,23 @@ def solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curv
     }
 
 
-class Plan(NamedTuple):
-    """How a run is solved, and the memory that takes."""
+class _Plan(NamedTuple):
+    """The solver of a run and the memory that it needs."""
 
     solver: str
     bytes: int
 
 
-def plan(run: KernelRun, features: Features, n: int, num_test: int, memory: int) -> Plan:
-    """Cholesky if it fits into memory, else conjugate gradients; or what the run asks for.
+def _plan(run: KernelRun, features: Features, n: int, num_test: int, memory: int) -> _Plan:
+    """Chooses the solver that the run names; for "auto", Cholesky if it fits into memory, else conjugate gradients.
+
+    Args:
+      n: number of training images.
+      num_test: number of test images.
+      memory: free bytes.
 
     Raises:
-      UsageError: nothing fits; the line says what would.
+      UsageError: no solver fits into memory. The message names a train_size that fits.
     """
     if run.solver not in (*SOLVERS, "auto"):
         raise unknown("solver", run.solver, [*SOLVERS, "auto"])
@@ -124,24 +139,26 @@ def plan(run: KernelRun, features: Features, n: int, num_test: int, memory: int)
         way_out = f"set a weight_decay, train_size={width}, or kernel=gaussian"
         raise UsageError(f"the linear kernel of {n} examples with {width} features is singular: {way_out}")
 
-    def plans(n: int) -> list[Plan]:
-        triangle = int(ALLOCATED * 2 * n * (n + TILE))
+    def plans(n: int) -> list[_Plan]:
+        triangle = int(_ALLOCATED * 2 * n * (n + _TILE))
         columns = 4 * (n + num_test) * max(features.widths)
         kept = triangle + 4 * n * num_test if features.streamed else 0
-        own = {"cholesky": triangle, "conjugate_gradients": 8 * n * TILE * LANDMARKS}
-        margin = 100 * TILE**2
-        return [Plan(name, columns + kept + own[name] + margin) for name in own if run.solver in (name, "auto")]
+        own = {"cholesky": triangle, "conjugate_gradients": 8 * n * _TILE * LANDMARKS}
+        margin = 100 * _TILE**2
+        return [_Plan(name, columns + kept + own[name] + margin) for name in own if run.solver in (name, "auto")]
 
-    least = lambda n: min(plans(n), key=lambda plan: plan.bytes)
+    def least(n: int) -> _Plan:
+        return min(plans(n), key=lambda plan: plan.bytes)
+
     if least(n).bytes > memory:
         smaller = next((m for m in range(n - n % 100, 0, -100) if least(m).bytes <= memory), 1)
-        found = f"{n} examples take {gigabytes(least(n).bytes)} by {least(n).solver}, and {gigabytes(memory)} are free"
+        found = f"{n} examples need {_gigabytes(least(n).bytes)} with {least(n).solver}; {_gigabytes(memory)} are free"
         raise UsageError(f"{found}; set train_size={smaller}" + " or solver=auto" * (run.solver == "cholesky"))
     return next(plan for plan in plans(n) if plan.bytes <= memory)
 
 
-def work(solver: str, features: Features, n: int, num_test: int, *, kept: bool) -> float:
-    """Floating point operations, about; conjugate gradients are taken to need a hundred steps."""
+def _work(solver: str, features: Features, n: int, num_test: int, *, kept: bool) -> float:
+    """An estimate of the floating point operations of a run; it assumes 100 steps of conjugate gradients."""
     width = sum(features.widths)
     inner = 0.0 if kept else features.flop * (n + num_test) + float(n * (n + 2 * num_test) * width)
     again = 2.0 if features.streamed else float(width)
@@ -150,70 +167,78 @@ def work(solver: str, features: Features, n: int, num_test: int, *, kept: bool) 
 
 
 def free_memory() -> int:
-    """Bytes: of all devices, or on CPU of the host."""
+    """Free memory in bytes: of all local devices together, or of the host on CPU."""
     stats = [device.memory_stats() for device in jax.local_devices()]
     if all(stats):
         return sum(s["bytes_limit"] - s["bytes_in_use"] for s in stats if s)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, IndexError, ValueError):
         memory = 1024 * int(Path("/proc/meminfo").read_text().partition("MemAvailable:")[2].split()[0])
-    with suppress(OSError, ValueError):  # a container's limit; "max" where there is none
+    with suppress(OSError, ValueError):  # the limit of a container; "max" means no limit
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return memory
 
 
-def gigabytes(count: float) -> str:
+def _gigabytes(count: float) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
-def kernel_matrix(
-    run: KernelRun, features: Features, parts: list[Any], count: int, kept: Inner | None, meter: Meter
+def _kernel_matrix(
+    run: KernelRun, features: Features, parts: list[Any], count: int, kept: _Inner | None, meter: Meter
 ) -> Matrix:
-    """K + λI of the training images, which are the first `count` parts; further rows of tiles are k of test images."""
+    """K + λI of the training images, which are the first `count` parts; the other rows of tiles are for test images."""
     if kept:
         stored, norms = kept
-        inner = lambda i, j: stored[i, j]
+
+        def inner(i: int, j: int) -> jax.Array:
+            return stored[i, j]
     else:
-        x = columns(features, 0, parts, meter)
-        norms = [squared_norms(part) for part in x]
-        inner = lambda i, j: product(x[i], put(i, x[j]))
+        x = _columns(features, 0, parts, meter)
+        norms = [_squared_norms(part) for part in x]
+
+        def inner(i: int, j: int) -> jax.Array:
+            return _product(x[i], put(i, x[j]))
+
     numbers = (run.gamma, run.weight_decay)
-    tile = lambda i, j: evaluate(run.kernel, i == j, inner(i, j), norms[i], put(i, norms[j]), numbers)
+
+    def tile(i: int, j: int) -> jax.Array:
+        return _evaluate(run.kernel, i == j, inner(i, j), norms[i], put(i, norms[j]), numbers)
+
     return Matrix(tile, [len(part) for part in parts[:count]], 2.0 * (1 if features.streamed else features.widths[0]))
 
 
-def kept_bytes() -> int:
-    """What the inner products of the last run take, and this run need not."""
-    return int(ALLOCATED * sum(tile.nbytes for tiles, _ in KEPT.values() for tile in tiles.values()))
+def _kept_bytes() -> int:
+    """Bytes of the inner products that are kept from the last run."""
+    return int(_ALLOCATED * sum(tile.nbytes for tiles, _ in _KEPT.values() for tile in tiles.values()))
 
 
-def columns(features: Features, block: int, parts: list[Any], meter: Meter) -> Vectors:
-    """One block of the features of all parts."""
+def _columns(features: Features, block: int, parts: list[Any], meter: Meter) -> Vectors:
+    """One block of the features, for all parts."""
     flop = features.flop / len(features.widths)
     return [meter(features.block(put(i, part), block), flop * len(part)) for i, part in enumerate(parts)]
 
 
-def streamed(features: Features, parts: list[Any], count: int, meter: Meter) -> Inner:
-    """⟨x, x'⟩ by tiles and ‖x‖² by parts, summed over blocks of features, of which one is in memory at a time."""
+def _streamed(features: Features, parts: list[Any], count: int, meter: Meter) -> _Inner:
+    """⟨x, x'⟩ by tile and ‖x‖² by part, summed over blocks of features; one block is in memory at a time."""
     below = [(i, j) for i in range(len(parts)) for j in range(min(i + 1, count))]
     inner = {(i, j): put(i, jnp.zeros((len(parts[i]), len(parts[j])))) for i, j in below}
     norms = [put(i, jnp.zeros(len(part))) for i, part in enumerate(parts)]
     for block in range(len(features.widths)):
-        x = columns(features, block, parts, meter)
-        norms = [norm + squared_norms(part) for norm, part in zip(norms, x, strict=True)]
+        x = _columns(features, block, parts, meter)
+        norms = [norm + _squared_norms(part) for norm, part in zip(norms, x, strict=True)]
         for i, j in below:
-            inner[i, j] = meter(add_product(inner[i, j], x[i], put(i, x[j])), 2.0 * x[i].size * len(x[j]))
+            inner[i, j] = meter(_add_product(inner[i, j], x[i], put(i, x[j])), 2.0 * x[i].size * len(x[j]))
     return inner, norms
 
 
-def predict(k: Matrix, row: int, alpha: Vectors, meter: Meter) -> jax.Array:
+def _predict(k: Matrix, row: int, alpha: Vectors, meter: Meter) -> jax.Array:
     """f(x) for a part of the test images."""
     out = jnp.asarray(sum(k.tile(row, j) @ put(row, part) for j, part in enumerate(alpha)))
     return meter(out, k.flop * len(out) * sum(k.sizes))
 
 
-def measure(split: str, outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Loss and accuracy."""
+def _measure(split: str, outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Loss and accuracy of a split, from outputs float32[N, K] and labels int32[N]."""
     errors = outputs - np.eye(outputs.shape[1], dtype=np.float32)[labels]
     return {
         f"{split}_loss": float((errors**2).sum(1).mean()),
@@ -222,8 +247,8 @@ def measure(split: str, outputs: np.ndarray, labels: np.ndarray) -> dict[str, fl
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def evaluate(kernel: str, diagonal: bool, inner: jax.Array, a: jax.Array, b: jax.Array, numbers: Any) -> jax.Array:
-    """k(x, x') from ⟨x, x'⟩, ‖x‖² and ‖x'‖²; on the diagonal of K, where x' is x, without rounding, and plus λ."""
+def _evaluate(kernel: str, diagonal: bool, inner: jax.Array, a: jax.Array, b: jax.Array, numbers: Any) -> jax.Array:
+    """k(x, x') from ⟨x, x'⟩, ‖x‖² and ‖x'‖². On the diagonal of K, k(x, x) is exact, and λ is added."""
     gamma, weight_decay = numbers
     function = registry.resolve("kernel", kernel)
     tile = function(inner, a[:, None], b, gamma)
@@ -233,27 +258,34 @@ def evaluate(kernel: str, diagonal: bool, inner: jax.Array, a: jax.Array, b: jax
 
 
 def gaussian(inner: jax.Array, a: jax.Array, b: jax.Array, gamma: jax.Array) -> jax.Array:
-    """exp(-γ‖x - x'‖²)."""
+    """Gaussian (RBF) kernel: exp(-γ‖x - x'‖²)."""
     return jnp.exp(-gamma * jnp.maximum(a + b - 2 * inner, 0))
 
 
 def laplacian(inner: jax.Array, a: jax.Array, b: jax.Array, gamma: jax.Array) -> jax.Array:
-    """exp(-γ‖x - x'‖), with the Euclidean norm."""
+    """Laplacian kernel: exp(-γ‖x - x'‖), with the Euclidean norm."""
     return jnp.exp(-gamma * jnp.sqrt(jnp.maximum(a + b - 2 * inner, 0)))
 
 
 def linear(inner: jax.Array, a: jax.Array, b: jax.Array, gamma: jax.Array) -> jax.Array:
-    """⟨x, x'⟩, without γ."""
-    return jnp.copy(inner)  # jit would return the very same array, which the solver may overwrite
+    """Linear kernel: ⟨x, x'⟩. It does not use γ."""
+    return jnp.copy(inner)  # without the copy jit returns the same array, and the solver may overwrite it
 
 
-product = jax.jit(lambda a, b: a @ b.T)
+@jax.jit
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+    return a @ b.T
 
 
-add_product = jax.jit(lambda tile, a, b: tile + a @ b.T, donate_argnums=0)
+@partial(jax.jit, donate_argnums=0)
+def _add_product(tile: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    return tile + a @ b.T
 
 
-squared_norms = jax.jit(lambda x: (x * x).sum(1))
+@jax.jit
+def _squared_norms(x: jax.Array) -> jax.Array:
+    return (x * x).sum(1)
 
 
-KEPT: dict[Any, Inner] = {}  # by what they depend on, of the last run alone and only if its features are streamed
+# The inner products of the last run, by what they depend on; only if its features are streamed.
+_KEPT: dict[Any, _Inner] = {}

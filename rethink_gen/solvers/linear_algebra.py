@@ -1,12 +1,14 @@
-"""A x = y for a symmetric positive definite A too large to be held whole, on one device or several.
+"""Tiled Cholesky and conjugate gradients: solve A x = y for a large symmetric positive definite A.
 
-A exists by tiles, on and below its diagonal, which a function computes when they are asked for. Cholesky asks for each
-once and puts its factor in its place: 2n² bytes in float32 and n³/3 multiplications. Conjugate gradients ask for all of
-them at each step and hold none: memory is linear in n. Tile row i lives on device i modulo the number of devices.
+A is never in memory as a whole. A function computes each tile on or below the diagonal when a solver needs it. Cholesky
+computes each tile once and stores the tile of the factor in its place: 2n² bytes in float32 and n³/3 multiplications.
+Conjugate gradients compute all tiles at each step and store none, so memory is linear in n. Several devices share the
+work: tile row i is on device i modulo the number of devices.
 """
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,23 +17,28 @@ import numpy as np
 from jax.scipy.linalg import cho_solve, solve_triangular
 
 LANDMARKS = 2  # columns of tiles in the preconditioner
-TOLERANCE = 1e-4  # ‖A x - y‖ / ‖y‖ at which conjugate gradients stop
-ITERATIONS = 1000  # of conjugate gradients before giving up
-Vectors = list[jax.Array]  # float32[n, K] by parts of rows, part i on the device of tile row i
+_TOLERANCE = 1e-4  # ‖A x - y‖ / ‖y‖ at which conjugate gradients stop
+_ITERATIONS = 1000  # most steps of conjugate gradients
+Vectors = list[jax.Array]  # float32[n, K] in parts of rows; part i is on the device of tile row i
 
 
 class Matrix(NamedTuple):
-    """tile(i, j), for j ≤ i, is a new float32[sizes[i], sizes[j]] on the device of row i; an entry costs `flop`."""
+    """A symmetric matrix in tiles, which are computed on demand."""
 
-    tile: Callable[[int, int], jax.Array]
-    sizes: list[int]
-    flop: float
+    tile: Callable[[int, int], jax.Array]  # (i, j), j ≤ i → a new float32[sizes[i], sizes[j]] on the device of row i
+    sizes: list[int]  # rows of each tile row
+    flop: float  # floating point operations to compute one entry
 
 
 class Meter:
-    """Tells how much of a work of `total` floating point operations is done, and lets a stop signal in.
+    """Reports progress in floating point operations, and gives stop signals a chance.
 
-    Called with a result under way, it waits until no more than one per device is: those of other devices go on.
+    Each call registers a result that a device still computes. The call waits until at most one result per device is
+    pending, so that all devices stay busy.
+
+    Args:
+      tick: called with (step, 1000, {}); it may raise to stop.
+      total: floating point operations of the whole computation.
     """
 
     def __init__(self, tick: Callable[[int, int, dict[str, float | None]], None], total: float) -> None:
@@ -48,15 +55,15 @@ class Meter:
 
 
 def put(row: int, x: Any) -> jax.Array:
-    """x on the device of a tile row."""
+    """Puts x on the device of a tile row."""
     devices = jax.local_devices()
     return jax.device_put(x, devices[row % len(devices)])
 
 
-def by_cholesky(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors, dict[str, Any]]:
-    """x, and a lower bound of the condition number of A."""
+def _by_cholesky(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors, dict[str, Any]]:
+    """Solves A x = y by Cholesky; also returns a lower bound of the condition number of A."""
     count = len(a.sizes)
-    factor = cholesky(a, count, meter)
+    factor = _cholesky(a, count, meter)
     x: Vectors = []
     for i in range(count):
         rest = y[i] - sum(factor[i, k] @ put(i, x[k]) for k in range(i))
@@ -68,48 +75,61 @@ def by_cholesky(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors, dict[str,
     return x, {"condition_at_least": float((pivots.max() / pivots.min()) ** 2)}
 
 
-def cholesky(a: Matrix, columns: int, meter: Meter) -> dict[tuple[int, int], jax.Array]:
-    """The tiles of the first columns of the lower triangular L with L Lᵀ = A."""
+def _cholesky(a: Matrix, columns: int, meter: Meter) -> dict[tuple[int, int], jax.Array]:
+    """The tiles of the first `columns` tile columns of the lower triangular L with L Lᵀ = A."""
     factor: dict[tuple[int, int], jax.Array] = {}
     for j in range(columns):
         row = [[put(device, factor[j, k]) for k in range(j)] for device in range(len(jax.local_devices()))]
         for i in range(j, len(a.sizes)):
             x = a.tile(i, j)
             for k in range(j):
-                x = subtract_product(x, factor[i, k], row[i % len(row)][k])
-            factor[i, j] = jnp.linalg.cholesky(x) if i == j else solve_right(put(i, factor[j, j]), x)
+                x = _subtract_product(x, factor[i, k], row[i % len(row)][k])
+            factor[i, j] = jnp.linalg.cholesky(x) if i == j else _solve_right(put(i, factor[j, j]), x)
             meter(factor[i, j], x.size * (a.flop + (2 * j + 1) * a.sizes[0]))
         if not jnp.isfinite(factor[j, j][-1, -1]):
             raise singular(a, "a pivot is not positive")
     return factor
 
 
-def by_conjugate_gradients(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors, dict[str, Any]]:
-    """x, as near as TOLERANCE, for all columns of y at a time, and the number of steps.
+def _by_conjugate_gradients(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors, dict[str, Any]]:
+    """Solves A x = y by preconditioned conjugate gradients, to _TOLERANCE; also returns the number of steps.
 
-    Preconditioned by F Fᵀ + μI: F are the first columns of the Cholesky factor, which makes F Fᵀ the approximation of
-    Nyström with the first rows as landmarks, and μ is the mean of the diagonal that it leaves.
+    All columns of y are solved at the same time. The preconditioner is F Fᵀ + μI. F are the first columns of the
+    Cholesky factor, so F Fᵀ is the Nyström approximation with the first rows as landmarks. μ is the mean of the
+    diagonal of A - F Fᵀ.
     """
     ends = np.cumsum(a.sizes)
-    split = lambda v: [put(i, part) for i, part in enumerate(jnp.split(v, ends[:-1]))]
-    join = lambda parts: jnp.concatenate([put(0, part) for part in parts])
+
+    def split(v: jax.Array) -> Vectors:
+        return [put(i, part) for i, part in enumerate(jnp.split(v, ends[:-1]))]
+
+    def join(parts: Vectors) -> jax.Array:
+        return jnp.concatenate([put(0, part) for part in parts])
+
     columns = min(LANDMARKS, len(a.sizes))
-    factor = cholesky(a, columns, meter)
-    nothing = lambda i, k: put(i, jnp.zeros((a.sizes[i], a.sizes[k])))
+    factor = _cholesky(a, columns, meter)
+
+    def nothing(i: int, k: int) -> jax.Array:
+        return put(i, jnp.zeros((a.sizes[i], a.sizes[k])))
+
     rows = ([factor.get((i, k), nothing(i, k)) for k in range(columns)] for i in range(len(a.sizes)))
     f = join([jnp.concatenate(row, 1) for row in rows])
     trace = sum(float(jnp.trace(a.tile(i, i))) for i in range(len(a.sizes)))
     mu = max(trace - float((f * f).sum()), 1e-6 * trace) / len(f)
     inner = jnp.linalg.cholesky(f.T @ f + mu * jnp.eye(f.shape[1]))
-    precondition = lambda r: (r - f @ cho_solve((inner, True), f.T @ r)) / mu
-    ratio = lambda a, b: jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)  # a column of zeros is solved from the start
+
+    def precondition(r: jax.Array) -> jax.Array:
+        return (r - f @ cho_solve((inner, True), f.T @ r)) / mu
+
+    def ratio(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)  # b is 0 for a column of zeros, which needs no step
 
     r = join(y)
-    goal = TOLERANCE * float(jnp.linalg.norm(r))
+    goal = _TOLERANCE * float(jnp.linalg.norm(r))
     x = jnp.zeros_like(r)
     p = z = precondition(r)
     rz = (r * z).sum(0)
-    for iteration in range(ITERATIONS):
+    for iteration in range(_ITERATIONS):
         q = join(multiply(a, split(p), meter))
         step = ratio(rz, (p * q).sum(0))
         x, r = x + step * p, r - step * q
@@ -118,15 +138,15 @@ def by_conjugate_gradients(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vectors
         z = precondition(r)
         rz, before = (r * z).sum(0), rz
         p = z + ratio(rz, before) * p
-    raise singular(a, f"conjugate gradients have not converged after {ITERATIONS} steps")
+    raise singular(a, f"conjugate gradients have not converged after {_ITERATIONS} steps")
 
 
 def multiply(a: Matrix, v: Vectors, meter: Meter) -> Vectors:
-    """A v: each tile serves on both sides of the diagonal."""
+    """The product A v. Each tile is used twice: below the diagonal and, transposed, above it."""
     out = [jnp.zeros_like(part) for part in v]
     for i in range(len(v)):
         for j in range(i + 1):
-            here, there = both_products(a.tile(i, j), put(i, v[j]), v[i])
+            here, there = _both_products(a.tile(i, j), put(i, v[j]), v[i])
             out[i] = out[i] + here
             if j < i:
                 out[j] = out[j] + put(j, there)
@@ -135,23 +155,29 @@ def multiply(a: Matrix, v: Vectors, meter: Meter) -> Vectors:
 
 
 def singular(a: Matrix, reason: str) -> np.linalg.LinAlgError:
-    """The error for a matrix that float32 cannot tell from a singular one: this run's own trouble, others go on."""
+    """The error for a matrix that is singular in float32. It fails one run; other runs continue."""
     way_out = "set a weight_decay, a smaller train_size, or another kernel or gamma"
     return np.linalg.LinAlgError(
         f"the kernel matrix of {sum(a.sizes)} examples is singular in float32: {reason}; {way_out}"
     )
 
 
-subtract_product = jax.jit(lambda tile, a, b: tile - a @ b.T, donate_argnums=0)
+@partial(jax.jit, donate_argnums=0)
+def _subtract_product(tile: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    return tile - a @ b.T
 
 
-both_products = jax.jit(lambda tile, right, left: (tile @ right, tile.T @ left))
+@jax.jit
+def _both_products(tile: jax.Array, right: jax.Array, left: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return tile @ right, tile.T @ left
 
 
-solve_right = jax.jit(lambda factor, tile: solve_triangular(factor, tile.T, lower=True).T)
+@jax.jit
+def _solve_right(factor: jax.Array, tile: jax.Array) -> jax.Array:
+    return solve_triangular(factor, tile.T, lower=True).T
 
 
 SOLVERS: dict[str, Callable[[Matrix, Vectors, Meter], tuple[Vectors, dict[str, Any]]]] = {
-    "cholesky": by_cholesky,
-    "conjugate_gradients": by_conjugate_gradients,
+    "cholesky": _by_cholesky,
+    "conjugate_gradients": _by_conjugate_gradients,
 }

@@ -1,4 +1,4 @@
-"""Folders of results → one: what machines without a common disk have made, joined; and its tables written anew."""
+"""Merge folders of results that machines without a common disk have made, and renew their tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Merged(NamedTuple):
-    """What became of the results of one experiment at one scale."""
+    """What was merged of one experiment at one scale."""
 
     folder: Path
     copied: int
@@ -30,10 +30,10 @@ class Merged(NamedTuple):
 def merge(
     sources: Iterable[Folder], *, results: Folder = "results", experiments: Folder | None = None
 ) -> Iterator[Merged]:
-    """Copies the results of other folders into one, and writes the tables and figures of their experiments anew.
+    """Copies the results of other folders into one, and renews the tables and figures of their experiments.
 
-    Every file is read and compared first: nothing is copied unless all of it can be. What is there stays, so the same
-    command may be given again, and continues one that was stopped.
+    All files are read and compared before the first is copied. Existing results stay, so the same command can be
+    repeated, and continues one that was stopped.
 
     Raises:
       UsageError: a source has no results.
@@ -50,7 +50,9 @@ def merge(
             for file in (known, path):
                 curves[file] = curves.get(file) or fingerprint(file)
             if curves[known] != curves[path]:
-                raise StorageError(f"{path}: another result of the same run than {known}; remove the false one")
+                raise StorageError(
+                    f"{path}: conflicting results for one run: {known} and this file; delete the wrong one"
+                )
     for place, origins in sorted(chosen.items()):
         new = [origin for origin in origins.values() if origin.parent != place]
         atomic.make_folder(place)
@@ -63,7 +65,7 @@ def find(source: Path) -> list[Path]:
     """The files of results where `run` and `train` leave them in a folder."""
     folders = sorted([*(path for scale in SCALES for path in source.glob(f"*/{scale}")), source / "train"])
     for conflict in (path for folder in folders for path in sorted(folder.glob("*.conflict"))):
-        raise StorageError(f"{conflict}: not the published result of its run; train it again and remove the false one")
+        raise StorageError(f"{conflict}: conflicting result for one run; train it again and delete the wrong file")
     found = [path for folder in folders for path in sorted(folder.glob("*.json"))]
     if not found:
         raise UsageError(f"no results in {source}; merge takes folders such as `run --results DIR` leaves")

@@ -1,6 +1,6 @@
-"""The verbs, as functions that print nothing: `run` what is missing, `load` what is there, `train` one run of your own.
+"""Run experiments and runs of one's own: what the command line and notebooks share. Only progress is shown.
 
-All that can be wrong with a request is found before jax is imported: a typo costs a second, not an hour.
+A request is checked completely before jax is imported, so a typo costs a second, not an hour.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rethink_gen import plugins
-from rethink_gen.errors import RethinkError, UsageError, unknown
-from rethink_gen.execution import processes
+from rethink_gen.errors import RethinkError, UsageError
+from rethink_gen.execution import processes, progress
 from rethink_gen.execution.publishing import finish
 from rethink_gen.execution.requests import check_names
 from rethink_gen.experiment import Experiment, Scale, find
 from rethink_gen.results import locks, store
 from rethink_gen.results.store import Failure, Result
-from rethink_gen.runs import NAME, AnyRun, coerce, fields, kinds
+from rethink_gen.runs import NAME, AnyRun
 from rethink_gen.study import trained
-from rethink_gen.study.studies import OWN, Folder, Study, as_path, gather, open_folder, own_runs, renew
+from rethink_gen.study.studies import OWN, Folder, Study, as_path, gather, open_folder, own_runs, renew, select
 from rethink_gen.study.trained import TrainedResult
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     Report = Callable[[Progress], None]
     Execute = Callable[..., Iterable[Result | Failure]]
-
-MOST_RUNS = 100_000
 
 
 def run(
@@ -63,7 +61,7 @@ def run(
       keep_weights: leaves beside each result what the run has learned; what was trained without is trained again.
       shard: (i, n): only the i-th of n parts of the runs, for machines that share no locks; no table is left.
       workers: processes that share the runs, each with its part of the cores; None: as many as suit the machine.
-      report: called with the progress of the run under way, a few times a minute or more; notebooks show it themselves.
+      report: called with the progress of the run under way; None: shown in the notebook, or as lines on stderr.
       execute: trains the runs in place of `scheduler.execute`: on a cluster, as `execution.ray.execute` does.
 
     Raises:
@@ -74,6 +72,7 @@ def run(
     if not force and not keep_weights:
         runs = [run for run in runs if not store.adopt(run, planned.folder)]
     work = {"force": force, "keep_weights": keep_weights}
+    report = report or progress.default()
     number = processes.count(planned.experiment.runs) if workers is None else workers
     if number > 1 and execute is None:
         failures = processes.finish(runs, planned.folder, report, processes=number, **work)
@@ -109,7 +108,7 @@ def experiment_of(
 def to_do(
     planned: Study, *, force: bool = False, keep_weights: bool = False, shard: tuple[int, int] = (1, 1)
 ) -> list[AnyRun]:
-    """The runs of a plan that `run` would do: those without a result, even a damaged one, or all of them by force."""
+    """The runs of a plan that `run` would train: those without a result, or all by force; damaged ones never."""
     damaged = {error.path.stem for error in planned.damaged}
     runs = planned.experiment.runs
     if not force:
@@ -127,11 +126,11 @@ def train(
     keep_weights: bool = False,
     report: Report | None = None,
 ) -> TrainedResult:
-    """The result of a run that belongs to no experiment, kept as results/train/<run id>.json; options as in `run`."""
+    """The result of one run of your own, kept as results/train/<run id>.json; options as in `run`."""
     check_names([run])
     folder = open_folder(results) / "train"
     if force or not store.done(folder, run, weights=keep_weights):
-        for failure in finish([run], folder, report, force=force, keep_weights=keep_weights):
+        for failure in finish([run], folder, report or progress.default(), force=force, keep_weights=keep_weights):
             raise RethinkError(f"{failure.run.id}: {failure.reason}")
     return trained.read(store.result_file(folder, run))
 
@@ -145,31 +144,8 @@ def plan(
     results: Folder = "results",
     experiments: Folder | None = None,
 ) -> Study:
-    """The study that `run` would work on: `missing` are the runs it would train or copy."""
+    """The study that `run` would work on; its `missing` are the runs that `run` would train or copy."""
     plugins.load_installed()
     experiment = select(experiment_of(what, scale, experiments), seeds, only)
     check_names(experiment.runs)
     return gather(experiment, results)
-
-
-def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[str, Any] | None) -> Experiment:
-    """The experiment with these seeds in place of its own, and of its runs those that have the values asked for."""
-    runs = experiment.runs
-    if seeds is not None:
-        seeds = tuple(dict.fromkeys(seeds))
-        settings = {run.setting: run for run in runs}
-        if len(settings) * len(seeds) > MOST_RUNS:  # said before they are made
-            raise UsageError(f"{experiment.name}: {len(settings) * len(seeds)} runs asked for; at most {MOST_RUNS}")
-        runs = tuple(replace(run, seed=seed) for run in settings.values() for seed in seeds)
-    for name, values in (only or {}).items():
-        if name not in fields():
-            raise unknown("field", name, fields())
-        values = values if isinstance(values, list) else [values]
-        wanted = {coerce(name, value, fields()[name], kinds().get(name, "")) for value in values}
-        present = {getattr(run, name) for run in runs if hasattr(run, name)}
-        for value in sorted(map(str, wanted - present)):
-            raise unknown(f"{name} in {experiment.name} at {experiment.scale} scale", value, map(str, present))
-        runs = tuple(run for run in runs if hasattr(run, name) and getattr(run, name) in wanted)
-    if not 0 < len(runs) <= MOST_RUNS:
-        raise UsageError(f"{experiment.name}: {len(runs)} runs asked for; it can be 1 to {MOST_RUNS}")
-    return replace(experiment, runs=runs)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 import typing
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from rethink_gen.experiment import Check, Experiment, Scale, find, names
 from rethink_gen.results import locks, results_cache, store
 from rethink_gen.results.store import Damaged, Failure, Result
 from rethink_gen.results.verdicts import differing
-from rethink_gen.runs import AnyRun
+from rethink_gen.runs import AnyRun, coerce, fields, kinds
 from rethink_gen.study import checking
 
 if TYPE_CHECKING:
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
 
 Folder = str | Path
+MOST_RUNS = 100_000
+TRAIN = "train"  # what runs of one's own are called, and their folder
 OWN = "own"  # the scale of runs that belong to no experiment
 PREFERENCE: tuple[Scale, ...] = ("paper", "laptop", "smoke")  # what `load` looks for: the paper's own numbers first
 
 
 @dataclass(frozen=True)
 class Study:
-    """An experiment at one scale with the results that exist for it, under every seed; a notebook shows it whole."""
+    """An experiment at one scale with the results that exist for it, of all seeds; a notebook shows it whole."""
 
     experiment: Experiment
     results: tuple[Result, ...]
@@ -87,7 +89,7 @@ class Study:
         return self.experiment.table(self) if self.experiment.table else tables.by_setting(self.curves)
 
     def figure(self) -> Figure | None:
-        """The paper's figure from our results, if the experiment draws one."""
+        """The figure of the experiment, if it has one."""
         return self.experiment.figure(self) if self.experiment.figure else None
 
     def checks(self) -> list[Check]:
@@ -95,7 +97,7 @@ class Study:
         return [checking.evaluate(check, self) for check in self.experiment.checks]
 
     def text(self, format: str = "markdown") -> str:  # noqa: A002
-        """The table, and what became of each sentence of the claim, in a format of `tables.FORMATS`."""
+        """The table and the verdict on each sentence of the claim, in a format of `rendering.FORMATS`."""
         done = len(self.experiment.runs) - len(self.missing)
         failed = f", {len(self.failures)} failed" if self.failures else ""
         damaged = "".join(f" {error.path.name} is damaged and left out." for error in self.damaged)
@@ -125,18 +127,26 @@ class Study:
 
 
 def load(
-    name: str, *, scale: str | None = None, results: Folder = "results", experiments: Folder | None = None
+    name: str,
+    *,
+    scale: str | None = None,
+    only: Mapping[str, Any] | None = None,
+    results: Folder = "results",
+    experiments: Folder | None = None,
 ) -> Study:
-    """The study of an experiment from the results that exist.
+    """The study of an experiment from the results that exist; "train" is all runs of one's own.
 
     Args:
       scale: smoke, laptop or paper; by default the nearest to the paper at which there are results.
+      only: field → value, or list of values; the other runs are left out.
     """
+    if name == TRAIN:
+        return narrowed(load_own(results), only)
     experiment = find(name, as_path(experiments))
     for each in PREFERENCE if scale is None else (scale,):
         study = gather(experiment.at(typing.cast(Scale, each)), results)
         if study.results:
-            return study
+            return narrowed(study, only)
     at = f" at {scale} scale" if scale else ""
     option = f" --scale {scale}" if scale else ""
     raise UsageError(
@@ -158,7 +168,8 @@ def survey(
     """
     folder, scales = as_path(experiments), PREFERENCE if scale is None else (scale,)
     studies = []
-    for experiment in [find(name, folder) for name in tuple(chosen) or names(folder)]:
+    for name in tuple(chosen) or names(folder):
+        experiment = find(name, folder)  # one after the other: two files may register components of the same name
         at = [gather(experiment.at(typing.cast(Scale, each)), results) for each in scales]
         there = [study for study in at if study.results] or at[:1]
         main = next((study for study in there if not study.missing and study.experiment.has_verdict), there[0])
@@ -187,10 +198,38 @@ def folder_of(experiment: Experiment, results: Folder) -> Path:
     return place if experiment.scale == OWN else place / experiment.scale
 
 
+def narrowed(study: Study, only: Mapping[str, Any] | None) -> Study:
+    """The study of those runs that have the wanted values."""
+    if not only:
+        return study
+    experiment = select(study.experiment, None, only)
+    settings = {run.setting for run in experiment.runs}
+    kept = tuple(result for result in study.results if result.setting in settings)
+    return replace(study, experiment=experiment, results=kept)
+
+
+def load_own(results: Folder) -> Study:
+    """The study of all of one's own runs, those in results/train/.
+
+    Raises:
+      UsageError: there are none.
+    """
+    study = survey_own(results)
+    if not study.results:
+        raise UsageError(f"no runs of your own in {results}; make some: rethink-gen train")
+    return study
+
+
+def survey_own(results: Folder) -> Study:
+    """The study of one's own runs, also where there are none."""
+    found, _ = results_cache.sift(open_folder(results) / TRAIN)
+    return gather(own_runs(tuple(result.run for result in found)), results)
+
+
 def own_runs(runs: tuple[AnyRun, ...]) -> Experiment:
     """The experiment that runs of one's own are: a table of what differs, and no claim."""
     return Experiment(
-        name="train",
+        name=TRAIN,
         scale=typing.cast(Scale, OWN),
         claim="Runs of one's own.",
         locator="",
@@ -200,7 +239,7 @@ def own_runs(runs: tuple[AnyRun, ...]) -> Experiment:
 
 
 def renew(experiment: Experiment, results: Folder) -> Study:
-    """The study of an experiment, whose table and figure are now those of its results."""
+    """The study of an experiment, after its table and figure were written anew."""
     folder = folder_of(experiment, results)
     with locks.claim(folder, "table", wait=True), locks.claim(folder, "figure", wait=True):
         study = gather(experiment, results)  # once no other process publishes
@@ -209,7 +248,7 @@ def renew(experiment: Experiment, results: Folder) -> Study:
 
 
 def publish(study: Study) -> list[Path]:
-    """Leaves the table and the figure beside the results; their paths."""
+    """Writes the table and the figure beside the results; returns their paths."""
     contents = {"table.md": study.text().encode()}
     if figure := study.figure():
         contents |= {f"figure.{kind}": figures.draw(figure, kind) for kind in ("png", "svg")}
@@ -219,7 +258,7 @@ def publish(study: Study) -> list[Path]:
 
 
 def open_folder(results: Folder) -> Path:
-    """The folder of results, there or not; an error if it can be none."""
+    """The folder of results, which need not exist; UsageError if it cannot be one."""
     folder = Path(results)
     try:
         list(folder.iterdir())
@@ -233,5 +272,28 @@ def open_folder(results: Folder) -> Path:
 
 
 def as_path(folder: Folder | None) -> Path | None:
-    """None is the folder of experiments that comes with the suite."""
+    """The folder as a path; None is the folder of experiments that comes with the package."""
     return None if folder is None else Path(folder)
+
+
+def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[str, Any] | None) -> Experiment:
+    """The experiment with these seeds instead of its own, and only the runs that have the wanted values."""
+    runs = experiment.runs
+    if seeds is not None:
+        seeds = tuple(dict.fromkeys(seeds))
+        settings = {run.setting: run for run in runs}
+        if len(settings) * len(seeds) > MOST_RUNS:  # said before they are made
+            raise UsageError(f"{experiment.name}: {len(settings) * len(seeds)} runs asked for; at most {MOST_RUNS}")
+        runs = tuple(replace(run, seed=seed) for run in settings.values() for seed in seeds)
+    for name, values in (only or {}).items():
+        if name not in fields():
+            raise unknown("field", name, fields())
+        values = values if isinstance(values, list) else [values]
+        wanted = {coerce(name, value, fields()[name], kinds().get(name, "")) for value in values}
+        present = {getattr(run, name) for run in runs if hasattr(run, name)}
+        for value in sorted(map(str, wanted - present)):
+            raise unknown(f"{name} in {experiment.name} at {experiment.scale} scale", value, map(str, present))
+        runs = tuple(run for run in runs if hasattr(run, name) and getattr(run, name) in wanted)
+    if not 0 < len(runs) <= MOST_RUNS:
+        raise UsageError(f"{experiment.name}: {len(runs)} runs asked for; it can be 1 to {MOST_RUNS}")
+    return replace(experiment, runs=runs)

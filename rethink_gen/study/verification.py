@@ -1,4 +1,4 @@
-"""Results → what is wrong with them: every checksum recomputed, tables derived anew, runs trained anew on request."""
+"""Verify results: recompute checksums and tables, and on request train runs again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Finding(NamedTuple):
-    """What was looked at, and what is wrong with it: nothing, or a line each."""
+    """What was checked, and a line for each thing that is wrong with it."""
 
     what: str
     wrong: list[str]
@@ -55,8 +55,8 @@ def inspect(folder: Path, results: Folder, experiments_folder: Folder | None) ->
 
     sound, damaged = store.sift(folder)
     wrong = [str(error) for error in damaged]
-    way_out = "train it again and remove the false one"
-    wrong += [f"{path}: not the published result of its run; {way_out}" for path in sorted(folder.glob("*.conflict"))]
+    way_out = "train it again and delete the wrong file"
+    wrong += [f"{path}: conflicting result for one run; {way_out}" for path in sorted(folder.glob("*.conflict"))]
     for result in sound:
         data = result.provenance.get("data_sha256")
         if data != PUBLISHED.get(result.run.dataset, data):
@@ -85,7 +85,7 @@ def retrain(
     known = [result for folder in folders(name, results, experiments) for result in store.sift(folder)[0]]
     chosen = {result.run: result for result in random.sample(known, min(count, len(known)))}
     requests.check_data(chosen)
-    for outcome in publishing.import_cohorts().execute(chosen, report=report or (lambda progress: None)):
+    for outcome in publishing.import_scheduler().execute(chosen, report=report or (lambda progress: None)):
         yield compare(chosen[outcome.run], outcome)
 
 

@@ -1,1 +1,1 @@
-"""One run as pure functions, and many runs compiled, vectorized, checkpointed and measured."""
+"""Training: one run as pure functions; many runs compiled, vectorized, checkpointed and measured."""

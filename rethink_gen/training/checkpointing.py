@@ -1,4 +1,4 @@
-"""Checkpoints: a training state as named arrays in one file."""
+"""Save and load checkpoints: a training state as named arrays in one file."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from rethink_gen.errors import StorageError
-
-if TYPE_CHECKING:
-    import numpy as np
-
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rethink_gen.atomic import write
+from rethink_gen.errors import StorageError
 from rethink_gen.results.locks import logger
 from rethink_gen.training.core import State
 
 
 def save_checkpoint(folder: Path, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> None:
-    """Keeps a state and what goes with it as one file; the one before stays until this one is safe on disk."""
+    """Writes a checkpoint file; the previous one stays until the new one is safe on disk.
+
+    Args:
+      folder: where the checkpoints of the run are.
+      arrays: the state, from `flatten`.
+      notes: whatever else a resumed run needs, as JSON values.
+
+    Raises:
+      StorageError: the file cannot be written.
+    """
     content = pack(arrays, notes)
-    with suppress(OSError):  # `write` says it better
+    with suppress(OSError):  # `write` has a better error message
         folder.mkdir(exist_ok=True)
     older = sorted(folder.glob("checkpoint-*.npz"))
     number = int(older[-1].stem.split("-")[1]) + 1 if older else 0
@@ -37,7 +41,13 @@ def save_checkpoint(folder: Path, arrays: Mapping[str, np.ndarray], notes: Mappi
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """The newest checkpoint that is whole, or None. A damaged one is set aside as `.corrupt`, the one before used."""
+    """Reads the newest valid checkpoint: (arrays, notes), or None if there is none.
+
+    A damaged checkpoint is renamed to `.corrupt`, and the one before it is used.
+
+    Raises:
+      StorageError: the file cannot be read.
+    """
     for path in sorted(filter(Path.is_file, folder.glob("checkpoint-*.npz")), reverse=True):
         try:
             content = path.read_bytes()
@@ -45,16 +55,14 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
             raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
         try:
             return unpack(content)
-        except Exception:  # NumPy and zipfile raise whatever they like on damaged bytes
-            logger.warning("%s is damaged: set aside as .corrupt, the one before it is used", path)
+        except Exception:  # NumPy and zipfile raise many kinds of errors on damaged bytes
+            logger.warning("%s is damaged: renamed to .corrupt; using the checkpoint before it", path)
             path.rename(path.with_suffix(".corrupt"))
     return None
 
 
 def pack(arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> bytes:
-    """A checkpoint as bytes: a zip of .npy members, whose CRCs make a flipped bit an error when it is read."""
-    import numpy as np
-
+    """Serializes a checkpoint to bytes: a zip of .npy members. Their CRCs detect flipped bits when it is read."""
     buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(notes).encode(), np.uint8)
     np.savez(buffer, allow_pickle=False, **{**arrays, "notes": text})  # type: ignore[arg-type]
@@ -62,34 +70,48 @@ def pack(arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> bytes:
 
 
 def unpack(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and notes of a checkpoint; an error of NumPy's or zipfile's if it is damaged."""
-    import numpy as np
+    """Parses the bytes of a checkpoint into (arrays, notes).
 
+    Raises:
+      Exception: errors of NumPy or zipfile, if the bytes are damaged.
+    """
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     return arrays, json.loads(arrays.pop("notes").tobytes())
 
 
 def check_same(then: dict[str, str], now: dict[str, str], work: Path) -> None:
-    """Refuses to go on with what another run, other data, another version of jax or another device began."""
+    """Checks that a checkpoint belongs to this run, data, version of jax and device.
+
+    Args:
+      then: what the checkpoint was made with, by name.
+      now: the same facts of this process.
+      work: the folder of the checkpoint, for the message.
+
+    Raises:
+      StorageError: a fact differs.
+    """
     differ = [f"{name} {then.get(name)}, here {now[name]}" for name in now if then.get(name) != now[name]]
     if differ:
-        way_out = "continue it there, or remove that folder to begin again"
+        way_out = "continue there, or delete that folder to start again"
         raise StorageError(f"{work}: its checkpoint was made with {'; '.join(differ)}; {way_out}")
 
 
 def flatten(state: State) -> dict[str, np.ndarray]:
-    """A state as named arrays on the host."""
+    """Converts a state to named arrays on the host."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
 def learned(state: State) -> dict[str, np.ndarray]:
-    """What a network has learned, as named arrays on the host: params/Conv_0/kernel, batch_stats/BatchNorm_0/mean."""
+    """The learned weights of a network as named arrays on the host.
+
+    Names are paths, such as params/Conv_0/kernel and batch_stats/BatchNorm_0/mean.
+    """
     leaves, _ = jax.tree_util.tree_flatten_with_path({"params": state.params, "batch_stats": state.batch_stats})
     return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
 
 
 def restore(like: State, arrays: dict[str, np.ndarray]) -> State:
-    """The state in named arrays, in the structure of `like`."""
+    """Converts named arrays from `flatten` back to a state with the structure of `like`."""
     return jax.tree_util.tree_map_with_path(lambda path, leaf: jnp.asarray(arrays[jax.tree_util.keystr(path)]), like)

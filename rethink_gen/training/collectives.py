@@ -1,6 +1,7 @@
-"""Several processes, one on each host, that compute as one: what the first knows, what any says, arrays over all.
+"""Collective operations of several processes, one on each host: broadcast, any, placement and gathering of arrays.
 
-Each of them calls these functions at the same points, for they wait for each other. In one process they change nothing.
+All processes must call these functions at the same points, because the functions wait for each other. In a single
+process they do nothing special.
 """
 
 from collections.abc import Callable
@@ -19,17 +20,21 @@ Checkpoint = tuple[dict[str, np.ndarray], dict[str, Any]]  # arrays, and notes t
 
 
 def first() -> bool:
-    """Whether this process is the one that claims runs, writes files and speaks."""
+    """Whether this is the first process, which claims runs, writes files and prints."""
     return jax.process_index() == 0
 
 
 def anywhere(flag: bool) -> bool:
-    """Whether it is so on any host."""
+    """Whether `flag` is true on any host."""
     return flag if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
 def together(stopped: Callable[[], None]) -> Callable[[], None]:
-    """`stopped` for all of them: a stop signal to one stops each at the same step."""
+    """Makes `stopped` collective: a stop signal to one process stops all of them at the same step.
+
+    Args:
+      stopped: raises Interrupted or KeyboardInterrupt after a stop signal.
+    """
     if jax.process_count() == 1:
         return stopped
 
@@ -40,13 +45,13 @@ def together(stopped: Callable[[], None]) -> Callable[[], None]:
         except (Interrupted, KeyboardInterrupt) as received:
             signal = received
         if anywhere(signal is not None):
-            raise signal or Interrupted("another host was stopped; the same command on all continues")
+            raise signal or Interrupted("another host was stopped; run the same command on all hosts to continue")
 
     return stopped_anywhere
 
 
 def from_first(make: Callable[[], Checkpoint | None]) -> Checkpoint | None:
-    """What the first process makes; no other calls `make`."""
+    """Calls `make` in the first process only and sends its result to all processes."""
     if jax.process_count() == 1:
         return make()
     made = make() if first() else None
@@ -59,10 +64,13 @@ def from_first(make: Callable[[], Checkpoint | None]) -> Checkpoint | None:
 
 
 def place(tree: Any, shardings: Any) -> Any:
-    """Arrays that each host has whole, on devices of all: `jax.device_put`, which would compare them over the network.
+    """Puts arrays that each host holds completely onto the devices of all hosts.
+
+    `jax.device_put` would compare the arrays over the network; this function does not.
 
     Args:
-      shardings: one for all of the tree, or a tree of them that is its beginning.
+      tree: a tree of arrays, the same on every host.
+      shardings: one sharding for the whole tree, or a prefix tree of shardings.
     """
     if jax.process_count() == 1:
         return jax.device_put(tree, shardings)
@@ -79,7 +87,7 @@ def place(tree: Any, shardings: Any) -> Any:
 
 
 def fetch(tree: Any) -> Any:
-    """The arrays on the host, also what lies on devices of the others."""
+    """Copies arrays to the host, including shards on devices of other hosts."""
 
     def one(leaf: Any) -> Any:
         elsewhere = isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated)

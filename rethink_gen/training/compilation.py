@@ -1,4 +1,4 @@
-"""Compiled functions: the training step, the compile cache and the compiler's options."""
+"""Compile functions: the training step, the compilation cache and the compiler options."""
 
 import os
 from collections.abc import Callable
@@ -18,14 +18,20 @@ from rethink_gen.training.core import STATIC, Data, Hparams, Program, State
 from rethink_gen.training.data_parallel import read
 from rethink_gen.training.vectorize import ONE, Lanes
 
-STEPS_PER_CALL = 100  # in a compiled loop; a call stays under about two seconds
-STREAMED_STEPS_PER_CALL = 10  # on an accelerator; meanwhile the next batches are sent
+_STEPS_PER_CALL = 100  # steps in one compiled loop; a call takes less than about two seconds
+_STREAMED_STEPS_PER_CALL = 10  # on an accelerator; the next batches are sent meanwhile
 
 
 def stepper(program: Program, data: Data | Stream, lanes: Lanes = ONE) -> tuple[Callable[..., State], int]:
-    """The compiled training function, `(hparams, data, order, state, count) -> state`, and how many steps a call takes.
+    """Returns the compiled training function and the number of steps per call.
 
-    On CPU a convolution inside a compiled loop is up to six times slower: networks that convolve take one step a call.
+    The function is `(hparams, data, order, state, count) -> state`. On CPU a convolution inside a compiled loop is up
+    to six times slower, so convolutional networks take one step per call.
+
+    Args:
+      program: the static facts of the runs.
+      data: the training split, on the device or streamed.
+      lanes: how the runs of a cohort are vectorized.
     """
     if isinstance(data, Stream):
         step = jit(core.train_batch, convolves=True)
@@ -36,16 +42,16 @@ def stepper(program: Program, data: Data | Stream, lanes: Lanes = ONE) -> tuple[
                 state = step(program, hparams, read(data, rows, row), len(rows), state)
             return state
 
-        return steps, 1 if jax.default_backend() == "cpu" else STREAMED_STEPS_PER_CALL
+        return steps, 1 if jax.default_backend() == "cpu" else _STREAMED_STEPS_PER_CALL
     if jax.default_backend() == "cpu" and convolves(program.model, data.images.shape[-3:]):
         step = jit(core.train_step, lanes, convolves=True)
         return lambda hparams, data, order, state, count: step(program, hparams, data, order, state), 1
-    return partial(jit(core.train_steps, lanes), program), STEPS_PER_CALL
+    return partial(jit(core.train_steps, lanes), program), _STEPS_PER_CALL
 
 
 @cache
 def convolves(model: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether the model, for images of this shape, has a kernel with more than two axes."""
+    """Whether the model has a kernel with more than two axes, for images of this shape (H, W, C)."""
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     params = jax.eval_shape(model.init, randomness.root_key(0), images)["params"]
     return any(leaf.ndim > 2 for leaf in jax.tree.leaves(params))
@@ -53,19 +59,24 @@ def convolves(model: nn.Module, shape: tuple[int, ...]) -> bool:
 
 @cache
 def jit(function: Callable[..., Any], lanes: Lanes = ONE, *, convolves: bool = False) -> Callable[..., Any]:
-    """`function` compiled for the lanes of this device; training updates its state in place."""
+    """Compiles a function of `core` for these lanes. Training functions update the state in place.
+
+    Args:
+      function: decorated with the kinds of its arguments, see core.py.
+      convolves: whether to use the compiler options for convolutions on CPU.
+    """
     kinds: tuple[str, ...] = function.lanes  # type: ignore[attr-defined]
     static = tuple(i for i, kind in enumerate(kinds) if kind == STATIC)
     donated = 4 if function in (core.train_step, core.train_steps, core.train_batch) else ()
     options = None
     if convolves and jax.default_backend() == "cpu":
-        options = cpu_options()
+        options = _cpu_options()
     return jax.jit(lanes.over(function, kinds), static_argnums=static, donate_argnums=donated, compiler_options=options)
 
 
-# On CPU, XLA's newer library takes convolutions 2.5 times slower than Eigen, and maps from element to element up to 20
-# times slower than XLA's own loops: only sums and products of matrices stay with it.
-CPU_CONVOLUTIONS = {
+# On CPU, XLA's newer library (YNN) is 2.5 times slower than Eigen for convolutions, and up to 20 times slower than
+# XLA's own loops for elementwise operations. So it is used only for reductions and matrix products.
+_CPU_CONVOLUTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": ",".join(
         f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("REDUCE", "INDIVIDUAL_DOT")
     )
@@ -74,12 +85,13 @@ CPU_CONVOLUTIONS = {
 
 @cache
 def use_compile_cache() -> None:
-    """Keeps compiled programs from one process to the next: the small Inception then starts in seconds, not in 20.
+    """Enables the compilation cache, which keeps compiled programs for later processes.
 
-    A compiled program is code, so the folder is the user's own and nobody else can write to it.
+    With the cache the small Inception starts in a few seconds instead of 20. A compiled program is code, so the cache
+    is used only if its folder belongs to the user and nobody else can write to it.
     """
     folder = datasets.cache_folder() / "compiled"
-    with suppress(OSError):  # a cache that cannot be had is no reason to fail
+    with suppress(OSError):  # the cache is optional
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o022:
             jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -87,18 +99,18 @@ def use_compile_cache() -> None:
 
 
 @cache
-def cpu_options() -> dict[str, str]:
-    """CPU_CONVOLUTIONS where this version of XLA knows the option, else none."""
+def _cpu_options() -> dict[str, str]:
+    """_CPU_CONVOLUTIONS if this version of XLA knows the option, else no options."""
     try:
-        jax.jit(lambda: 0, compiler_options=CPU_CONVOLUTIONS)()
-    except Exception:  # an option of this version only
+        jax.jit(lambda: 0, compiler_options=_CPU_CONVOLUTIONS)()
+    except Exception:  # the option is unknown to this version
         return {}
-    return CPU_CONVOLUTIONS
+    return _CPU_CONVOLUTIONS
 
 
 @cache
 def compile_clock() -> Callable[[], float]:
-    """Seconds this process has spent tracing and compiling so far."""
+    """Returns a function that gives the seconds this process has spent on tracing and compiling so far."""
     seconds = [0.0]
 
     def listen(event: str, duration_secs: float, **_: Any) -> None:

@@ -1,11 +1,12 @@
-"""One run as pure functions of arrays: init, train_step, evaluate. No files, no printing, no devices.
+"""Training as pure functions of arrays: init, train_step, evaluate. No files, no printing, no devices.
 
-The paper's protocol (Appendix A): cross-entropy, SGD with momentum 0.9, the learning rate multiplied by a constant
-after each epoch, the same settings for true and corrupted data. Our choices where it is silent: the last partial batch
-of an epoch is dropped; weight decay acts on kernels, not on biases and offsets; weights are not averaged.
+The paper's protocol (Appendix A) is cross-entropy, SGD with momentum 0.9, a learning rate that is multiplied by a
+constant after each epoch, and the same settings for true and corrupted data. Our choices where the paper is silent: the
+last partial batch of an epoch is dropped; weight decay acts on kernels, not on biases and offsets; weights are not
+averaged.
 
-Randomness depends on where a run is, not on how it got there: every key is folded from the seed, the name of a stream
-and a counter. So a run that was interrupted and resumed takes the very steps of one that was not.
+Every random key is folded from the seed, the name of a stream and a counter. So randomness depends on where a run is,
+not on how it got there, and a resumed run takes the same steps as an uninterrupted one.
 """
 
 from collections.abc import Callable
@@ -21,17 +22,22 @@ from rethink_gen import registry
 from rethink_gen.data import augmentations
 from rethink_gen.data.randomness import Key, stream
 from rethink_gen.errors import unknown
-from rethink_gen.training import losses, optimizers
+from rethink_gen.optimization import losses, optimizers
 
-EACH, SAME, STATIC, DATA = "each", "same", "static", "data"  # what an argument is to the lanes, see vectorize.py
-Function = TypeVar("Function", bound=Callable[..., Any])
+# The kinds of arguments of a vectorized function: one value per lane, one for all lanes, static, or a split of data.
+EACH, SAME, STATIC, DATA = "each", "same", "static", "data"
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 PRECISIONS = ("float32", "bfloat16")  # of activations and products; parameters, statistics and loss are float32
 
 
-def lanes(*kinds: str) -> Callable[[Function], Function]:
-    """Says of each argument of a function of one run what it is, where many runs go side by side."""
+def _lanes(*kinds: str) -> Callable[[_Function], _Function]:
+    """Declares the kind of each argument of a function of one run, so that vectorize.py can map it over runs.
 
-    def mark(function: Function) -> Function:
+    Args:
+      kinds: EACH, SAME, STATIC or DATA for each argument.
+    """
+
+    def mark(function: _Function) -> _Function:
         function.lanes = kinds  # type: ignore[attr-defined]
         return function
 
@@ -40,7 +46,7 @@ def lanes(*kinds: str) -> Callable[[Function], Function]:
 
 @dataclass(frozen=True)
 class Program:
-    """The static facts of a training program: runs with equal programs and array shapes share one compilation."""
+    """The static facts of a training program. Runs with equal programs and array shapes share one compilation."""
 
     model: nn.Module
     augmentations: tuple[str, ...]
@@ -49,14 +55,14 @@ class Program:
     batch_size: int
     label_smoothing: float = 0.0
     precision: str = "float32"
-    top5: bool = False  # whether the examples are counted whose label is among the five likeliest
+    top5: bool = False  # whether to count top-5 hits: the label is among the five largest logits
     optimizer: str = "sgd"
     schedule: str = "exponential"
     loss: str = "cross_entropy"
     order: str = "reshuffle"
     max_gradient_norm: float | None = None
     epochs: int = 0  # of the whole run, for schedules that depend on it
-    code: str = ""  # a digest of users' components: after an edit it is another program
+    code: str = ""  # digest of the user's components; an edited component makes another program
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -64,57 +70,71 @@ class Program:
 
 
 class Hparams(NamedTuple):
-    """The traced numbers of a run, float32 scalars, and its keys."""
+    """The traced hyperparameters of a run, float32[], and its keys."""
 
     key: Key
     learning_rate: Any
     learning_rate_decay: Any  # factor per epoch
     momentum: Any
     weight_decay: Any  # coefficient of ½‖w‖²
-    order_key: Key | None = None  # root key of the order's own seed; None: `key`
+    order_key: Key | None = None  # root key for the order of examples; None: `key`
 
 
 class Data(NamedTuple):
-    """One split on the device. An argument of every compiled function: closed over, it would become program text."""
+    """One split on the device. Compiled functions take it as an argument: a closed-over array slows compilation."""
 
     images: jax.Array  # uint8 or float32[N, H, W, C], values in [0, 255]
     labels: jax.Array  # int32[N]
-    changed: jax.Array  # bool[N]: the label is not the true one
+    changed: jax.Array  # bool[N]: whether the label differs from the true label
 
 
 class State(NamedTuple):
-    """All that changes during a run; with the run itself, all that a checkpoint needs."""
+    """The training state: everything that changes during a run. A checkpoint holds this and the run."""
 
-    step: jax.Array  # int32: steps taken since the start
+    step: jax.Array  # int32[]: steps taken since the start
     params: Any
     batch_stats: Any
-    momentum: Any  # the optimizer's state
-    running: "Sums"  # over the minibatches of the epoch under way
+    momentum: Any  # the state of the optimizer
+    running: "Sums"  # over the minibatches of the current epoch
 
 
 class Sums(NamedTuple):
-    """Metrics as float32 sums over examples, exact for counts below 2²⁴."""
+    """Metrics as float32 sums over examples. Counts are exact below 2²⁴."""
 
-    count: Any = 0.0
-    loss: Any = 0.0  # nats
-    correct: Any = 0.0
-    changed: Any = 0.0
-    correct_changed: Any = 0.0
-    correct_top5: Any = None  # where the program counts it
+    count: Any = 0.0  # examples
+    loss: Any = 0.0  # in nats
+    correct: Any = 0.0  # examples that are classified as their label
+    changed: Any = 0.0  # examples whose label is corrupted
+    correct_changed: Any = 0.0  # examples of both kinds
+    correct_top5: Any = None  # only if the program counts it
 
 
 def init(program: Program, hparams: Hparams, images: jax.Array, key: Key | None = None) -> State:
-    """The state before the first step, for images of this shape; weights are drawn from `key`, or the run's own."""
+    """Creates the state before the first step.
+
+    Args:
+      images: [N, H, W, C]; only the shape and dtype are used.
+      key: root key for the weights; None: the key of the run.
+    """
     shape = jax.eval_shape(lambda x: inputs(program, x), images[:1])
     variables = program.model.lazy_init(stream(hparams.key if key is None else key, "init"), shape)
     params = variables["params"]
-    momentum = optimizer(program, hparams, 0.0).init(params)
+    # Copies: an optimizer may keep the parameters themselves, and a buffer can be donated only once.
+    momentum = jax.tree.map(jnp.copy, _optimizer(program, hparams, 0.0).init(params))
     sums = Sums(*(jnp.zeros(()) for _ in range(len(Sums._fields) - (not program.top5))))
     return State(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), momentum, sums)
 
 
 def inputs(program: Program, images: jax.Array, key: Key | None = None) -> jax.Array:
-    """float32[B, H, W, C], what the network sees: augmented if a key is given, cropped, scaled to [0, 1], whitened."""
+    """Preprocesses images: augments, crops, scales to [0, 1] and whitens them.
+
+    Args:
+      images: uint8 or float32[B, H, W, C] in [0, 255].
+      key: for the augmentations; None: no augmentation.
+
+    Returns:
+      float32[B, H, W, C], the input of the network.
+    """
     if key is not None:
         for name in program.augmentations:
             augment = registry.resolve("augmentation", name)
@@ -124,8 +144,8 @@ def inputs(program: Program, images: jax.Array, key: Key | None = None) -> jax.A
     return augmentations.whiten(images) if program.whitening else images
 
 
-def optimizer(program: Program, hparams: Hparams, learning_rate: Any) -> optax.GradientTransformationExtraArgs:
-    """The optimizer of a step: gradients are clipped, L2 is added where the optimizer has no decay of its own."""
+def _optimizer(program: Program, hparams: Hparams, learning_rate: Any) -> optax.GradientTransformationExtraArgs:
+    """Builds the optimizer of a step, with gradient clipping, and with L2 if it takes no `weight_decay`."""
     build = registry.resolve("optimizer", program.optimizer)
     taken = registry.parameters(build) & {"momentum", "weight_decay"}
     parts = [build(learning_rate, **{name: getattr(hparams, name) for name in taken})]
@@ -136,8 +156,8 @@ def optimizer(program: Program, hparams: Hparams, learning_rate: Any) -> optax.G
     return optax.with_extra_args_support(parts[0] if len(parts) == 1 else optax.chain(*parts))
 
 
-def learning_rate(program: Program, hparams: Hparams, step: jax.Array, steps_per_epoch: int) -> jax.Array:
-    """The learning rate of a step."""
+def _learning_rate(program: Program, hparams: Hparams, step: jax.Array, steps_per_epoch: int) -> jax.Array:
+    """The learning rate of a step: the base learning rate times the schedule."""
     schedule = registry.resolve("schedule", program.schedule)
     taken = registry.parameters(schedule) & {"learning_rate_decay"}
     return hparams.learning_rate * schedule(
@@ -145,24 +165,24 @@ def learning_rate(program: Program, hparams: Hparams, step: jax.Array, steps_per
     )
 
 
-@lanes(STATIC, EACH, SAME, STATIC, STATIC)
+@_lanes(STATIC, EACH, SAME, STATIC, STATIC)
 def epoch_order(program: Program, hparams: Hparams, epoch: jax.Array, size: int, batch_size: int) -> jax.Array:
-    """int32[steps, batch_size]: the examples that each step of an epoch sees."""
+    """The order of the examples in an epoch: int32[steps, batch_size], the indices of each batch."""
     order = registry.resolve("order", program.order)
     key = hparams.key if hparams.order_key is None else hparams.order_key
     return order(stream(key, "order"), epoch, size, batch_size)
 
 
-@lanes(STATIC, EACH, DATA, EACH, EACH)
+@_lanes(STATIC, EACH, DATA, EACH, EACH)
 def train_step(program: Program, hparams: Hparams, data: Data, order: jax.Array, state: State) -> State:
-    """One step of SGD on the next row of the epoch's order."""
+    """Takes one optimizer step on the next row of the epoch's order."""
     batch = jax.tree.map(lambda leaf: leaf[order[state.step % len(order)]], data)
     return train_batch(program, hparams, batch, len(order), state)
 
 
-@lanes(STATIC, EACH, DATA, STATIC, EACH)
+@_lanes(STATIC, EACH, DATA, STATIC, EACH)
 def train_batch(program: Program, hparams: Hparams, batch: Data, steps_per_epoch: int, state: State) -> State:
-    """One step of SGD on a batch that was gathered before, on the device or from a stream."""
+    """Takes one optimizer step on a batch that is already gathered, on the device or from a stream."""
     row = state.step % steps_per_epoch
     key = jax.random.fold_in(stream(hparams.key, "augment"), state.step)
     images = inputs(program, batch.images, key)
@@ -177,15 +197,15 @@ def train_batch(program: Program, hparams: Hparams, batch: Data, steps_per_epoch
             mutable=["batch_stats", "auxiliary"],
             rngs={"dropout": stream(key, "dropout")},
         )
-        sums = score(program, logits, batch)
-        total = smoothed(program, logits, batch) if program.label_smoothing else sums.loss / sums.count
+        sums = _score(program, logits, batch)
+        total = _smoothed(program, logits, batch) if program.label_smoothing else sums.loss / sums.count
         for auxiliary in jax.tree.leaves(updates.get("auxiliary", {})):
             weight: float = getattr(program.model, "auxiliary_weight", 0.0)
-            total += weight * smoothed(program, auxiliary, batch)
+            total += weight * _smoothed(program, auxiliary, batch)
         return total, (sums, updates.get("batch_stats", {}))
 
     gradient, (sums, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
-    step_optimizer = optimizer(program, hparams, learning_rate(program, hparams, state.step, steps_per_epoch))
+    step_optimizer = _optimizer(program, hparams, _learning_rate(program, hparams, state.step, steps_per_epoch))
     line_search = {}
     if full_batch(program):
         line_search = {"value": loss(state.params)[0], "value_fn": lambda params: loss(params)[0]}
@@ -194,50 +214,61 @@ def train_batch(program: Program, hparams: Hparams, batch: Data, steps_per_epoch
     return State(state.step + 1, optax.apply_updates(state.params, updates), batch_stats, momentum, running)
 
 
-@lanes(STATIC, EACH, DATA, EACH, EACH, SAME)
+@_lanes(STATIC, EACH, DATA, EACH, EACH, SAME)
 def train_steps(
     program: Program, hparams: Hparams, data: Data, order: jax.Array, state: State, count: jax.Array
 ) -> State:
-    """`count` steps in one compiled loop; `count` is traced, so any number of steps is the same program."""
+    """Takes `count` steps in one compiled loop. `count` is traced, so any number of steps uses the same program."""
     return jax.lax.fori_loop(0, count, lambda _, state: train_step(program, hparams, data, order, state), state)
 
 
-@lanes(STATIC, EACH, DATA, SAME, STATIC)
+@_lanes(STATIC, EACH, DATA, SAME, STATIC)
 def evaluate(program: Program, state: State, data: Data, start: jax.Array, size: int) -> Sums:
-    """Sums over the examples start … start + size - 1 that exist, at fixed weights and without augmentation."""
+    """Evaluates the examples start … start + size - 1, as far as they exist, without augmentation and dropout."""
     index = start + jnp.arange(size)
     batch = jax.tree.map(lambda leaf: leaf[index.clip(max=len(data.labels) - 1)], data)
     return evaluate_batch(program, state, batch, (index < len(data.labels)).astype(jnp.float32))
 
 
-@lanes(STATIC, EACH, DATA, EACH)
+@_lanes(STATIC, EACH, DATA, EACH)
 def evaluate_batch(program: Program, state: State, batch: Data, weight: jax.Array) -> Sums:
-    """Sums over a batch, at fixed weights and without augmentation; an example of weight 0 does not count."""
+    """Evaluates a batch without augmentation and dropout. Examples of weight 0 do not count.
+
+    Args:
+      weight: float32[B], 0 or 1.
+    """
     logits: Any = apply(program, state.params, state.batch_stats, inputs(program, batch.images))
-    return score(program, logits, batch, weight)
+    return _score(program, logits, batch, weight)
 
 
 def apply(program: Program, params: Any, batch_stats: Any, images: jax.Array, **options: Any) -> Any:
-    """What the model returns for a batch, computed in the precision of the program."""
-    to_precision = lambda leaf: leaf.astype(program.precision)
+    """Applies the model to preprocessed images, in the precision of the program.
+
+    Args:
+      options: for `flax.linen.Module.apply`, such as `train`, `mutable` and `rngs`.
+    """
+
+    def to_precision(leaf: jax.Array) -> jax.Array:
+        return leaf.astype(program.precision)
+
     variables = {"params": jax.tree.map(to_precision, params), "batch_stats": batch_stats}
     return program.model.apply(variables, to_precision(images), **options)
 
 
 def full_batch(program: Program) -> bool:
-    """Whether the optimizer needs the loss as a function, and so the whole training set as its batch."""
+    """Whether the optimizer has a line search, which needs the whole training set as its batch."""
     return registry.parse(program.optimizer)[0] in optimizers.FULL_BATCH
 
 
-def smoothed(program: Program, logits: jax.Array, batch: Data) -> jax.Array:
-    """The mean loss with targets that are 1 - ε for the label, and ε shared by all classes."""
+def _smoothed(program: Program, logits: jax.Array, batch: Data) -> jax.Array:
+    """The mean loss with label smoothing: targets are 1 - ε for the label, plus ε / K for each class."""
     targets = losses.smooth(jax.nn.one_hot(batch.labels, logits.shape[-1]), program.label_smoothing)
     return registry.resolve("loss", program.loss)(logits.astype(jnp.float32), targets).mean()
 
 
-def score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) -> Sums:
-    """Loss and hits of logits float32[B, K], summed over the batch; an example of weight 0 does not count."""
-    logits = logits.astype(jnp.float32)  # in bfloat16 a loss loses its digits where a network all but interpolates
+def _score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) -> Sums:
+    """Sums the loss and the hits of logits [B, K] over a batch. Examples of weight 0 do not count."""
+    logits = logits.astype(jnp.float32)  # in bfloat16 the loss loses its digits near interpolation
     weight = jnp.broadcast_to(weight, batch.labels.shape)
     if program.loss == "cross_entropy":
         loss = losses.cross_entropy_of_labels(logits, batch.labels)
@@ -252,13 +283,13 @@ def score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) -
     return sums._replace(correct_top5=(weight * top5).sum())
 
 
-@lanes(EACH)
+@_lanes(EACH)
 def weight_norm(state: State) -> jax.Array:
-    """‖w‖₂ over all trainable parameters."""
+    """The weight norm ‖w‖₂ over all trainable parameters."""
     return optax.tree.norm(state.params)
 
 
-@lanes(EACH)
+@_lanes(EACH)
 def layer_norms(state: State) -> list[jax.Array]:
-    """The Frobenius norm of each layer's kernel; bounds of a network's complexity grow with their product."""
+    """The Frobenius norm of each layer's kernel. Norm-based complexity bounds grow with their product."""
     return [optax.tree.norm(leaf) for leaf in jax.tree.leaves(state.params) if leaf.ndim > 1]

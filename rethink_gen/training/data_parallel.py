@@ -1,4 +1,4 @@
-"""One batch shared by several devices, for data sets that are streamed."""
+"""Data parallelism: several devices share each batch of a streamed data set."""
 
 import math
 from functools import cache
@@ -14,9 +14,15 @@ from rethink_gen.training.core import Data
 
 @cache
 def mesh(batch_size: int) -> Mesh:
-    """The devices in a row, as many as share a batch equally; each sees its part of the batch."""
+    """A mesh of the devices that share a batch equally.
+
+    On one host this is the largest number of devices that divides `batch_size` and the number of devices.
+
+    Raises:
+      UsageError: there are several hosts, and their devices cannot share a batch equally.
+    """
     count = math.gcd(batch_size, jax.device_count())
-    if count < jax.device_count() and jax.process_count() > 1:  # some host might have no part at all
+    if count < jax.device_count() and jax.process_count() > 1:  # a host could end up without any part
         raise UsageError(
             f"batch_size {batch_size} cannot be shared equally by the {jax.device_count()} devices of all hosts"
         )
@@ -24,7 +30,13 @@ def mesh(batch_size: int) -> Mesh:
 
 
 def read(data: Stream, rows: np.ndarray, row: int) -> Data:
-    """A batch of a stream on its devices, of which each host decodes what its own devices see."""
+    """Reads one batch of a stream onto its devices. Each host decodes only the part of its own devices.
+
+    Args:
+      data: the stream.
+      rows: int[S, B], the order of the epoch.
+      row: which row of it to read.
+    """
     batch_size = rows.shape[1]
     sharding = NamedSharding(mesh(batch_size), PartitionSpec("data"))
     parts = sharding.addressable_devices_indices_map((batch_size,)).values()

@@ -1,4 +1,4 @@
-"""Metrics of a whole split, at fixed weights."""
+"""Evaluate whole splits and compute the metrics of an epoch."""
 
 import math
 from typing import Any
@@ -13,14 +13,22 @@ from rethink_gen.training.core import Data, Program, State
 from rethink_gen.training.data_parallel import read
 from rethink_gen.training.vectorize import Lanes
 
-EVALUATION_BATCH = 1000
-STREAMED_EVALUATION = 50_000  # the first training images of a stream are evaluated: as many as ImageNet's test split
+_EVALUATION_BATCH = 1000  # examples
+_STREAMED_EVALUATION = 50_000  # training images of a stream to evaluate; as many as ImageNet's test split has
 
 
 def measure(
     program: Program, state: State, train: Data | Stream, test: Data | Stream, lanes: Lanes, *, step: int, epoch: int
 ) -> list[dict[str, float | None]]:
-    """A row of the curves of each lane: both splits at fixed weights, and the sums over the epoch's minibatches."""
+    """Evaluates both splits and returns one row of the curves for each lane.
+
+    `train_` and `test_` metrics are at fixed weights; `running_` metrics are means over the minibatches of the epoch,
+    while the weights changed. A value is None if it is not finite or nothing was counted.
+
+    Args:
+      state: of all lanes.
+      step, epoch: completed so far; both are columns of the row.
+    """
     whole = [total(program, state, data, lanes) for data in (train, test)]
     norms = [jit(norm, lanes)(state) for norm in (core.weight_norm, core.layer_norms)]
     rows = []
@@ -30,42 +38,45 @@ def measure(
         row = {
             "epoch": epoch,
             "step": step,
-            "train_loss": ratio(train_sums.loss, train_sums.count),
-            "train_accuracy": ratio(train_sums.correct, train_sums.count),
-            "train_accuracy_untouched": ratio(train_sums.correct - train_sums.correct_changed, untouched),
-            "train_accuracy_corrupted": ratio(train_sums.correct_changed, train_sums.changed),
-            "running_loss": ratio(running.loss, running.count),
-            "running_accuracy": ratio(running.correct, running.count),
-            "test_loss": ratio(test_sums.loss, test_sums.count),
-            "test_accuracy": ratio(test_sums.correct, test_sums.count),
-            "weight_norm": ratio(float(weight_norm), 1.0),
-            "norm_product": ratio(math.prod(map(float, layer_norms)), 1.0),
+            "train_loss": _ratio(train_sums.loss, train_sums.count),
+            "train_accuracy": _ratio(train_sums.correct, train_sums.count),
+            "train_accuracy_untouched": _ratio(train_sums.correct - train_sums.correct_changed, untouched),
+            "train_accuracy_corrupted": _ratio(train_sums.correct_changed, train_sums.changed),
+            "running_loss": _ratio(running.loss, running.count),
+            "running_accuracy": _ratio(running.correct, running.count),
+            "test_loss": _ratio(test_sums.loss, test_sums.count),
+            "test_accuracy": _ratio(test_sums.correct, test_sums.count),
+            "weight_norm": _ratio(float(weight_norm), 1.0),
+            "norm_product": _ratio(math.prod(map(float, layer_norms)), 1.0),
         }
         if train_sums.correct_top5 is not None:
-            row["train_top5_accuracy"] = ratio(train_sums.correct_top5, train_sums.count)
-            row["test_top5_accuracy"] = ratio(test_sums.correct_top5, test_sums.count)
+            row["train_top5_accuracy"] = _ratio(train_sums.correct_top5, train_sums.count)
+            row["test_top5_accuracy"] = _ratio(test_sums.correct_top5, test_sums.count)
         rows.append(row)
     return rows
 
 
 def total(program: Program, state: State, data: Data | Stream, lanes: Lanes) -> core.Sums:
-    """Sums over a split, whole; of a stream, over its first STREAMED_EVALUATION examples."""
+    """The metrics of a whole split as sums; of a stream, over its first _STREAMED_EVALUATION examples."""
     if isinstance(data, Stream):
-        evaluate, size = jit(core.evaluate_batch, convolves=True), min(len(data.labels), STREAMED_EVALUATION)
+        evaluate, size = jit(core.evaluate_batch, convolves=True), min(len(data.labels), _STREAMED_EVALUATION)
         order = np.arange(-(-size // program.batch_size) * program.batch_size).reshape(-1, program.batch_size)
-        rows = order.clip(max=size - 1)  # the last batch is filled up with examples of weight 0
+        rows = order.clip(max=size - 1)  # examples of weight 0 fill the last batch
         weights = (order < size).astype(np.float32)
         parts = [evaluate(program, state, read(data, rows, i), weights[i]) for i in range(len(rows))]
     else:
         evaluate = jit(core.evaluate, lanes, convolves=convolves(program.model, data.images.shape[-3:]))
         count = data.labels.shape[-1]
-        size = min(EVALUATION_BATCH, count)
+        size = min(_EVALUATION_BATCH, count)
         parts = [evaluate(program, state, data, start, size) for start in range(0, count, size)]
-    exact: Any = lambda *column: sum(np.asarray(part, np.float64) for part in column)
+
+    def exact(*column: Any) -> Any:
+        return sum(np.asarray(part, np.float64) for part in column)
+
     return jax.tree.map(exact, *collectives.fetch(parts))
 
 
-def ratio(total: float, count: float) -> float | None:
-    """total / count; None where it is not a finite number (nothing counted, or the run diverged)."""
+def _ratio(total: float, count: float) -> float | None:
+    """total / count; None if this is not finite, because nothing was counted or the run diverged."""
     value = float(total) / float(count) if count else float("nan")
     return value if np.isfinite(value) else None

@@ -1,7 +1,4 @@
-"""What the runs of a cohort share: data, on their devices or streamed; compiled functions; and how both are measured.
-
-Each call of a compiled function takes about two seconds at most, so that a stop signal is answered in time.
-"""
+"""Prepare runs of one program: their data, on devices or streamed, their program, and their lanes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +23,7 @@ STREAMED_CORRUPTIONS = ("true_labels", "random_labels")
 
 
 def program_key(run: AnyRun) -> AnyRun:
-    """What runs of one compiled program have in common: all but numbers, and what was done to labels."""
+    """The run without what its compiled program does not depend on: numbers, seeds and label noise."""
     of_labels = isinstance(run, Run) and registry.parse(run.corruption)[0] in corruptions.OF_LABELS
     return replace(run.recipe, corruption="true_labels") if of_labels else run.recipe
 
@@ -101,7 +98,7 @@ def program_of(run: Run, num_classes: int, batch_size: int) -> Program:
 
 
 def streams(run: Run, source: datasets.Source) -> tuple[Stream, Stream]:
-    """The two splits of a data set that is streamed; labels can be random, and no more."""
+    """The two splits of a streamed data set; random labels are the only corruption."""
     if run.corruption not in STREAMED_CORRUPTIONS:
         known = " and ".join(STREAMED_CORRUPTIONS)
         raise UsageError(f"corruption {run.corruption} needs images in memory; {run.dataset} is streamed: {known} only")

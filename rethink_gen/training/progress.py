@@ -1,4 +1,4 @@
-"""How far a run has come."""
+"""The progress of a run, as reported while it trains."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
 
 class Progress(NamedTuple):
-    """What a run has reached. `metrics` is the newest row of its curves, complete once per epoch."""
+    """How far a run is, and how many runs are done."""
 
     run: AnyRun
-    step: int
-    steps: int  # of the whole run
+    step: int  # steps completed
+    steps: int  # steps of the whole run
     epoch: int  # epochs completed
-    metrics: dict[str, float | None]
+    metrics: dict[str, float | None]  # the newest row of the curves; it changes once per epoch
     done_runs: int
     total_runs: int
-    seconds_left: float | None  # of this run
-    failed_runs: int = 0  # of those that are done
-    waiting: bool = False  # for another process, which is at this run
-    beside: int = 0  # how many more runs are trained side by side with it
+    seconds_left: float | None  # for this run
+    failed_runs: int = 0  # of `done_runs`
+    waiting: bool = False  # whether another process works on this run
+    beside: int = 0  # number of other runs that train side by side with it

@@ -1,4 +1,4 @@
-"""What made a result: versions, device, commit and command."""
+"""Provenance of a result: versions, device, commit and command."""
 
 import os
 import platform
@@ -17,11 +17,11 @@ from rethink_gen.version import __version__
 
 @cache
 def provenance() -> dict[str, Any]:
-    """What made a result: versions, device, precision, commit and command."""
+    """Collects what made a result: versions, device, precision, commit and command."""
     device = jax.devices()[0]
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = os.environ.get("NPROC", cores)  # as XLA counts them: sums are split by their number
+    cores = os.environ.get("NPROC", cores)  # XLA reads NPROC too, and splits sums by the number of cores
     return {
         "versions": {
             "rethink-gen": __version__,
@@ -31,13 +31,13 @@ def provenance() -> dict[str, Any]:
         "device": f"{device.device_kind} ({cores} cores)" if device.platform == "cpu" else device.device_kind,
         "platform": device.platform,
         "precision": "float32",
-        "commit": commit(),
+        "commit": _commit(),
         "command": shlex.join(["rethink-gen", *sys.argv[1:]]),
     }
 
 
-def commit() -> str | None:
-    """The commit of the checkout this code runs from, with "+" if it has been changed since; None outside of one."""
+def _commit() -> str | None:
+    """The commit of this checkout, with "+" if there are uncommitted changes; None outside a checkout."""
     git = partial(subprocess.run, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     try:
         head = git(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()

@@ -1,6 +1,7 @@
-"""Trains the runs of a cohort side by side: their state on the devices, their curves, their checkpoints.
+"""Train the runs of a cohort side by side: their state on the devices, their curves and their checkpoints.
 
-What a step is, `training` says; how it is compiled and spread over devices, `programs`; which runs go when, `cohorts`.
+core.py defines a step, compilation.py compiles it, vectorize.py spreads it over runs and devices, and
+execution/scheduler.py decides which runs form a cohort.
 """
 
 import time
@@ -32,8 +33,8 @@ from rethink_gen.training.checkpointing import check_same, flatten, learned, res
 from rethink_gen.training.core import Hparams, State
 from rethink_gen.training.progress import Progress
 
-CHECKPOINT_SECONDS = 60.0
-CHEAP_SECONDS = 3.0  # for a checkpoint; where it takes longer they are rarer, so that they cost 5 % of the time at most
+_CHECKPOINT_SECONDS = 60.0  # between checkpoints
+_CHEAP_SECONDS = 3.0  # if a checkpoint takes longer, checkpoints are rarer, so that they cost 5 % of the time at most
 
 
 def train(
@@ -43,12 +44,22 @@ def train(
     stopped: Callable[[], None],
     keep_weights: bool = False,
 ) -> Iterator[Result]:
-    """Trains runs of one program side by side, and yields each as it ends; see `Cohort`.
+    """Trains runs of one program side by side and yields the result of each when it ends.
+
+    If some runs have checkpoints at another step than the first run, they are left out; call `train` again for them.
+
+    Args:
+      folders: for each run, the folder for its checkpoints; None: no checkpoints.
+      report: called with the progress after each call of the device.
+      stopped: raises Interrupted or KeyboardInterrupt after a stop signal.
+      keep_weights: whether results hold the learned weights.
 
     Raises:
-      Interrupted, KeyboardInterrupt: what `stopped` raises between two calls, once all are checkpointed.
+      Interrupted, KeyboardInterrupt: raised by `stopped`, after checkpoints of all runs are written.
+      StorageError: a checkpoint belongs to another run, or was made with other data, another version of jax or another
+        device.
     """
-    cohort = Cohort(folders)
+    cohort = _Cohort(folders)
     if not cohort.measured:
         cohort.measure()
     report(cohort.progress())
@@ -68,17 +79,8 @@ def train(
             cohort.save_if_due()
 
 
-class Cohort:
-    """Runs of one program that are trained side by side, from their start or their checkpoints on.
-
-    Of the runs given, those that were interrupted at another step than the first are left for another time.
-
-    Args:
-      folders: for each run the folder of its checkpoints; None: it leaves none.
-
-    Raises:
-      StorageError: a checkpoint is of another run, or was made with other data, another jax or on another device.
-    """
+class _Cohort:
+    """Runs of one program that train side by side, from their start or from their checkpoints; see `train`."""
 
     def __init__(self, folders: Mapping[Run, Path | None]) -> None:
         self.started = time.monotonic()
@@ -86,19 +88,20 @@ class Cohort:
         self.clock = compilation.compile_clock()
         self.compiled = self.clock()
         self.folders = folders
-        load_checkpoint = lambda folder: collectives.from_first(
-            lambda: folder and checkpointing.load_checkpoint(folder)
-        )
+
+        def load_checkpoint(folder: Path | None) -> collectives.Checkpoint | None:
+            return collectives.from_first(lambda: folder and checkpointing.load_checkpoint(folder))
+
         checkpoints = {run: load_checkpoint(folder) for run, folder in folders.items()}
         for run, found in checkpoints.items():
             if found and found[1].get("made_by", {}).get("code", {}) != digests.of_run(run):
-                checkpoints[run] = None  # of code that has been edited since: the run begins again
+                checkpoints[run] = None  # the user's code has changed since, so the run starts again
         reached = {run: int(found[0][".step"]) if found else 0 for run, found in checkpoints.items()}
         self.step = next(iter(reached.values()))
         self.runs = [run for run in folders if reached[run] == self.step]
-        self.left = list(self.runs)  # those that have not come to their end
+        self.left = list(self.runs)  # runs that have not ended
         self.curves: dict[Run, store.Curves] = {run: {} for run in self.runs}
-        self.spent = 0.0  # a run's share of the seconds until its checkpoint
+        self.spent = 0.0  # seconds per run before its checkpoint
         prepared = preparation.prepare(self.runs)
         self.program, self.train_data, self.test_data, self.checksum, self.lanes = prepared
         self.step_function, self.steps_per_call = compilation.stepper(self.program, self.train_data, self.lanes)
@@ -110,11 +113,11 @@ class Cohort:
         if (side_by_side := self.lanes.number // self.lanes.devices) > 1:
             self.made_by["lanes"] = str(side_by_side)
         self.hparams, self.state = self.begin(checkpoints)
-        self.saved, self.cost = time.monotonic(), 0.0  # when the last checkpoint was done, and the seconds it took
-        self.first_call: tuple[float, int] | None = None  # when it was over, and the step it reached: it had to compile
+        self.saved, self.cost = time.monotonic(), 0.0  # end of the last checkpoint, and the seconds it took
+        self.first_call: tuple[float, int] | None = None  # its end and its last step; it is slow because it compiles
 
     def begin(self, checkpoints: Mapping[Run, collectives.Checkpoint | None]) -> tuple[Hparams, State]:
-        """For each lane its run's settings, and its state as drawn or as in the checkpoint."""
+        """The hyperparameters and the state of each lane, from its run and its checkpoint if there is one."""
         images = self.train_data.images
         if self.lanes.number > 1 and not self.lanes.shared:
             images = images[0]
@@ -122,7 +125,7 @@ class Cohort:
         for run in self.lanes.fill(self.runs):
             numbers = (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay)
             order_key = randomness.root_key(run.seed_of("order"))
-            hparams.append(Hparams(randomness.root_key(run.seed), *map(jnp.float32, numbers), order_key))
+            hparams.append(Hparams(randomness.root_key(run.seed), *map(jnp.float32, numbers), order_key=order_key))
             state = core.init(self.program, hparams[-1], images, randomness.root_key(run.seed_of("init")))
             if (found := checkpoints[run]) and (folder := self.folders[run]):
                 arrays, notes = found
@@ -131,17 +134,17 @@ class Cohort:
             states.append(state)
         state = self.lanes.stack(states)
         if isinstance(self.train_data, Stream):
-            on_each = NamedSharding(data_parallel.mesh(self.program.batch_size), PartitionSpec())  # all of it
-            state = collectives.place(state, on_each)
+            replicated = NamedSharding(data_parallel.mesh(self.program.batch_size), PartitionSpec())
+            state = collectives.place(state, replicated)
         return self.lanes.stack(hparams), state
 
     @property
     def measured(self) -> int:
-        """How many points the curves have: one before the first epoch, and one after each."""
+        """The number of rows in the curves: one before the first epoch, and one after each epoch."""
         return len(self.curves[self.left[0]].get("epoch", []))
 
     def measure(self) -> None:
-        """Adds the epoch that has just ended to the curves of the runs that are left."""
+        """Evaluates the runs that have not ended and adds a row to their curves."""
         epoch = self.step // self.steps_per_epoch
         rows = measurement.measure(
             self.program, self.state, self.train_data, self.test_data, self.lanes, step=self.step, epoch=epoch
@@ -152,7 +155,7 @@ class Cohort:
                     self.curves[run].setdefault(name, []).append(value)
 
     def epoch(self) -> Iterator[None]:
-        """Trains to the end of an epoch, and measures it; comes back after each call of the device."""
+        """Trains to the end of the epoch and measures it. Yields after each call of the device."""
         epoch = self.step // self.steps_per_epoch
         end = (epoch + 1) * self.steps_per_epoch
         draw_order = compilation.jit(core.epoch_order, self.lanes)
@@ -168,7 +171,7 @@ class Cohort:
             yield
 
     def ended(self) -> list[Run]:
-        """The runs that are over: at their last epoch, or as they diverged or reached the accuracy to stop at."""
+        """The runs that end now: at their last epoch, diverged, or at the accuracy to stop at."""
 
         def over(run: Run) -> bool:
             loss, accuracy = (self.curves[run][name][-1] for name in ("train_loss", "train_accuracy"))
@@ -178,7 +181,7 @@ class Cohort:
         return [run for run in self.left if over(run)]
 
     def progress(self) -> Progress:
-        """How far the first of the runs that are left has come."""
+        """The progress of the first run that has not ended."""
         run, seconds_left = self.left[0], None
         if self.first_call and (steps := self.step - self.first_call[1]):
             seconds_left = (time.monotonic() - self.first_call[0]) / steps * (self.end - self.step)
@@ -187,27 +190,27 @@ class Cohort:
         return Progress(run, self.step, self.end, self.measured - 1, metrics, done, 1, seconds_left, beside=beside)
 
     def seconds(self) -> float:
-        """A run's share of the time."""
+        """Seconds per run so far: the time of the cohort divided by its runs."""
         return self.spent + (time.monotonic() - self.started) / len(self.runs)
 
     def save(self) -> None:
-        """Leaves a checkpoint of each run that has a folder."""
+        """Writes a checkpoint of each run that has a folder."""
         for run, state in zip(self.runs, self.lanes.unstack(self.state), strict=False):
             if run in self.left and (folder := self.folders[run]) and collectives.first():
                 made_by = {"run": run.id, **self.made_by, "code": digests.of_run(run)}
                 notes = {"curves": self.curves[run], "seconds": self.seconds(), "made_by": made_by}
                 checkpointing.save_checkpoint(folder, flatten(state), notes)
-        collectives.anywhere(False)  # the others wait: none leaves before it is on disk
+        collectives.anywhere(False)  # all processes wait until the checkpoints are on disk
 
     def save_if_due(self) -> None:
-        """The same, if the last checkpoints are a minute old, or as much older as they are slow."""
-        due = (now := time.monotonic()) - self.saved > CHECKPOINT_SECONDS * max(1.0, self.cost / CHEAP_SECONDS)
+        """Saves checkpoints if the last ones are _CHECKPOINT_SECONDS old, or older if saving is slow."""
+        due = (now := time.monotonic()) - self.saved > _CHECKPOINT_SECONDS * max(1.0, self.cost / _CHEAP_SECONDS)
         if collectives.anywhere(due):
             self.save()
             self.saved, self.cost = time.monotonic(), time.monotonic() - now
 
     def result(self, run: Run, keep_weights: bool) -> Result:
-        """Of a run that has ended."""
+        """The result of a run that has ended."""
         seconds_compile = (self.clock() - self.compiled) / len(self.runs)
         return Result(
             run=run,

@@ -1,9 +1,9 @@
-"""Many runs side by side: a function of one run becomes one of all runs of a cohort, mapped and spread over devices.
+"""Train many runs side by side: map a function of one run over the runs of a cohort and over devices.
 
-A lane is one run's place. Every lane has a state, labels and numbers of its own; images are shared where all runs see
-the same. How many lanes a program has depends on the model and the kind of device alone, never on how many runs there
-are: those that are too many wait, and lanes that are left over repeat the last run. So a run has the same bits beside
-any others, and those of an interrupted cohort are the same when it goes on without the runs that have ended.
+A lane is the place of one run. Each lane has its own state, labels and hyperparameters. Lanes share the images if all
+runs have the same images. The number of lanes depends only on the model and the kind of device, not on the number of
+runs: surplus runs wait, and surplus lanes repeat the last run. So the results of a run are bitwise identical whatever
+runs train beside it, and also after an interrupted cohort continues without the runs that have ended.
 """
 
 import math
@@ -23,83 +23,102 @@ from rethink_gen.training import collectives
 from rethink_gen.training.core import DATA, EACH, SAME, STATIC, Data
 
 T = TypeVar("T")
-# How many runs one device trains side by side, by platform and model; of others one. CPUs gain nothing from it, and
-# networks that convolve little or nothing: on an H200 four small Inceptions are slower together than in turn (22 and 34
-# thousand images/s), eight small AlexNets as fast (244 and 224), but 16 MLPs 2.7 times as fast (5.1 million).
-SIDE_BY_SIDE: dict[str, dict[str, int]] = {"gpu": {"mlp_1x512": 16, "mlp_3x512": 16}}
+# How many runs one device trains side by side, by platform and model; 1 if not listed. CPUs gain nothing, convolutional
+# networks gain little or nothing. On an H200, four small Inceptions are slower side by side than one after another (22
+# against 34 thousand images/s), eight small AlexNets are about as fast (244 against 224), and 16 MLPs are 2.7 times as
+# fast (5.1 million images/s).
+_SIDE_BY_SIDE: dict[str, dict[str, int]] = {"gpu": {"mlp_1x512": 16, "mlp_3x512": 16}}
 
 
 def width(run: Run) -> int:
-    """How many runs of this program go side by side: see SIDE_BY_SIDE; fewer, where their images would not fit."""
+    """The number of lanes for runs like this one: see _SIDE_BY_SIDE; fewer if their images would not fit."""
     if datasets.find(run.dataset).streamed:
         return 1
-    most = SIDE_BY_SIDE.get(jax.default_backend(), {}).get(run.model, 1)
-    return min(most, room(run) if most > 1 else 1) * jax.device_count()
+    most = _SIDE_BY_SIDE.get(jax.default_backend(), {}).get(run.model, 1)
+    return min(most, _room(run) if most > 1 else 1) * jax.device_count()
 
 
-def room(run: Run) -> int:
-    """How many runs like this one may bring images of their own: together these take half of a device's memory at most.
+def _room(run: Run) -> int:
+    """How many runs like this one can have their own images; together these fill at most half of a device's memory.
 
-    Where only labels differ all see the same images, and the networks that go side by side are small.
+    There is no limit if only the labels differ: then all runs share the images, and the networks themselves are small.
     """
-    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")  # of a CPU there is none
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")  # None on CPU
     if limit is None or run.corruption in corruptions.OF_LABELS:
         return sys.maxsize
     source = datasets.find(run.dataset)
     values = sum(source.cut(run.train_size, run.test_size)) * math.prod(source.shape)
-    return max(1, limit // 2 // (4 * values))  # float32, as those of `gaussian` are
+    return max(1, limit // 2 // (4 * values))  # float32, like the images of `gaussian`
 
 
 class Lanes(NamedTuple):
-    """The lanes of a program. With one lane all below leaves things as they are: there is nothing to map."""
+    """The lanes of a program. With one lane, all methods return their arguments unchanged: there is nothing to map."""
 
-    number: int = 1
-    devices: int = 1  # over which they are spread, as many on each
-    shared: bool = True  # whether all runs see the same images
+    number: int = 1  # of lanes
+    devices: int = 1  # each has the same number of lanes
+    shared: bool = True  # whether all runs have the same images
 
     def fill(self, runs: Sequence[T]) -> list[T]:
-        """A run for each lane: the last one is repeated."""
+        """Returns a run for each lane; the last run is repeated."""
         return [*runs, *[runs[-1]] * (self.number - len(runs))]
 
     def stack(self, trees: Sequence[T]) -> T:
-        """One tree for all lanes, each leaf with an axis of lanes in front."""
+        """Stacks one tree per lane into one tree; each leaf gets a leading axis of lanes."""
         if self.number == 1:
             return trees[0]
         return self.put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), EACH)
 
     def unstack(self, tree: T) -> list[T]:
-        """A tree for each lane, of arrays on the host."""
+        """Splits a tree into one tree per lane, with arrays on the host."""
         if self.number == 1:
             return [tree]
         tree = collectives.fetch(tree)
         return [jax.tree.map(lambda leaf: leaf[lane], tree) for lane in range(self.number)]  # noqa: B023
 
     def data(self, splits: Sequence[Data]) -> Data:
-        """The data of all lanes on their devices, images once if they are shared."""
+        """Puts the splits of all lanes on their devices; shared images only once per device."""
         if self.number == 1:
             return jax.tree.map(jnp.asarray, splits[0])
-        column: Any = lambda name: np.stack([getattr(split, name) for split in splits])
+
+        def column(name: str) -> Any:
+            return np.stack([getattr(split, name) for split in splits])
+
         images = splits[0].images if self.shared else column("images")
         return self.put(Data(images, column("labels"), column("changed")), DATA)
 
     def put(self, tree: Any, kind: str) -> Any:
-        """The arrays on the devices of their lanes."""
+        """Puts arrays on the devices of their lanes.
+
+        Args:
+          kind: EACH, SAME or DATA, see core.py.
+        """
         if self.devices == 1:
             return jax.tree.map(jnp.asarray, tree)
-        place = lambda spec: NamedSharding(mesh(self.devices), spec)
+
+        def place(spec: PartitionSpec) -> NamedSharding:
+            return NamedSharding(_mesh(self.devices), spec)
+
         return collectives.place(tree, jax.tree.map(place, self.specs(kind)))
 
     def axes(self, kind: str) -> Any:
-        """Which axis of an argument is that of the lanes, as `jax.vmap` asks for it."""
+        """The axis of lanes in an argument of this kind, for `jax.vmap`."""
         return {EACH: 0, SAME: None, DATA: Data(None if self.shared else 0, 0, 0)}[kind]  # type: ignore[arg-type]
 
     def specs(self, kind: str) -> Any:
-        """The same, as `jax.shard_map` asks for it."""
-        spec = lambda axis: PartitionSpec() if axis is None else PartitionSpec("run")
+        """The sharding of an argument of this kind, for `jax.shard_map`."""
+
+        def spec(axis: int | None) -> PartitionSpec:
+            return PartitionSpec() if axis is None else PartitionSpec("run")
+
         return jax.tree.map(spec, self.axes(kind), is_leaf=lambda axis: axis is None)
 
     def over(self, function: Callable[..., Any], kinds: Sequence[str]) -> Callable[..., Any]:
-        """The function for all lanes: `kinds` says of each argument what it is to them."""
+        """Maps a function of one run over all lanes.
+
+        Args:
+          function: takes positional arguments only.
+          kinds: the kind of each argument, see core.py.
+        """
         if self.number == 1:
             return function
         traced = [i for i, kind in enumerate(kinds) if kind != STATIC]
@@ -113,7 +132,7 @@ class Lanes(NamedTuple):
             if self.devices > 1:
                 specs = tuple(self.specs(kinds[i]) for i in traced)
                 mapped = jax.shard_map(
-                    mapped, mesh=mesh(self.devices), in_specs=specs, out_specs=PartitionSpec("run"), check_vma=False
+                    mapped, mesh=_mesh(self.devices), in_specs=specs, out_specs=PartitionSpec("run"), check_vma=False
                 )
             return mapped(*(arguments[i] for i in traced))
 
@@ -124,6 +143,6 @@ ONE = Lanes()
 
 
 @cache
-def mesh(count: int) -> Mesh:
-    """The first devices, each with lanes of its own."""
+def _mesh(count: int) -> Mesh:
+    """A mesh of the first `count` devices, each with its own lanes."""
     return jax.make_mesh((count,), ("run",), (AxisType.Auto,), devices=jax.devices()[:count])

@@ -102,9 +102,9 @@ class Sweep:
                 from rethink_gen.execution import scheduler
                 from rethink_gen.training import compilation, trainer
 
-                trainer.CHECKPOINT_SECONDS = 0.0  # after every call
-                compilation.STEPS_PER_CALL = 3  # several calls per epoch
-                scheduler.SECONDS_BETWEEN_LOOKS = 0.1
+                trainer._CHECKPOINT_SECONDS = 0.0  # after every call
+                compilation._STEPS_PER_CALL = 3  # several calls per epoch
+                scheduler._SECONDS_BETWEEN_LOOKS = 0.1
                 os.write(begun, b".")
                 code = main.main(self.command)
             os._exit(code)
@@ -264,7 +264,7 @@ def count_steps(scratch: Path, act: str) -> int:
                 from rethink_gen.cli import main
                 from rethink_gen.training import compilation, trainer
 
-                trainer.CHECKPOINT_SECONDS, compilation.STEPS_PER_CALL = 0.0, 3
+                trainer._CHECKPOINT_SECONDS, compilation._STEPS_PER_CALL = 0.0, 3
                 code = main.main(sweep.command)
             os._exit(code)
         assert wait(pid) == 0

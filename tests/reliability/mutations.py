@@ -90,10 +90,10 @@ BUGS = [
         'folder.glob("checkpoint-*.npz")), key=lambda path: -path.stat().st_mtime)', f"{R} -k clock",
     ),
     Bug(
-        "save as often where that is slow", "training/trainer.py", " * max(1.0, self.cost / CHEAP_SECONDS)", "",
+        "save as often where that is slow", "training/trainer.py", " * max(1.0, self.cost / _CHEAP_SECONDS)", "",
         f"{R} -k take_long",
     ),
-    Bug("escape for another format", "analysis/rendering.py", " if escapes is MARKDOWN else escaped", "", f"{R} -k hostile_names"),
+    Bug("escape for another format", "analysis/rendering.py", " if escapes is _MARKDOWN else escaped", "", f"{R} -k hostile_names"),
     Bug(
         "give up at a damaged checkpoint", "training/checkpointing.py", 'path.rename(path.with_suffix(".corrupt"))',
         'path.rename(path.with_suffix(".corrupt")); return None', f"{R} -k of_a_checkpoint",
@@ -132,12 +132,12 @@ BUGS = [
     ),
     Bug(
         "report the running accuracy for that of the training set", "training/measurement.py",
-        '"train_accuracy": ratio(train_sums.correct, train_sums.count)',
-        '"train_accuracy": ratio(running.correct, running.count)', f"{R} -k numpys_own",
+        '"train_accuracy": _ratio(train_sums.correct, train_sums.count)',
+        '"train_accuracy": _ratio(running.correct, running.count)', f"{R} -k numpys_own",
     ),
     Bug(
         "use the same order in each epoch", "training/core.py",
-        'jax.random.fold_in(stream(hparams.key, "order"), epoch)', 'stream(hparams.key, "order")',
+        'order(stream(key, "order"), epoch,', 'order(stream(key, "order"), 0,',
         "test_training.py -k 'order or epoch'",
     ),
     Bug(

@@ -1,29 +1,32 @@
-"""The protocol of Zhang et al. 2017, and our choices where it is silent: one place for both.
+"""The training protocol of Zhang et al. 2017, and our choices where the paper is silent.
 
-The paper states (Appendix A): centre crop to 28×28, per-image whitening, SGD with momentum 0.9, an initial learning
+The paper states (Appendix A): center crop to 28×28, per-image whitening, SGD with momentum 0.9, an initial learning
 rate of 0.1 for the small Inception and 0.01 for the small AlexNet and the MLPs, multiplied by 0.95 after each epoch,
 and the same settings for true and corrupted data. These are the defaults of `Run` and the learning rates below.
 
-Ours, because the paper does not say:
+Our choices, because the paper does not state them:
 
-* the last layer of the networks that convolve starts near zero; with He initialization there the small AlexNet does not
-  leave the loss of a constant guess on 512 random labels (`experiments/zhang2017/alexnet_last_layer.py`);
-* batch size 128, He initialization, zero biases (see `models.py`): with them the paper's schedule fits random labels;
-* epochs: after 100 the learning rate is 0.6 % of where it began. MLP 3x512 has fitted random labels by epoch 40, and 64
-  epochs are the 25,000 steps that Figure 1a shows for the small Inception;
-* weight decay ("the default coefficient for each model"): 1e-4, which the first author's released script has as its
-  default, and for the small AlexNet 4e-3, which TensorFlow's CIFAR-10 tutorial has for the same network;
-* learning rate of the small Inception without batch norm: 0.01, as in a replication; 0.1 has not been tried here;
-* precision of the small Inception at the paper's size: bfloat16 (parameters, statistics and loss are float32), with
-  which an H200 trains it nearly twice as fast as with float32 and TF32 products (63 against 34 thousand images/s).
+* The last layer of convolutional networks starts near zero. With He initialization there, the loss of the small AlexNet
+  on 512 random labels stays at that of a constant guess (see the experiment alexnet_last_layer).
+* Batch size 128, He initialization and zero biases (see models/initializers.py). With them the paper's schedule fits
+  random labels.
+* Epochs. After 100 epochs the learning rate is 0.6 % of its initial value. MLP 3x512 fits random labels by epoch 40. 64
+  epochs are the 25,000 steps that Figure 1a shows for the small Inception.
+* Weight decay ("the default coefficient for each model"): 1e-4, the default of the first author's released script. For
+  the small AlexNet 4e-3, as in TensorFlow's CIFAR-10 tutorial for the same network.
+* Learning rate of the small Inception without batch norm: 0.01, as in a replication. We have not tried 0.1.
+* Precision of the small Inception at the paper's size: bfloat16; parameters, statistics and loss are float32. An H200
+  trains it nearly twice as fast as with float32 and TF32 products (63 against 34 thousand images/s).
 
 On ImageNet the paper reuses TensorFlow's Inception package of 2016, trained by 50 workers with asynchronous SGD. From
-the package: Inception V3, its augmentations, batch norm's constants, the auxiliary head, label smoothing 0.1, dropout
-0.2 and weight decay 4e-5, of which the paper switches augmentation, weight decay and dropout (see `inception_v3.py`,
-`transforms.py`). Ours, and not tried at this size: SGD with momentum 0.9 on batches of 256 (the package has RMSProp on
-32 per worker) and batch norm over all of them; a learning rate that begins at 0.1 and falls by the package's factor of
-0.16 in 30 epochs, epoch by epoch; 100 epochs; evaluation of the weights themselves, not of a moving average; training
-accuracy on the first 50,000 images; bfloat16.
+the package we take Inception V3, its augmentations, the constants of batch norm, the auxiliary head, label smoothing
+0.1, dropout 0.2 and weight decay 4e-5. The paper switches augmentation, weight decay and dropout on and off (see
+models/inception_v3.py and data/augmentations.py).
+
+Our choices for ImageNet, not tried at this size: SGD with momentum 0.9 on batches of 256, with batch norm over the
+whole batch (the package uses RMSProp with 32 examples per worker); an initial learning rate of 0.1, decayed after each
+epoch so that it falls by the package's factor of 0.16 in 30 epochs; 100 epochs; evaluation of the weights, not of a
+moving average; training accuracy on the first 50,000 images; bfloat16.
 """
 
 from __future__ import annotations
@@ -52,16 +55,25 @@ WEIGHT_DECAY = {model: 4e-3 if model == "small_alexnet" else 1e-4 for model in P
 
 
 def paper_run(model: str, **changes: Any) -> Run:
-    """A run under the paper's protocol, at its size."""
+    """A run with the paper's protocol, at the paper's size.
+
+    Args:
+      model: a key of PAPER.
+      changes: fields of `Run` to change.
+    """
     return replace(PAPER[model], **changes)
 
 
 def laptop_run(model: str, **changes: Any) -> Run:
-    """The same run on fewer images of CIFAR-10, until it has fitted them all.
+    """The same run on fewer images of CIFAR-10; it stops when it has fitted all of them.
 
-    MLPs, which are cheap, take the first 5,000; networks that convolve the first 512, in batches of 32. Per step, the
-    learning rate decays about as at the paper's size. That of the small Inception is scaled with the batch size, from
-    0.1 for 128 to 0.025 for 32: at 0.1 it was slow to begin.
+    MLPs are cheap and train on the first 5,000 images; convolutional networks train on the first 512, in batches of 32.
+    Per step, the learning rate decays about as fast as at the paper's size. The learning rate of the small Inception is
+    scaled with the batch size, from 0.1 for 128 to 0.025 for 32; at 0.1 it started slowly.
+
+    Args:
+      model: a key of PAPER.
+      changes: fields of `Run` to change.
     """
     many = {"train_size": 5000, "test_size": 5000, "learning_rate_decay": 0.995, "epochs": 100}  # 39 steps an epoch
     few = {"train_size": 512, "test_size": 512, "batch_size": 32, "learning_rate_decay": 0.998, "epochs": 60}  # 16
@@ -82,15 +94,18 @@ IMAGENET = Run(
     label_smoothing=0.1,
     precision="bfloat16",
 )
-# Rows of Table 2: (augmentation, weight decay, dropout). Figure 2a shows three of those with true labels.
+# Rows of Table 2: (augmentation, weight decay, dropout). Figure 2a shows three of the rows with true labels.
 REGULARIZED, AUGMENTED, DECAYED, BARE = (1, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 0)
 IMAGENET_TRUE, IMAGENET_RANDOM = (REGULARIZED, AUGMENTED, DECAYED, BARE), ((0, 1, 1), DECAYED, BARE)
 
 
 def imagenet_runs(settings: Iterable[tuple[int, int, int]], *, laptop: bool = False, **changes: Any) -> tuple[Run, ...]:
-    """A run for each setting of (augmentation, weight decay, dropout), at the paper's size or on a laptop.
+    """Runs on ImageNet, one for each setting of (augmentation, weight decay, dropout).
 
-    On a laptop the small Inception takes the place of Inception V3, and 512 images of CIFAR-10 that of ImageNet.
+    Args:
+      settings: 1 or 0 for each of the three.
+      laptop: whether to replace Inception V3 by the small Inception, and ImageNet by 512 images of CIFAR-10.
+      changes: fields of `Run` to change.
     """
     decay = WEIGHT_DECAY["small_inception"] if laptop else 4e-5
     base = laptop_run("small_inception", stop_at_train_accuracy=None, epochs=30) if laptop else IMAGENET
@@ -107,7 +122,7 @@ def imagenet_runs(settings: Iterable[tuple[int, int, int]], *, laptop: bool = Fa
 
 
 def with_settings(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with a column `setting`: which of the three regularizers a row has, and whether labels are random."""
+    """Adds the column `setting`: the regularizers of a row in words, and whether its labels are random."""
     names = ("augmentation", "weight decay", "dropout")
     has = zip(frame["augmentations"] != "", frame["weight_decay"] > 0, frame["dropout"] > 0, strict=True)
     words = [", ".join(itertools.compress(names, row)) or "no regularizer" for row in has]
@@ -122,7 +137,11 @@ LABEL_CORRUPTION_MODELS = ("mlp_1x512", "small_alexnet", "small_inception")
 
 
 def label_corruption_runs(run: Callable[..., Run]) -> tuple[Run, ...]:
-    """Three networks at every level of label corruption, by `paper_run` or `laptop_run`; level 0 is the true labels."""
+    """Runs of three networks at every level of label corruption. Level 0 is the true labels.
+
+    Args:
+      run: `paper_run` or `laptop_run`.
+    """
     corrupted = {model: run(model, corruption="random_labels") for model in LABEL_CORRUPTION_MODELS}
     return sum(
         ((run(model), *grid(corrupted[model], corruption_level=CORRUPTION_LEVELS[1:])) for model in corrupted),

@@ -1,10 +1,10 @@
 """Optimizers by name: builders `name(learning_rate, *, momentum, weight_decay, **options)` of an optax transformation.
 
-The step builds its optimizer anew with the learning rate of that step. So `learning_rate`, `momentum` and
+Each step builds its optimizer with the learning rate of that step. So `learning_rate`, `momentum` and
 `weight_decay` may be traced, float32[], and the state never depends on their values. Options are Python numbers.
 
 A builder takes only the numbers that it uses. If it takes no `momentum`, momentum has no effect. If it takes no
-`weight_decay`, whoever calls it adds `l2(weight_decay)` in front. There are two conventions of weight decay:
+`weight_decay`, the caller adds `l2(weight_decay)` in front. There are two conventions of weight decay:
 
 * L2: the gradient of ½ · weight_decay · ‖w‖² is added to the gradient, before momentum and scaling.
 * Decoupled: w ← w − learning_rate · weight_decay · w, beside the scaled gradient.
@@ -16,30 +16,31 @@ are elementwise, norms are Frobenius norms of one leaf.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
 Number = Any  # a Python number or float32[], which may be traced
-Transformation = optax.GradientTransformation | optax.GradientTransformationExtraArgs
+Transformation: TypeAlias = optax.GradientTransformation | optax.GradientTransformationExtraArgs
 
 
-def kernels(params: Any) -> Any:
+def _kernels(params: Any) -> Any:
     """A tree of bools: True for leaves of two or more axes. Biases and offsets have one."""
     return jax.tree.map(_is_kernel, params)
 
 
 def l2(weight_decay: Number) -> Transformation:
     """Adds weight_decay · w to the gradients of kernels: the gradient of ½ · weight_decay · ‖w‖²."""
-    return optax.add_decayed_weights(weight_decay, mask=kernels)
+    return optax.add_decayed_weights(weight_decay, mask=_kernels)
 
 
 def clip(max_norm: Number) -> Transformation:
-    """Scales all gradients by one factor, so that their joint norm is at most `max_norm`. Stands before the optimizer.
+    """Clips gradients: scales all of them by one factor, so that their joint norm is at most `max_norm`.
 
-    The norm is over all leaves, biases included, and before weight decay. One NaN makes all NaN.
+    It comes before the optimizer. The norm is over all leaves, biases included, and before weight decay. One NaN makes
+    all gradients NaN.
 
     References:
       Pascanu, Mikolov, Bengio 2013, "On the difficulty of training recurrent neural networks", Algorithm 1.
@@ -97,8 +98,8 @@ def lars(
     For kernels r = trust · ‖w‖ / (‖g‖ + λ ‖w‖ + eps), and 1 where ‖w‖ or ‖g‖ is 0. For biases and offsets r = 1.
     optax.lars divides by ‖g + λ w‖ instead; the two agree at λ = 0.
 
-    Not stated in the paper: which leaves are scaled; kernels only, as usual since. So biases see the whole learning
-    rate, which is large for LARS.
+    Not stated in the paper: which leaves are scaled. We scale kernels only, as is common. So biases use the whole
+    learning rate, which is large for LARS.
 
     References:
       You, Gitman, Ginsburg 2017, "Large batch training of convolutional networks", Algorithm 1.
@@ -122,8 +123,8 @@ def lamb(
 ) -> Transformation:
     """LAMB, decoupled: u = m̂ / (√v̂ + eps) + λ w;  w ← w − η (‖w‖ / ‖u‖) u, with m̂ and v̂ as in `adam`.
 
-    The decay is inside the trust ratio ‖w‖ / ‖u‖. The ratio is 1 where a norm is 0, and for biases and offsets: not in
-    Algorithm 2, which scales every layer, but in common implementations, which exclude them from both.
+    The decay is inside the trust ratio ‖w‖ / ‖u‖. The ratio is 1 where a norm is 0, and for biases and offsets.
+    Algorithm 2 scales every layer. Common implementations exclude biases and offsets from scaling and decay, as here.
 
     References:
       You et al. 2020, "Large batch optimization for deep learning: Training BERT in 76 minutes", Algorithm 2, φ(z) = z.
@@ -131,7 +132,7 @@ def lamb(
     return optax.chain(
         optax.scale_by_adam(b1, b2, eps),
         l2(weight_decay),
-        optax.masked(optax.scale_by_trust_ratio(), kernels),
+        optax.masked(optax.scale_by_trust_ratio(), _kernels),
         optax.scale(-learning_rate),
     )
 
@@ -150,8 +151,8 @@ def lion(learning_rate: Number, *, weight_decay: Number, b1: float = 0.9, b2: fl
 def rmsprop(learning_rate: Number, *, momentum: Number, decay: float = 0.9, eps: float = 1e-8) -> Transformation:
     """RMSProp with momentum, L2 (added by the caller): u ← μ u + g / (√v + eps);  w ← w − η u.
 
-    v ← decay · v + (1 − decay) g², from 0 and without correction of its bias: the first step is 1 / √(1 − decay) times
-    that of later ones, 3.2 times by default.
+    v ← decay · v + (1 − decay) g², from 0 and without bias correction. So the first step is 1 / √(1 − decay) times as
+    large as later ones, 3.2 times by default.
 
     The source states neither eps nor momentum. Here eps is outside the root and the learning rate outside the momentum,
     as in PyTorch. TensorFlow and optax by default take √(v + eps) and keep η inside the momentum.
@@ -167,9 +168,10 @@ def rmsprop(learning_rate: Number, *, momentum: Number, decay: float = 0.9, eps:
 def lbfgs(learning_rate: Number, *, weight_decay: Number, memory: int = 10) -> Transformation:
     """L-BFGS with a line search, L2: w ← w − s H g, where H approximates the inverse Hessian of the penalized loss.
 
-    Full batch: the loss must be the same function at every step, so without random augmentation, dropout and batch
-    statistics. The learning rate is ignored, and so are schedules: the line search chooses s, at most 20 evaluations of
-    loss and gradient a step, by the strong Wolfe conditions. The state keeps 2 · memory copies of the weights.
+    Full batch: the loss must be the same function at every step. So there is no random augmentation, no dropout and no
+    batch statistics. The learning rate and schedules are ignored: the line search chooses s by the strong Wolfe
+    conditions, with at most 20 evaluations of loss and gradient per step. The state keeps 2 · memory copies of the
+    weights.
 
     The update needs more arguments than others (see FULL_BATCH); L2 is added here to all of them:
 
@@ -191,7 +193,7 @@ def lbfgs(learning_rate: Number, *, weight_decay: Number, memory: int = 10) -> T
         return sum(weight_decay / 2 * jnp.sum(jnp.square(w)) for w in jax.tree.leaves(params) if _is_kernel(w))
 
     def init(params: Any) -> Any:
-        # optax starts three numbers as weakly typed; after a step they are not, and the step would compile again
+        # In optax three initial numbers are weakly typed. After a step they are not, so the step would compile twice.
         return jax.tree.map(_strongly_typed, solver.init(params))
 
     def update(gradient: Any, state: Any, params: Any = None, *, value: Any, value_fn: Callable, **_: Any) -> Any:

@@ -1,11 +1,11 @@
 """Orders by name: `name(key, epoch, size, batch_size, *, ...)` returns the examples that the steps of one epoch see.
 
-* `key`: of the run's stream of orders. `epoch`: int32, from 0; may be traced. `size`, `batch_size`: Python ints.
+* `key`: the key of the stream `order` of the run. `epoch`: int32, from 0; may be traced. `size`, `batch_size`: ints.
 * The order: int32[S, B] with values in [0, size), where S = size // batch_size for every order. So an epoch has the
   same number of steps, and the same number of gradients, under all orders.
 
 An order is a function of the key and the epoch alone, so a resumed run sees the examples of an uninterrupted one.
-Where the batch size does not divide the size, each order says what becomes of the remainder.
+If the batch size does not divide the size, some examples remain; each order says what happens to them.
 """
 
 import jax
@@ -17,7 +17,7 @@ Key = jax.Array
 def reshuffle(key: Key, epoch: jax.Array, size: int, batch_size: int) -> jax.Array:
     """A new uniform permutation of all examples in each epoch: sampling without replacement.
 
-    The last size % batch_size examples of the permutation are dropped; they are others in each epoch.
+    The last size % batch_size examples of the permutation are dropped. They differ from epoch to epoch.
 
     References:
       Bottou 2009, "Curiously fast convergence of some stochastic gradient descent algorithms" (faster than drawing with
@@ -28,11 +28,11 @@ def reshuffle(key: Key, epoch: jax.Array, size: int, batch_size: int) -> jax.Arr
 
 
 def shuffle_once(key: Key, epoch: jax.Array, size: int, batch_size: int) -> jax.Array:
-    """One uniform permutation for the whole run, that of `reshuffle` in epoch 0, read again and again.
+    """One uniform permutation for the whole run, the one of `reshuffle` in epoch 0, repeated without a gap.
 
-    There is no gap: examples that do not fill a batch at the end of the permutation open the next epoch, before the
-    permutation starts again. So all examples are seen equally often. If batch_size divides size, all epochs are equal.
-    Like `shuffle(size, reshuffle_each_iteration=False).repeat().batch(batch_size)` of tf.data.
+    Examples at the end of the permutation that do not fill a batch start the next epoch, before the permutation starts
+    again. So all examples are seen equally often. If batch_size divides size, all epochs are equal. This is the order
+    of `shuffle(size, reshuffle_each_iteration=False).repeat().batch(batch_size)` in tf.data.
 
     References:
       Bottou 2009, as above ("cycle").
@@ -42,15 +42,15 @@ def shuffle_once(key: Key, epoch: jax.Array, size: int, batch_size: int) -> jax.
 
 
 def stored(key: Key, epoch: jax.Array, size: int, batch_size: int) -> jax.Array:
-    """The order in which the data are stored, 0, 1, 2, …, read again and again without a gap, as in `shuffle_once`.
+    """The order in which the data are stored, 0, 1, 2, …, repeated without a gap, as in `shuffle_once`.
 
-    The key is not used: all seeds see one order. Data that are stored by class then come class by class.
+    The key is not used, so all seeds have the same order. Data that are stored by class come class by class.
     """
     return _cycle(jnp.arange(size), epoch, batch_size)
 
 
 def with_replacement(key: Key, epoch: jax.Array, size: int, batch_size: int) -> jax.Array:
-    """Each example is drawn uniformly from all, independently of the others: the sampling of most SGD theory.
+    """Sampling with replacement: each example is drawn uniformly from all, independently. Most SGD theory assumes it.
 
     An epoch is S · B draws. It misses a fraction of about 1/e = 0.37 of the examples.
     """
@@ -58,13 +58,13 @@ def with_replacement(key: Key, epoch: jax.Array, size: int, batch_size: int) -> 
 
 
 def buffer(key: Key, epoch: jax.Array, size: int, batch_size: int, *, capacity: int = 1000) -> jax.Array:
-    """A shuffle buffer over the stored order, started anew in each epoch.
+    """A shuffle buffer over the stored order, refilled from the start in each epoch.
 
     The buffer holds the first `capacity` examples. Each draw emits a uniformly chosen example of the buffer and puts
     the next stored example into its place; when none is left, the rest of the buffer comes out in uniform order. So
     example i comes out at position i − capacity + 1 of the epoch or later. With capacity 1 the order is the stored one;
-    with capacity ≥ size it is a uniform permutation (other bits than `reshuffle`). The last size % batch_size examples
-    that come out are dropped: other ones in each epoch, but more often those that are stored last.
+    with capacity ≥ size it is a uniform permutation (different from that of `reshuffle`). The last size % batch_size
+    examples that come out are dropped. They differ from epoch to epoch, but are more often examples stored last.
 
     Args:
       capacity: number of examples that the buffer holds; 1 or more.
@@ -80,12 +80,13 @@ def buffer(key: Key, epoch: jax.Array, size: int, batch_size: int, *, capacity: 
 
 
 def _through_buffer(draws: jax.Array, capacity: int) -> tuple[jax.Array, jax.Array]:
-    """What a buffer emits when draw t takes the example in slot draws[t], and what is in its slots after all draws.
+    """Simulates a shuffle buffer: the examples that it emits, and the examples in its slots after all draws.
 
-    Example i enters slot i if i < capacity, else the slot that draw i - capacity has emptied. So that draw emits the
-    last example before i that entered the same slot. A stable sort by slot makes those two neighbors.
+    Draw t emits the example in slot draws[t]. Example i enters slot i if i < capacity, else the slot that draw
+    i - capacity emptied. So that draw emits the last example before i in the same slot. A stable sort by slot makes
+    these two neighbors.
     """
-    # A sort, not a loop over draws: a GPU would spend microseconds on each of the 50,000 small steps of such a loop.
+    # A sort, not a loop over draws: a GPU would need microseconds for each of the 50,000 small steps of a loop.
     slots = jnp.concatenate([jnp.arange(capacity, dtype=jnp.int32), draws])
     by_slot = jnp.argsort(slots, stable=True).astype(jnp.int32)
     before = jnp.zeros_like(by_slot).at[by_slot[1:]].set(by_slot[:-1])
@@ -94,12 +95,13 @@ def _through_buffer(draws: jax.Array, capacity: int) -> tuple[jax.Array, jax.Arr
 
 
 def echo(key: Key, epoch: jax.Array, size: int, batch_size: int, *, times: int = 2, of: str = "batch") -> jax.Array:
-    """Data echoing: what is read once is used `times` times, so an epoch reads about 1 / times of the examples.
+    """Data echoing: each batch or example that is read is used `times` times.
 
-    One pass over the data, in the order of `reshuffle`, takes exactly `times` epochs; each pass has a new order. The
-    remainder of a pass is dropped as in `reshuffle`. With times = 1, batch echoing is `reshuffle`, bit for bit.
+    So an epoch reads about 1 / times of the examples. One pass over the data, in the order of `reshuffle`, takes
+    exactly `times` epochs; each pass has a new order. The remainder of a pass is dropped as in `reshuffle`. With times
+    = 1, batch echoing is bitwise identical to `reshuffle`.
 
-    Where images are augmented, each use draws its augmentation anew: echoing before augmentation.
+    Each use of an image draws a new augmentation: echoing before augmentation.
 
     Args:
       times: the echoing factor, 1 or more.
@@ -133,12 +135,12 @@ def _echo_examples(key: Key, epoch: jax.Array, size: int, batch_size: int, times
 
 
 def _batches(order: jax.Array, batch_size: int) -> jax.Array:
-    """int32[S, B]: the order cut into whole batches; the remainder is dropped."""
+    """Cuts an order into whole batches int32[S, B]; the remainder is dropped."""
     size = len(order)
     return order[: size - size % batch_size].reshape(-1, batch_size)
 
 
 def _cycle(order: jax.Array, epoch: jax.Array, batch_size: int) -> jax.Array:
-    """int32[S, B]: the part that belongs to this epoch of an order that is repeated without a gap."""
-    # Without this, examples at the end would never be trained on, and random labels could never be fitted completely.
+    """The batches int32[S, B] of an epoch, when the order is repeated without a gap."""
+    # If each epoch started again at 0, examples at the end would never be trained on and could not be fitted.
     return _batches(jnp.roll(order, epoch * (len(order) % batch_size)), batch_size)

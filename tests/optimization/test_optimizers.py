@@ -11,8 +11,8 @@ import optax
 import pytest
 
 from rethink_gen import registry
-from rethink_gen.training import optimizers
-from rethink_gen.training.optimizers import FULL_BATCH
+from rethink_gen.optimization import optimizers
+from rethink_gen.optimization.optimizers import FULL_BATCH
 
 OPTIMIZERS = {name: each.load() for name, each in registry.COMPONENTS["optimizer"].items()}
 

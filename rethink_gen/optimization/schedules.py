@@ -3,14 +3,15 @@
 * `step`: int32, steps taken since the start, 0 at the first update; may be traced. The factor has its shape, float32.
 * `steps_per_epoch`, `epochs`: Python ints; the run is planned for `epochs` in total.
 
-The epoch is the integer quotient of the two, never a rounded float: epochs begin where they should, however long the
-run. Every schedule takes `warmup_epochs`, which may be fractional. Over the W steps of the warm-up the factor is
-multiplied by (step + 1) / W, from 1/W to 1: linear from 0. Warm-up does not move the schedule, which counts its epochs
-from the start of training; only `cosine` waits at 1 and then runs over the epochs that remain.
+The epoch is the integer quotient step // steps_per_epoch, not a rounded float. So epochs start at the right step in
+runs of any length. Every schedule takes `warmup_epochs`, which may be fractional. Over the W steps of the warm-up the
+factor is multiplied by (step + 1) / W, which grows linearly from 1/W to 1. Warm-up does not shift the schedule: its
+epochs count from the start of training. Only `cosine` stays at 1 during warm-up and then runs over the remaining
+epochs.
 
 References:
-  Warm-up: Goyal et al. 2017, "Accurate, large minibatch SGD: Training ImageNet in 1 hour", Section 2.2. Theirs starts
-  at the learning rate of one worker instead of 0.
+  Warm-up: Goyal et al. 2017, "Accurate, large minibatch SGD: Training ImageNet in 1 hour", Section 2.2. Their warm-up
+  starts at the learning rate of one worker instead of 0.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 
 
 def constant(step: Any, steps_per_epoch: int, epochs: int, *, warmup_epochs: float = 0) -> jax.Array:
-    """1 throughout, after the warm-up."""
+    """Constant schedule: 1, after the warm-up."""
     return _warm_up(jnp.ones(jnp.shape(step), jnp.float32), step, steps_per_epoch, warmup_epochs)
 
 
@@ -34,13 +35,13 @@ def exponential(
     staircase: bool = True,
     warmup_epochs: float = 0,
 ) -> jax.Array:
-    """learning_rate_decay ** epoch: a constant factor for each epoch since the start, warm-up included.
+    """Exponential decay: learning_rate_decay ** epoch. Epochs count from the start, warm-up included.
 
     After w epochs of warm-up the factor is learning_rate_decay ** w, as without warm-up.
 
     Args:
       learning_rate_decay: factor per epoch; may be traced.
-      staircase: whether the factor changes after each epoch; if not, after each step.
+      staircase: whether the factor changes after each epoch (True) or after each step (False).
 
     References:
       Zhang et al. 2017, Appendix A (0.95 per epoch).
@@ -61,7 +62,7 @@ def step(
     factor: float = 0.1,
     warmup_epochs: float = 0,
 ) -> jax.Array:
-    """1 until the first epoch in `at`, and multiplied by `factor` at the start of each epoch in `at`.
+    """Step decay: 1 at first, multiplied by `factor` at the start of each epoch in `at`.
 
     Epochs in `at` count from the start of training, warm-up included, and may be fractional.
 
@@ -76,10 +77,10 @@ def step(
 
 
 def cosine(step: Any, steps_per_epoch: int, epochs: int, *, final: float = 0.0, warmup_epochs: float = 0) -> jax.Array:
-    """Half a cosine from 1 to `final`: final + (1 − final) · (1 + cos(π t)) / 2.
+    """Cosine decay: half a cosine from 1 to `final`, final + (1 − final) · (1 + cos(π t)) / 2.
 
-    t is the share of steps after the warm-up that are taken: 0 at the first of them, and 1 one step after the last of
-    the run. The factor changes after each step; beyond `epochs` it stays at `final`.
+    t is the fraction of the steps after the warm-up that are completed: 0 at the first of them, and 1 one step after
+    the last step of the run. The factor changes after each step; after `epochs` it stays at `final`.
 
     References:
       Loshchilov & Hutter 2017, "SGDR: Stochastic gradient descent with warm restarts", Equation 5, without restarts.

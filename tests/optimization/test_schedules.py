@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rethink_gen import registry
-from rethink_gen.training.schedules import constant, cosine, exponential, step
+from rethink_gen.optimization.schedules import constant, cosine, exponential, step
 
 SCHEDULES = {name: each.load() for name, each in registry.COMPONENTS["schedule"].items()}
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from rethink_gen import registry
-from rethink_gen.training.losses import cross_entropy, cross_entropy_of_labels, smooth, squared_error
+from rethink_gen.optimization.losses import cross_entropy, cross_entropy_of_labels, smooth, squared_error
 
 LOSSES = {name: each.load() for name, each in registry.COMPONENTS["loss"].items()}
 

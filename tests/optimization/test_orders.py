@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rethink_gen import registry
-from rethink_gen.training.orders import _through_buffer
+from rethink_gen.optimization.orders import _through_buffer
 
 ORDERS = {name: each.load() for name, each in registry.COMPONENTS["order"].items()}
 

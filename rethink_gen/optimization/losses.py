@@ -31,8 +31,8 @@ def cross_entropy_of_labels(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def squared_error(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """Σₖ (logitₖ − targetₖ)²: summed over classes, without ½, and without softmax.
 
-    Hui & Belkin divide by the number of classes K. So a learning rate of η here makes the steps of SGD that K · η makes
-    there. They also weight and move the target of the true class where classes are many; this loss does not.
+    Hui & Belkin divide by the number of classes K. So the learning rate η here corresponds to K · η there. For many
+    classes they also reweight and rescale the target of the true class; this loss does not.
 
     References:
       Hui & Belkin 2021, "Evaluation of neural architectures trained with square loss vs cross-entropy in classification

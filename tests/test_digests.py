@@ -1,0 +1,177 @@
+"""A result knows the code and the data it came from."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+
+import rethink_gen as rg
+from rethink_gen import digests, registry
+from rethink_gen.results import store
+from rethink_gen.study import studies
+
+CODE = """
+from dataclasses import replace
+import numpy as np
+import rethink_gen as rg
+
+STEP = 1  # how far
+
+
+def moved(labels, k):
+    return (labels + STEP) % k
+
+
+@rg.register.corruption
+def next_class(key, dataset, level):
+    labels = moved(dataset.train.labels, dataset.num_classes)
+    return replace(dataset, train=dataset.train._replace(labels=labels))
+"""
+SMALL = {"dataset": "digits", "train_size": 64, "test_size": 32, "batch_size": 32, "epochs": 1, "learning_rate": 0.01}
+
+
+@pytest.fixture(autouse=True)
+def own(monkeypatch):
+    for kind, entries in registry.COMPONENTS.items():
+        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads a module of this code, as a user's edited file is loaded in a new process."""
+    count = iter(range(100))
+
+    def load(code):
+        name = f"users_{next(count)}"
+        path = tmp_path / f"{name}.py"
+        path.write_text(code)
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+def digest_of(load, code):
+    """The digest without the name of the module, which these tests change and a user does not."""
+    module = load(code)
+    for value in vars(module).values():
+        if getattr(value, "__module__", None) == module.__name__:
+            value.__module__ = "users"
+    sys.modules["users"] = module
+    return digests.of_code(module.next_class)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("labels = moved(dataset.train.labels, dataset", "labels = moved(dataset.test.labels, dataset", False),
+        ("(labels + STEP) % k", "(labels - STEP) % k", False),  # in what it calls
+        ("STEP = 1", "STEP = 2", False),  # a constant of what it calls
+        ("# how far", "# how far it goes", True),
+        ("def moved(labels, k):", "# a comment\ndef moved(labels,  k):", True),
+        ("import numpy as np", "import numpy as np\n\nUNUSED = 3", True),
+    ],
+)
+def test_what_changes_the_function_changes_the_digest_and_nothing_else(load, old, new, same):
+    assert old in CODE
+    before, after = (digest_of(load, code) for code in (CODE, CODE.replace(old, new)))
+    assert (before == after) is same
+
+
+def test_built_in_runs_have_no_digests():
+    assert digests.of_run(rg.Run()) == {}
+    assert digests.of_program(rg.Run(optimizer="adamw")) == ""
+
+
+def test_an_edited_corruption_is_trained_again_and_the_old_result_set_aside(tmp_path):
+    def register(step):
+        @rg.register.corruption
+        def shifted(key, dataset, level):
+            labels = (dataset.train.labels + step) % dataset.num_classes
+            return rg.data.pipeline.replace(dataset, train=dataset.train._replace(labels=labels))
+
+    run = rg.Run(**SMALL, corruption="shifted")
+    register(1)
+    first = rg.train(run, results=tmp_path)
+    folder = tmp_path / "train"
+    assert store.done(folder, run)
+    assert rg.train(run, results=tmp_path).curves == first.curves
+    register(2)
+    assert not store.done(folder, run), "a closed-over constant is another code"
+    [stale] = studies.gather(studies.own_runs((run,)), tmp_path).stale
+    assert stale == run.id
+    second = rg.train(run, results=tmp_path)
+    assert second.provenance["code"] != first.provenance["code"]
+    assert [path.suffix for path in folder.iterdir() if path.name.startswith(run.id)].count(".stale") == 1
+    assert store.done(folder, run)
+
+
+def test_a_redefined_model_is_trained_again_in_one_process(tmp_path):
+    """256 units and then 2 under one name: the second must not have the accuracy of the first."""
+    import flax.linen as nn
+
+    def register(units):
+        @rg.register.model("own_network")
+        class Own(nn.Module):
+            num_classes: int
+            dropout: float = 0.0
+
+            @nn.compact
+            def __call__(self, x, *, train=False):
+                x = nn.relu(nn.Dense(units)(x.reshape(len(x), -1)))
+                return nn.Dense(self.num_classes)(x)
+
+    run = rg.Run(**{**SMALL, "train_size": 1000, "epochs": 3, "learning_rate": 0.05}, model="own_network")
+    register(256)
+    wide = rg.train(run, results=tmp_path).summary["test_accuracy"]
+    register(2)
+    narrow = rg.train(run, results=tmp_path).summary["test_accuracy"]
+    assert narrow < wide - 0.2
+
+
+def test_other_arrays_under_one_name_are_other_data(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (80, 6, 6, 1)).astype(np.uint8), rng.integers(0, 3, 80)
+    data = rg.Dataset.from_arrays("scans", train=(x, y))
+    run = rg.Run(**{**SMALL, "dataset": data})
+    first = rg.train(run, results=tmp_path)
+    again = rg.Dataset.from_arrays("scans", train=(x, (y + 1) % 3))
+    assert again.checksum != data.checksum
+    assert not store.done(tmp_path / "train", run)
+    assert (
+        rg.train(run, results=tmp_path).provenance["data_sha256"] == again.checksum != first.provenance["data_sha256"]
+    )
+
+
+def test_the_file_that_an_option_names_counts(tmp_path):
+    matrix = tmp_path / "matrix.csv"
+    np.savetxt(matrix, np.eye(10), delimiter=",")
+    run = rg.Run(**SMALL, corruption=f"class_conditional(matrix={matrix})")
+    before = digests.of_run(run)
+    np.savetxt(matrix, np.roll(np.eye(10), 1, axis=1), delimiter=",")
+    assert digests.of_run(run) != before
+
+
+def test_two_experiments_with_a_corruption_of_one_name_have_results_of_their_own(tmp_path):
+    body = """
+from dataclasses import replace
+import rethink_gen as rg
+
+@rg.register.corruption
+def mine(key, dataset, level):
+    return replace(dataset, train=dataset.train._replace(labels=(dataset.train.labels + {step}) % 10))
+
+RUNS = (rg.Run(dataset="digits", train_size=64, test_size=32, batch_size=32, epochs=1, corruption="mine"),)
+EXPERIMENT = rg.Experiment(claim="none", locator="none", runs=RUNS, laptop=RUNS)
+"""
+    for name, step in (("first", 1), ("second", 5)):
+        (tmp_path / f"{name}.py").write_text(body.replace("{step}", str(step)))
+    studies_of = [rg.run(name, experiments=tmp_path, results=tmp_path / "results") for name in ("first", "second")]
+    one, two = (study.results[0] for study in studies_of)
+    assert one.run == two.run
+    assert one.provenance["code"] != two.provenance["code"]
+    assert one.curves != two.curves

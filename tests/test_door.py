@@ -1,0 +1,276 @@
+"""A user's own data, components and questions, in Python and on the command line, without an edit of the package."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import rethink_gen as rg
+from rethink_gen import digests, registry
+from rethink_gen.cli import main
+from rethink_gen.data import datasets, pipeline
+from rethink_gen.errors import UsageError
+from rethink_gen.execution import scheduler
+from rethink_gen.runs import Run
+
+SMALL = Run(
+    dataset="digits", train_size=96, test_size=48, batch_size=32, epochs=2, model="mlp(hidden=16)", learning_rate=0.02
+)
+ORDERS = ["shuffle_once", "stored", "with_replacement", "buffer(capacity=10)", "echo(times=3)", "echo(of=example)"]
+
+
+@pytest.fixture(autouse=True)
+def own(monkeypatch):
+    for kind, entries in registry.COMPONENTS.items():
+        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
+
+
+def curves(run):
+    [result] = scheduler.execute([run])
+    return result.curves
+
+
+def changed(**fields):
+    return Run(**{**{name: getattr(SMALL, name) for name in SMALL.changes}, **fields})
+
+
+def images(n=40, classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n, 6, 5, 3)).astype(np.uint8), rng.integers(0, classes, n)
+
+
+# What a run can choose.
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        *({"optimizer": name} for name in ("adam", "adamw", "lars", "lamb", "lion", "rmsprop", "sgd(nesterov=true)")),
+        *({"schedule": name} for name in ("constant", "step(at=1)", "cosine", "exponential(warmup_epochs=1)")),
+        *({"order": name} for name in ORDERS),
+        {"loss": "squared_error"},
+        {"max_gradient_norm": 0.1},
+        {"optimizer": "adamw", "weight_decay": 0.1},
+    ],
+    ids=str,
+)
+def test_every_choice_trains_and_is_another_run(choice):
+    run = changed(**{"learning_rate": 0.001 if "optimizer" in choice else 0.02, **choice})
+    found = curves(run)
+    plain = curves(changed(learning_rate=run.learning_rate))
+    assert found["train_loss"] != plain["train_loss"]
+    assert all(np.isfinite(found["train_loss"]))
+    assert run.id != SMALL.id
+
+
+def test_lbfgs_takes_the_whole_training_set_or_says_so():
+    found = curves(changed(optimizer="lbfgs", batch_size=96, epochs=40))
+    assert found["train_accuracy"][-1] == 1.0
+    with pytest.raises(UsageError, match="set batch_size=96"):
+        curves(changed(optimizer="lbfgs"))
+
+
+def test_a_sweep_over_numbers_compiles_once():
+    from rethink_gen.training import compilation, core
+
+    for rate in (0.01, 0.02, 0.03):
+        for decay in (0.0, 1e-3):
+            curves(changed(learning_rate=rate, weight_decay=decay, optimizer="adamw", schedule="cosine"))
+    program = {run.recipe for run in rg.grid(SMALL, learning_rate=(0.01, 0.02), weight_decay=(0.0, 1e-3))}
+    assert len(program) == 1
+    step = compilation.jit(core.train_steps)
+    sizes = step._cache_size()
+    curves(changed(learning_rate=0.04, weight_decay=1e-2, optimizer="adamw", schedule="cosine"))
+    assert step._cache_size() == sizes
+
+
+def test_each_seed_moves_what_it_is_called_by():
+    noisy = changed(corruption="random_labels")
+    first = curves(noisy)
+    same = curves(changed(corruption="random_labels", init_seed=0, order_seed=0, corruption_seed=0))
+    assert same == first, "by default each is the seed"
+    labels = lambda run: pipeline.load(run)[0].train.labels.tolist()
+    moved = {
+        name: changed(corruption="random_labels", **{name: 1})
+        for name in ("init_seed", "order_seed", "corruption_seed")
+    }
+    assert labels(moved["corruption_seed"]) != labels(noisy)
+    assert labels(moved["init_seed"]) == labels(moved["order_seed"]) == labels(noisy)
+    start = {name: curves(run)["weight_norm"][0] for name, run in moved.items()}
+    assert start["init_seed"] != first["weight_norm"][0]
+    assert start["order_seed"] == start["corruption_seed"] == first["weight_norm"][0]
+    assert (
+        curves(moved["order_seed"])["train_loss"][0]
+        == first["train_loss"][0]
+        != curves(moved["order_seed"])["train_loss"][1]
+    )
+
+
+def test_runs_that_differ_in_any_seed_are_replicates(tmp_path):
+    study = rg.run(rg.grid(SMALL, init_seed=(0, 1), order_seed=(0, 1)), results=tmp_path)
+    counts = study.table()[["n", "censored"]].sum(axis=1)
+    assert counts.tolist() == [4] * len(study.table())
+
+
+# Data of one's own.
+
+
+def test_arrays_are_a_data_set_and_what_does_not_fit_is_said(tmp_path):
+    x, y = images()
+    data = rg.Dataset.from_arrays("scans", train=(x, y), test=images(10, seed=1))
+    assert (data.train.images.shape, data.test.images.shape, data.num_classes) == ((40, 6, 5, 3), (10, 6, 5, 3), 3)
+    assert data.train.images.dtype == np.uint8
+    floats = rg.Dataset.from_arrays("floats", train=(x / 255, y))
+    assert floats.train.images.dtype == np.float32
+    assert len(floats.train.labels) == 32, "every fifth example is held out"
+    both = np.concatenate([floats.train.images, floats.test.images]).sum()
+    assert both == pytest.approx(x.sum(dtype=float), rel=1e-5)
+    vectors = rg.Dataset.from_arrays("vectors", train=(x.reshape(40, -1)[:, :7], y))
+    assert vectors.train.images.shape == (32, 1, 1, 7)
+    for bad, said in (
+        ({"train": (x, y[:-1])}, "labels must be 40 whole numbers"),
+        ({"train": (x, y - 1)}, "labels must be 0 to K - 1"),
+        ({"train": (x, y), "num_classes": 2}, "label 2 is out of range for 2 classes"),
+        ({"train": (x, y), "test": (x[:, :3], y)}, "training images are"),
+        ({"train": (x[0, 0, 0], y)}, "images must be"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            rg.Dataset.from_arrays("bad", **bad)
+    with pytest.raises(UsageError, match="'digits' is built in"):
+        rg.Dataset.from_arrays("digits", train=(x, y))
+
+
+def test_a_folder_of_images_of_any_size_is_a_data_set(tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("cat", "dog")):
+        (tmp_path / name).mkdir()
+        for i in range(5 + label):
+            pixels = rng.integers(0, 256, (10 + i, 20 - i, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    data = rg.Dataset.from_folder("pets", tmp_path, size=8)
+    assert (len(data.train.labels), len(data.test.labels), data.num_classes) == (8, 3, 2)
+    assert data.train.images.shape[1:] == (8, 8, 3)
+    (tmp_path / "dog" / "broken.png").write_bytes(b"no image")
+    with pytest.raises(UsageError, match=r"broken\.png: cannot be read as an image"):
+        rg.Dataset.from_folder("pets", tmp_path, size=8)
+    with pytest.raises(UsageError, match="no subfolders"):
+        rg.Dataset.from_folder("pets", tmp_path / "nothing")
+
+
+def test_a_data_set_that_cannot_be_made_hides_no_other():
+    @rg.register.dataset("nowhere")
+    def nowhere():
+        return rg.Dataset.from_folder("nowhere", "there_is_no_such_folder")
+
+    assert "digits" in [source.name for source in datasets.present()]
+    with pytest.raises(UsageError, match="no subfolders"):
+        datasets.load("nowhere")
+
+
+def test_a_data_set_may_be_a_function_that_is_called_once():
+    calls = []
+
+    @rg.register.dataset("made")
+    def made():
+        calls.append(1)
+        return rg.Dataset.from_arrays("inner", train=images())
+
+    assert datasets.load("made").name == "made"
+    assert datasets.find("made").num_classes == 3
+    assert len(calls) == 1
+
+    @rg.register.dataset("same_name")
+    def same_name():
+        return rg.Dataset.from_arrays("same_name", train=images())
+
+    before = digests.of_run(changed(dataset="same_name"))
+    datasets.load("same_name")
+    assert digests.of_run(changed(dataset="same_name")) == before, "or its own results would be stale"
+    assert curves(changed(dataset="made", train_size=None, test_size=None, batch_size=8))
+
+
+# Corrupted data for everyone.
+
+
+def test_corrupt_gives_the_very_data_that_a_run_sees():
+    run = changed(corruption="random_labels", corruption_level=0.4, seed=3)
+    data = rg.corrupt("digits", "random_labels", level=0.4, seed=3, train_size=96, test_size=48)
+    assert np.array_equal(data.train.labels, pipeline.load(run)[0].train.labels)
+    assert np.array_equal(data.changed, data.train.labels != data.true_labels)
+    assert 0 < data.changed.mean() < 0.5
+
+
+def test_export_writes_a_file_that_numpy_alone_reads(tmp_path, capsys):
+    path = tmp_path / "noisy.npz"
+    line = ["data", "export", "digits", "--corruption", "pair_flip", "--level", "0.3", "--seed", "1"]
+    assert main.main([*line, "--output", str(path)]) == 0
+    assert "1500 training images" in capsys.readouterr().out
+    code = (
+        "import sys, json, numpy as np; f = np.load(sys.argv[1]); about = json.loads(str(f['about']));"
+        "assert (f['changed'] == (f['train_labels'] != f['true_train_labels'])).all();"
+        "assert 'rethink_gen' not in sys.modules; print(about['corruption'], f['changed'].mean())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    name, share = done.stdout.split()
+    assert name == "pair_flip"
+    assert abs(float(share) - 0.3) < 4 * (0.3 * 0.7 / 1500) ** 0.5
+    assert main.main(["data", "export", "digits"]) == 2
+    assert main.main([*line[:3], "--corruption", "pair_flop", "--output", str(path)]) == 2
+    assert "did you mean 'pair_flip'" in capsys.readouterr().err
+
+
+# Questions.
+
+
+def test_a_study_of_runs_has_frames_a_table_and_figures(tmp_path):
+    from matplotlib.figure import Figure
+
+    runs = rg.grid(SMALL, model=("mlp(hidden=8)", "mlp(hidden=16)"), seed=range(2))
+    study = rg.run(runs, results=tmp_path)
+    assert len(study.runs) == 4
+    assert len(study.curves) == 4 * 3
+    assert study.runs["model.hidden"].tolist() == [8, 8, 16, 16]
+    assert set(study.table()["n"] + study.table()["censored"]) == {2}
+    assert isinstance(study.plot(x="epoch", y="test_accuracy"), Figure)
+    assert isinstance(study.plot(x="model.hidden", y=["train_error", "test_error"], hue="corruption"), Figure)
+    with pytest.raises(UsageError, match="no column named 'test_acuracy'; did you mean 'test_accuracy'"):
+        study.plot(x="epoch", y="test_acuracy")
+    assert rg.load("train", results=tmp_path).runs["run"].tolist() == study.runs["run"].tolist()
+    with pytest.raises(UsageError, match="run takes an experiment's name, an Experiment, a Run, or several runs"):
+        rg.run([1, 2], results=tmp_path)
+
+
+def test_a_result_that_kept_its_weights_answers(tmp_path):
+    result = rg.train(changed(corruption="random_labels", corruption_level=0.5), results=tmp_path, keep_weights=True)
+    train, test = result.examples("train"), result.examples("test")
+    assert train.correct.mean() == pytest.approx(result.summary["train_accuracy"])
+    assert test.correct.mean() == pytest.approx(result.summary["test_accuracy"])
+    assert train.loss.mean() == pytest.approx(result.summary["train_loss"], rel=1e-4)
+    assert (train.labels != train.true_labels).any()
+    raw = datasets.digits().test.images[:48]
+    np.testing.assert_allclose(result.predict(raw), test.logits, rtol=1e-4, atol=1e-4)
+    with pytest.raises(UsageError, match="kept no weights"):
+        rg.train(SMALL, results=tmp_path).predict(raw)
+
+
+def test_train_takes_seeds_and_table_and_plot_show_ones_own_runs(tmp_path, capsys):
+    place = ["--results", str(tmp_path)]
+    data = ["--dataset", "digits", "--train-size", "96", "--test-size", "48"]
+    line = ["train", *data, "--epochs", "1", "--model", "mlp(hidden=8)", "--seeds", "0..1"]
+    assert main.main([*line, *place]) == 0
+    assert "2 of 2 runs done" in capsys.readouterr().out
+    assert main.main(["table", "train", "--json", *place]) == 0
+    assert {row["n"] for row in json.loads(capsys.readouterr().out)["rows"]} <= {2, 0}
+    assert main.main(["plot", "train", "--x", "epoch", "--y", "train_accuracy,test_accuracy", *place]) == 0
+    assert (tmp_path / "train" / "figure.png").stat().st_size > 10_000
+    assert main.main(["status", "train", "--json", *place]) == 0
+    assert main.main([*line[:-3], "mlp(hidden=4)", "--seeds", "0", *place]) == 0
+    capsys.readouterr()
+    assert main.main(["table", "train", "--only", "model=mlp(hidden=8)", "--json", *place]) == 0
+    assert "hidden=4" not in capsys.readouterr().out
+    assert main.main(["plot", "train", *place]) == 2
+    assert "choose one, such as --x epoch --y test_accuracy" in capsys.readouterr().err.split("error: ")[-1]
