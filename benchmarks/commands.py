@@ -28,12 +28,12 @@ LOOP = [sys.executable, str(Path(__file__).with_name("pytorch_loop.py"))]
 
 # The grids that the loop of PyTorch trains, too: six runs of an epoch of all of CIFAR-10, and four of a hundred steps.
 OWN = """
-from rethink_gen.experiment import Experiment, Run, grid
+from rethink_gen import Experiment, Run, grid
 
 RUNS = {runs}
 EXPERIMENT = Experiment(
-    claim="none", locator="none", runs=RUNS, laptop=RUNS, checks=lambda frame: [],
-    table=lambda frame: frame[frame["last"]][["corruption_level", "seed", "train_accuracy", "test_accuracy"]],
+    claim="none", locator="none", runs=RUNS, laptop=RUNS,
+    table=lambda study: study.runs[["corruption_level", "seed", "train_accuracy", "test_accuracy"]],
 )
 """
 MLPS = """grid(

@@ -5,9 +5,9 @@ on two CPU cores. Expected: training accuracy 100 % on all five, test accuracy h
 belong together. Shuffled pixels are no harder than true ones here: an MLP does not know which pixels are neighbors.
 """
 
-from rethink_gen.analysis import figures, tables
-from rethink_gen.experiment import Check, Experiment
-from rethink_gen.runs import Run, grid
+from rethink_gen import Experiment, Run, grid
+from rethink_gen.analysis.declare import by, lines
+from rethink_gen.analysis.tables import percent
 
 CORRUPTIONS = ("true_labels", "shuffled_pixels", "random_pixels", "gaussian", "random_labels")
 RUNS = grid(
@@ -16,37 +16,27 @@ RUNS = grid(
 )
 
 
-def checks(frame):
-    if not len(frame):
-        return [Check("The network fits every version of the data.", None, "not run")]
-    ends = frame[frame["last"]].set_index("corruption")
-    accuracy = ends["test_accuracy"]
-    fitted = ends["epochs_to_fit"].notna()
-    return [
-        Check(
-            "The network fits every version of the data, also labels drawn at random.",
-            bool(fitted.all()) if set(CORRUPTIONS) <= set(ends.index) else None,
-            f"training accuracy reached 99 % on {fitted.sum()} of {len(CORRUPTIONS)}",
-        ),
-        Check(
-            "It generalizes from true labels and is at chance (10 %) after random ones.",
-            bool(accuracy["true_labels"] > 0.9 and accuracy["random_labels"] < 0.2)
-            if {"true_labels", "random_labels"} <= set(ends.index)
-            else None,
-            ", ".join(f"{tables.percent(value)} test accuracy on {name}" for name, value in accuracy.items()),
-        ),
-    ]
+def every_version_is_fitted(study):
+    """The network fits every version of the data, also labels drawn at random."""
+    fitted = study.runs["fitted"]
+    return fitted.all(), f"training accuracy reached 99 % on {fitted.sum()} of {len(fitted)}"
+
+
+def it_generalizes_from_true_labels_alone(study):
+    """It generalizes from true labels and is at chance (10 %) after random ones."""
+    accuracy = study.runs.groupby("corruption", sort=False)["test_accuracy"].mean()
+    evidence = ", ".join(f"{percent(value)} test accuracy on {name}" for name, value in accuracy.items())
+    return accuracy["true_labels"] > 0.9 and accuracy["random_labels"] < 0.2, evidence
 
 
 EXPERIMENT = Experiment(
     claim="Deep neural networks easily fit random labels: the same network, with the same settings, reaches zero "
     "training error on true labels, where it generalizes, and on random ones, where it cannot.",
     locator="Section 2.2, on scikit-learn's digits",
+    paper="zhang2017",
     runs=RUNS,
     laptop=RUNS,
-    table=lambda frame: tables.mean_and_interval(
-        frame, ["corruption"], ["train_accuracy", "test_accuracy", "epochs_to_fit"]
-    ),
-    figure=lambda frame: figures.curves(frame, "epoch", ["train_accuracy", "test_accuracy"], hue="corruption"),
-    checks=checks,
+    table=by("corruption", metrics=["train_accuracy", "test_accuracy", "epochs_to_fit"]),
+    figure=lines(x="epoch", y=["train_accuracy", "test_accuracy"], hue="corruption"),
+    checks=[every_version_is_fitted, it_generalizes_from_true_labels_alone],
 )

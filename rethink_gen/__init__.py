@@ -13,7 +13,7 @@ Importing this loads neither jax nor pandas.
 
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen.experiment import Check, Experiment
+from rethink_gen.experiment import Check, Experiment, for_each, needs
 from rethink_gen.plugins import load as load_plugin
 from rethink_gen.registry import register
 from rethink_gen.runs import ExpressivityRun, KernelRun, LeastSquaresRun, Run, grid
@@ -36,9 +36,11 @@ __all__ = [
     "Study",
     "__version__",
     "corrupt",
+    "for_each",
     "grid",
     "load",
     "load_plugin",
+    "needs",
     "register",
     "run",
     "train",

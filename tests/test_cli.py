@@ -23,8 +23,14 @@ LINES = [
 ]
 
 EXPERIMENT = '''"""Digits for an epoch or two."""
-from rethink_gen import Check, Experiment, Run, grid
-from rethink_gen.analysis import tables
+from rethink_gen import Experiment, Run, grid
+from rethink_gen.analysis.declare import by
+
+
+def there_are_two_runs(study):
+    """There are two runs."""
+    return study.runs["run"].nunique() == 2, "counted"
+
 
 RUNS = grid(
     Run(dataset="digits", train_size=128, batch_size=64, epochs={epochs}),
@@ -35,8 +41,8 @@ EXPERIMENT = Experiment(
     locator="Nowhere",
     runs=RUNS,
     laptop=RUNS,
-    table=lambda frame: tables.mean_and_interval(frame, ["corruption"], "test_accuracy"),
-    checks=lambda frame: [Check("there are two runs", frame["run"].nunique() == 2, "counted")],
+    table=by("corruption", metrics=["test_accuracy"]),
+    checks=[there_are_two_runs],
 )
 '''
 
@@ -209,6 +215,24 @@ def test_experiment_of_ones_own_from_run_to_table(elsewhere, capsys):
     assert main.main(["plot", "labels", *own]) == 2, "it draws no figure"
 
 
+def test_a_broken_file_is_named_and_does_not_hide_the_others(elsewhere, capsys):
+    (elsewhere / "mine" / "broken.py").write_text("EXPERIMENT = 1 / 0\n")
+    for verb in ("list", "status"):
+        assert main.main([verb, "--experiments", "mine"]) == 2
+        out, err = capsys.readouterr()
+        assert "labels" in out
+        assert err == "rethink-gen: error: mine/broken.py: line 1: ZeroDivisionError: division by zero\n"
+
+
+def test_experiments_are_listed_by_paper(elsewhere, capsys):
+    assert main.main(["list"]) == 0
+    heading, empty, columns, *_ = capsys.readouterr().out.splitlines()
+    assert heading.startswith("Zhang, Bengio, Hardt, Recht and Vinyals 2017: Understanding deep learning")
+    assert (empty, columns.split()) == ("", ["name", "about"])
+    assert main.main(["list", "--json", "--experiments", "mine"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"paper": "", "name": "labels", "about": "Labels matter."}]
+
+
 def test_train_keeps_its_result_and_does_not_repeat_it(elsewhere, capsys):
     line = ["train", "--dataset", "digits", "--train-size", "64", "--batch-size", "32", "--epochs", "1", "--json"]
     assert main.main(line) == 0
@@ -243,8 +267,8 @@ def test_reader_who_has_read_enough_is_no_error(elsewhere):
 
 
 def test_unforeseen_error_is_one_line_and_a_traceback_on_request(elsewhere, capsys):
-    broken = EXPERIMENT.format(epochs=1).replace('"test_accuracy"', '"test_acuracy"')
-    (elsewhere / "mine" / "labels.py").write_text(broken.replace("[Check", "[1 / 0, Check"))
+    broken = EXPERIMENT.format(epochs=1).replace('metrics=["test_accuracy"]', "metrics=[1 / 0]")
+    (elsewhere / "mine" / "labels.py").write_text(broken.replace("table=by(", "table=lambda study: by("))
     assert main.main(["run", "labels", "--experiments", "mine"]) != 0
     err = capsys.readouterr().err
     assert "Traceback" not in err

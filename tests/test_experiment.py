@@ -1,18 +1,22 @@
 """What is studied: runs have one spelling and one id, grids an order, and experiments are found by file name."""
 
 import dataclasses
+import importlib
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
+from frames import result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rethink_gen import experiment
 from rethink_gen.errors import UsageError
-from rethink_gen.experiment import Check, Experiment
+from rethink_gen.experiment import Check, Experiment, for_each, needs
 from rethink_gen.runs import KINDS, Run, grid, hints
+from rethink_gen.study.studies import Study
 
 
 def run_of(**fields: Any) -> Run:
@@ -246,11 +250,8 @@ def test_an_axis_that_is_no_field_is_answered_with_the_nearest():
 RUN, SHORT = Run(), Run(epochs=2)
 
 
-def study(runs=(RUN,), laptop=(SHORT,)):
-    about = {"claim": "Labels matter.", "locator": "Nowhere", "runs": runs, "laptop": laptop}
-    return Experiment(
-        **about, table=lambda frame: frame, checks=lambda frame: [Check("there is a row", True, "counted")]
-    )
+def study(runs=(RUN,), laptop=(SHORT,), **others):
+    return Experiment(claim="Labels matter.", locator="Nowhere", runs=runs, laptop=laptop, **others)
 
 
 def test_each_scale_has_its_runs_and_none_twice():
@@ -282,9 +283,7 @@ What was found.
 """
 from rethink_gen import Check, Experiment, Run
 
-EXPERIMENT = Experiment(
-    claim="Labels matter.", locator="Nowhere", runs=(Run(seed=5),), laptop=(), table=lambda f: f, checks=lambda f: []
-)
+EXPERIMENT = Experiment(claim="Labels matter.", locator="Nowhere", runs=(Run(seed=5),), laptop=())
 '''
 
 
@@ -335,13 +334,15 @@ def test_a_name_that_is_not_known_is_answered_with_those_that_are(folder, asked)
     ("source", "reason"),
     [
         ("EXPERIMENT = (", "SyntaxError"),
-        ("import nothing_of_that_name", "ModuleNotFoundError"),
-        ("1 / 0", "ZeroDivisionError"),
-        ("", "EXPERIMENT"),
+        ("import nothing_of_that_name\nEXPERIMENT = 1", "line 1: ModuleNotFoundError"),
+        ("\nEXPERIMENT = 1 / 0", "line 2: ZeroDivisionError"),
+        ("from nothing_of_that_name import EXPERIMENT", "line 1: ModuleNotFoundError"),
+        ("", "does not define EXPERIMENT"),
         ("EXPERIMENT = 3", "it is of type int"),
         ("from rethink_gen import Run\nEXPERIMENT = Run()", "it is of type Run"),
-        ("from rethink_gen import Run\nRun(epochs=0)", "epochs must be in"),
-        ("\0", "null bytes"),
+        ("from rethink_gen import Run\nEXPERIMENT = Run(epochs=0)", "line 2: .*epochs must be in"),
+        ("from rethink_gen import needs\n@needs(modle='a')\ndef f(study): ...\nEXPERIMENT = 1", "did you mean 'model'"),
+        ("EXPERIMENT = 1\n\0", "null bytes"),
     ],
 )
 def test_an_experiment_file_that_is_broken_is_named(folder, source, reason):
@@ -354,3 +355,151 @@ def test_an_experiment_file_that_is_broken_is_named(folder, source, reason):
 def test_an_augmentation_is_named_once():
     with pytest.raises(UsageError, match="augmentations must each be named once, got flip,flip"):
         Run(augmentations=("flip", "flip"))
+
+
+def own(folder, name, text=SOURCE):
+    path = folder / f"{name}.py"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_an_experiment_in_a_subfolder_belongs_to_the_paper_of_that_name(folder):
+    own(folder, "arpit2017/fig1_noise")
+    own(folder, "_drafts/idea")
+    own(folder, ".hidden/idea")
+    own(folder, "arpit2017/declared", SOURCE.replace("laptop=()", 'laptop=(), paper="zhang2017"'))
+    assert set(experiment.names(folder)) >= {"fig1_noise", "fig1", "declared"}
+    assert "idea" not in experiment.names(folder)
+    assert [experiment.find(name, folder).paper for name in ("fig1_noise", "fig1", "declared")] == [
+        "arpit2017",
+        "",
+        "zhang2017",
+    ]
+
+
+def test_two_files_of_one_name_are_both_named(folder):
+    first, second = own(folder, "a/same"), own(folder, "b/same")
+    for ask in (lambda: experiment.names(folder), lambda: experiment.find("table1", folder)):
+        with pytest.raises(UsageError, match="the name same") as error:
+            ask()
+        assert str(first) in str(error.value)
+        assert str(second) in str(error.value)
+
+
+def test_a_helper_is_imported_by_its_neighbors_and_not_listed(folder):
+    """Two folders may have a helper of the same name: neither sees that of the other."""
+    for paper in ("a", "b"):
+        own(folder, f"{paper}/common", f"CLAIM = 'From {paper}.'")
+        own(folder, f"{paper}/of_{paper}", "from common import CLAIM\n" + SOURCE.replace('"Labels matter."', "CLAIM"))
+    assert "common" not in experiment.names(folder)
+    assert [experiment.find(f"of_{paper}", folder).claim for paper in "aba"] == ["From a.", "From b.", "From a."]
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("common")
+
+
+def test_a_broken_file_does_not_hide_the_others(folder):
+    broken = own(folder, "paper/broken", "EXPERIMENT = 1 / 0")
+    every = list(experiment.find_each(folder))
+    errors = [each for each in every if isinstance(each, UsageError)]
+    assert [each.name for each in every if isinstance(each, Experiment)] == [
+        "fig1",
+        "fig1a_curves",
+        "fig1b_slowdown",
+        "table1",
+    ]
+    [error] = errors
+    assert str(error) == f"{broken}: line 1: ZeroDivisionError: division by zero"
+
+
+def runs_are_there(study):
+    """All runs are there,
+    of {model}.
+
+    This paragraph is for readers of the code.
+    """
+    return len(study.runs) == len(study.experiment.runs), f"{len(study.runs)} runs"
+
+
+def study_with(checks, *runs, done=None, scale="paper", laptop=()):
+    """A study of these runs at a scale, with results for those that are done."""
+    about = study(runs, laptop, checks=checks, scale=scale)
+    return Study(about, tuple(map(result, runs if done is None else done)), Path("nowhere"))
+
+
+MODELS = (Run(model="mlp_1x512"), Run(model="mlp_3x512"))
+TWO = (*MODELS, *(dataclasses.replace(run, seed=1) for run in MODELS))
+
+
+def test_the_sentence_of_a_check_is_its_docstring():
+    small = needs(model="mlp_1x512")(for_each("model", ["mlp_1x512"], runs_are_there)[0])
+    assert study_with([small], *MODELS).checks() == [Check("All runs are there, of MLP 1×512.", True, "1 runs")]
+
+
+def test_a_check_without_a_docstring_is_called_by_its_name():
+    def two_runs_are_there(study):
+        return True, ""
+
+    [check] = study_with([two_runs_are_there], *MODELS).checks()
+    assert check.statement == "Two runs are there."
+
+
+def test_a_check_sees_the_runs_that_it_needs_under_every_seed():
+    checks = [*for_each("model", ("mlp_1x512", "mlp_3x512"), runs_are_there), needs(seed=1)(seen)]
+    assert [check.evidence for check in study_with(checks, *TWO).checks()] == ["2 runs", "2 runs", "2 settings"]
+    extra = study_with(checks[:1], *MODELS, done=[*TWO])
+    assert [check.evidence for check in extra.checks()] == ["2 runs"]
+
+
+def seen(study):
+    """Seen."""
+    return None, f"{study.runs['model'].nunique()} settings"
+
+
+def test_a_check_is_not_known_until_each_setting_has_a_result():
+    checks = [runs_are_there, *for_each("model", ("mlp_1x512", "mlp_3x512"), runs_are_there)]
+    found = study_with(checks, *MODELS, done=[dataclasses.replace(MODELS[0], seed=7)]).checks()
+    assert [(check.holds, check.evidence) for check in found] == [
+        (None, "1 of 2 settings have results"),
+        (True, "1 runs"),
+        (None, "0 of 1 settings have results"),
+    ]
+    [absent] = study_with([needs(model="small_alexnet")(seen)], *MODELS).checks()
+    assert (absent.holds, absent.evidence) == (None, "needs runs that the paper scale does not have")
+
+
+def test_a_check_that_fails_does_not_end_the_table():
+    def broken(study):
+        """Broken."""
+        return study.runs["no such column"].max() > 0, ""
+
+    found = study_with([broken, runs_are_there], *MODELS)
+    assert [check.holds for check in found.checks()] == [None, True]
+    assert found.checks()[0].evidence == "the check failed: KeyError: 'no such column'"
+    assert "**not known** · Broken." in found.text()
+
+
+def test_at_smoke_scale_no_check_has_a_verdict():
+    found = study_with([runs_are_there], *MODELS, scale="smoke")
+    assert found.checks() == [Check("All runs are there, of {model}.", None, "smoke scale: no verdict")]
+    for kind in ("markdown", "html", "json", "latex"):
+        assert "smoke scale: no verdict" in found.text(kind)
+        assert "holds" not in found.text(kind).replace('"holds": null', "")
+    same = study_with([runs_are_there], *MODELS, scale="smoke", laptop=MODELS)
+    assert [check.holds for check in same.checks()] == [True], "runs that are as large at the laptop scale"
+
+
+@pytest.mark.parametrize("wanted", [{"modle": "mlp"}, {"epochs": "many"}])
+def test_a_need_that_no_run_can_have_is_refused_when_the_file_is_loaded(wanted):
+    with pytest.raises(UsageError):
+        needs(**wanted)
+
+
+def test_checks_are_a_list_of_functions():
+    with pytest.raises(UsageError, match="checks must be a list of functions"):
+        study(checks=runs_are_there)
+
+
+def test_an_experiment_that_declares_no_table_has_a_row_for_each_setting():
+    table = study_with([], *MODELS).table()
+    assert set(table["model"]) == {"mlp_1x512", "mlp_3x512"}

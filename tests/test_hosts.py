@@ -23,8 +23,8 @@ EXPERIMENT = '''"""Digits and generated pictures."""
 import os, time
 from dataclasses import replace
 import flax.linen as nn, jax
-from rethink_gen import Check, Experiment, Run, registry
-from rethink_gen.analysis import tables
+from rethink_gen import Experiment, Run, registry
+from rethink_gen.analysis.declare import by
 from rethink_gen.data import streaming
 from rethink_gen.training import trainer
 
@@ -61,10 +61,17 @@ RUNS = (
         corruption="random_labels", corruption_level=0.5, learning_rate=0.01, model="tiny", epochs=2,
     ),
 )
+
+
+def there_are_runs(study):
+    """There are runs."""
+    return len(study.runs) > 0, "counted"
+
+
 EXPERIMENT = Experiment(
     claim="Hosts do not matter.", locator="Nowhere", runs=RUNS, laptop=RUNS,
-    table=lambda frame: tables.mean_and_interval(frame, ["model", "corruption", "weight_decay"], "test_accuracy"),
-    checks=lambda frame: [Check("there are runs", len(frame) > 0, "counted")],
+    table=by("model", "corruption", "weight_decay", metrics=["test_accuracy"]),
+    checks=[there_are_runs],
 )
 '''
 

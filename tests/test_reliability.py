@@ -54,20 +54,27 @@ SMALL = Run(
 )  # fmt: skip
 
 EXPERIMENT = '''"""Digits for an epoch."""
-from rethink_gen import Check, Experiment, Run, grid
-from rethink_gen.analysis import tables
+from rethink_gen import Experiment, Run, grid
+from rethink_gen.analysis.declare import by
 
 RUNS = grid(
     Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=1),
     corruption=("true_labels", "random_labels"),
 )
+
+
+def there_are_runs(study):
+    """There are runs."""
+    return len(study.runs) > 0, "counted"
+
+
 EXPERIMENT = Experiment(
     claim="Labels matter.",
     locator="Nowhere",
     runs=RUNS,
     laptop=RUNS,
-    table=lambda frame: tables.mean_and_interval(frame, ["corruption"], "test_accuracy"),
-    checks=lambda frame: [Check("there are runs", len(frame) > 0, "counted")],
+    table=by("corruption", metrics=["test_accuracy"]),
+    checks=[there_are_runs],
 )
 '''
 
@@ -349,7 +356,7 @@ def test_results_may_be_moved_and_read_where_nothing_can_be_written(sweep, place
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_signal_is_answered_even_while_python_does_not_run(number, tmp_path):
     """As in a long compilation: a minute of one call into C, which lets no handler run."""
-    (tmp_path / "long.py").write_text("import hashlib\nhashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)")
+    (tmp_path / "long.py").write_text("import hashlib\nEXPERIMENT = hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)")
     load = "import sys; from rethink_gen.cli import main as cli; "
     code = load + "cli.SECONDS_TO_STOP = 0.2; sys.exit(cli.main(sys.argv[1:]))"
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # not so in the background
@@ -374,7 +381,8 @@ def cpu_seconds(pid):
 
 def test_stop_signal_in_the_midst_of_anything_is_no_error_of_that(tmp_path, capsys):
     """Raised by a handler wherever Python is: here while an experiment is imported, whose errors are the user's."""
-    (tmp_path / "long.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nwhile True: pass")
+    stops = "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nwhile True: pass\nEXPERIMENT = 1"
+    (tmp_path / "long.py").write_text(stops)
     assert main.main(["show", "long", "--experiments", str(tmp_path)]) == 75
     assert last_line(capsys) == f"rethink-gen show long --experiments {tmp_path}"
 

@@ -20,13 +20,15 @@ from frames import MLP, RANDOM, result, tidy
 from matplotlib.colors import to_rgb
 
 from rethink_gen import experiment
-from rethink_gen.analysis import figures, report, style, tables
+from rethink_gen.analysis import figures, report, style
+from rethink_gen.analysis.declare import by, lines
 from rethink_gen.cli import main
 from rethink_gen.experiment import Check, Experiment
 from rethink_gen.study import studies
 from rethink_gen.study.studies import Study
 
 ROOT = Path(__file__).parent.parent
+ZHANG = "Understanding deep learning requires rethinking generalization"
 SHOWN = ("fig1a_learning_curves", "table4_random_labels_regularized")
 HOSTILE = """<script>alert("1")</script><img src=x onerror=alert(2)></title>{{ 777 * 777 }}' onload='alert(3)"""
 
@@ -53,6 +55,11 @@ class Reader(HTMLParser):
         return [attributes[name] for _, attributes in self.tags if name in attributes]
 
 
+def two_are_done(study):
+    """Two are done."""
+    return study.runs["run"].nunique() == 2, "counted"
+
+
 def study(name="mine", results=None, **changes):
     """A study of two runs, drawn and tabled by the plainest functions."""
     results = [result(MLP, (0.1, 0.6, 1.0)), result(RANDOM, (0.1, 0.2, 0.99))] if results is None else results
@@ -61,9 +68,9 @@ def study(name="mine", results=None, **changes):
         locator="Section 2, in a footnote",
         runs=(MLP, RANDOM, replace(RANDOM, seed=1)),
         laptop=(),
-        table=lambda frame: tables.mean_and_interval(frame, ["corruption"], "test_accuracy"),
-        figure=lambda frame: figures.curves(frame, "epoch", "train_accuracy", hue="corruption"),
-        checks=lambda frame: [Check("Two are done.", frame["run"].nunique() == 2, "counted")],
+        table=by("corruption", metrics=["test_accuracy"]),
+        figure=lines(x="epoch", y="train_accuracy", hue="corruption"),
+        checks=[two_are_done],
         name=name,
         doc="Two runs.\n\nFound: both are `fitted`.",
     )
@@ -95,12 +102,13 @@ def test_the_map_leads_to_every_experiment_and_its_claim(tmp_path):
 @pytest.mark.parametrize(
     ("counts", "word"),
     [
-        ((0, 0, 0, 9), "not run"),
-        ((1, 0, 0, 9), "reproduced"),
-        ((3, 0, 1, 0), "close"),
-        ((1, 1, 1, 3), "close"),
-        ((0, 1, 0, 0), "close"),
-        ((1, 0, 1, 0), "off"),
+        ((0, 0, 0, 0, 9), "not run"),
+        ((0, 0, 0, 1, 8), "no verdict"),
+        ((1, 0, 0, 2, 9), "reproduced"),
+        ((3, 0, 1, 0, 0), "close"),
+        ((1, 1, 1, 0, 3), "close"),
+        ((0, 1, 0, 0, 0), "close"),
+        ((1, 0, 1, 0, 0), "off"),
     ],
 )
 def test_a_claim_is_reproduced_if_all_that_is_known_is_and_off_if_half_of_it_is(counts, word):
@@ -108,17 +116,64 @@ def test_a_claim_is_reproduced_if_all_that_is_known_is_and_off_if_half_of_it_is(
 
 
 def test_cells_and_checks_are_counted_alike():
-    table = pd.DataFrame({"verdict": ["reproduced", "close", "not run", "other scale"]})
+    table = pd.DataFrame({"verdict": ["reproduced", "close", "not run", "other scale", "smoke scale", "no verdict"]})
     checks = [Check("a", True, ""), Check("b", False, ""), Check("c", None, "")]
-    assert report.count(table, checks) == {"reproduced": 2, "close": 1, "off": 1, "not run": 3}
+    assert report.count(table, checks) == {
+        "reproduced": 2,
+        "close": 1,
+        "off": 1,
+        "no verdict": 3,
+        "not run": 2,
+    }
 
 
 def test_runs_at_smoke_scale_have_no_verdict():
     quick = {"results": [result(MLP), result(RANDOM)], "figure": None}
     assert report.section(study(**quick)).verdict == "reproduced"
-    assert report.section(study(**quick, scale="smoke")).verdict == "not run"
+    shown = report.section(study(**quick, scale="smoke"))
+    assert (shown.verdict, shown.told) == ("no verdict", "smoke scale: no verdict")
+    words = Reader(report.render([study(**quick, scale="smoke")])).texts
+    assert not {"holds", "does not hold"} & set(words)
     same = study(**quick, scale="smoke", laptop=(MLP, RANDOM, replace(RANDOM, seed=1)))
     assert report.section(same).verdict == "reproduced", "an experiment that is no larger at other scales"
+
+
+def test_no_section_with_curves_says_not_run():
+    missing = study(checks=[], table=by("corruption", metrics=["test_accuracy"]))
+    assert report.section(missing).verdict == "no verdict"
+
+
+def test_a_study_that_is_not_complete_counts_its_runs():
+    assert report.section(study()).told == "2 of 3 runs, 1 of 1 known"
+    assert report.section(study(scale="laptop")).told == "2 of 3 runs, 1 of 1 known, laptop scale"
+    assert report.section(study(results=[])).told == "no results yet"
+
+
+def test_a_larger_scale_that_is_not_complete_stands_beside_a_complete_one():
+    complete = study(scale="laptop", runs=(MLP, RANDOM))
+    page = Reader(report.render([complete, study(scale="paper")]))
+    assert "At paper scale, 2 of 3 runs" in page.texts
+    assert page.attributes("id").count("mine") == 1
+
+
+def test_survey_prefers_the_largest_complete_scale(tmp_path):
+    name = "fig1c_generalization_error"
+    found = {(each.experiment.name, each.experiment.scale) for each in studies.survey([name], results=ROOT / "results")}
+    assert found == {(name, "laptop"), (name, "paper")}
+    [main, *_] = studies.survey([name], results=ROOT / "results")
+    assert (main.experiment.scale, main.missing) == ("laptop", ())
+
+
+def test_experiments_are_grouped_by_paper_and_own_ones_are_called_by_their_name():
+    ours = study(locator="Table 1, as we see it")
+    theirs = study("theirs", paper="zhang2017")
+    page = Reader(report.render([ours, theirs]))
+    assert "Memorization and generalization" in page.texts
+    headings = [text for text in page.texts if text in ("Experiments of no paper", ZHANG)]
+    assert headings == [ZHANG, "Experiments of no paper"]
+    assert report.section(ours).place == "mine"
+    assert report.section(theirs).place == "Section 2"
+    assert ZHANG in Reader(report.render([theirs])).texts
 
 
 def test_a_section_says_how_it_was_run_what_was_found_and_what_fills_the_gap():
@@ -131,6 +186,17 @@ def test_a_section_says_how_it_was_run_what_was_found_and_what_fills_the_gap():
     assert (shown.settings["train size"], shown.settings["stop at train accuracy"]) == ("all", "none")
 
 
+def hostile_check(study):
+    return False, HOSTILE
+
+
+hostile_check.__doc__ = HOSTILE
+
+
+def hostile_corruption(frame):
+    return frame.replace({"corruption": {"random_labels": HOSTILE[:30]}})
+
+
 def test_text_of_others_stays_text(plain):
     hostile = study(
         HOSTILE,
@@ -138,11 +204,10 @@ def test_text_of_others_stays_text(plain):
         claim=HOSTILE,
         locator=HOSTILE,
         doc=f"{HOSTILE}\n\n    {HOSTILE}\n\n* {HOSTILE} `{HOSTILE}`",
-        table=lambda frame: pd.DataFrame({HOSTILE: [HOSTILE], "verdict": [HOSTILE]}),
-        checks=lambda frame: [Check(HOSTILE, False, HOSTILE)],
-        figure=lambda frame: figures.curves(
-            frame.replace({"corruption": {"random_labels": HOSTILE[:30]}}), "epoch", "train_accuracy", hue="corruption"
-        ),
+        table=lambda study: pd.DataFrame({HOSTILE: [HOSTILE], "verdict": [HOSTILE]}),
+        checks=[hostile_check],
+        figure=lines(x="epoch", y="train_accuracy", hue="corruption", derive=hostile_corruption),
+        runs=(MLP, RANDOM),
     )
     page = Reader(report.render([hostile]))
     assert [tag for tag, _ in page.tags if tag in ("script", "img")] == ["script"] * 3, "two figures, one script"

@@ -18,14 +18,19 @@ from rethink_gen.study import running, trained
 EXPERIMENT = '''"""Digits for an epoch."""
 from matplotlib.figure import Figure
 
-from rethink_gen import Check, Experiment, Run, grid
-from rethink_gen.analysis import tables
+from rethink_gen import Experiment, Run, grid
+from rethink_gen.analysis.declare import by
 
 
-def figure(frame):
+def figure(study):
     drawn = Figure()
-    drawn.add_subplot().plot(frame["epoch"], frame["test_error"])
+    drawn.add_subplot().plot(study.curves["epoch"], study.curves["test_error"])
     return drawn
+
+
+def labels_differ(study):
+    """There are two kinds of labels."""
+    return study.runs["corruption"].nunique() == 2, "counted"
 
 
 RUNS = grid(
@@ -37,9 +42,9 @@ EXPERIMENT = Experiment(
     locator="Nowhere",
     runs=RUNS,
     laptop=RUNS,
-    table=lambda frame: tables.mean_and_interval(frame, ["corruption"], "test_accuracy"),
+    table=by("corruption", metrics=["test_accuracy"]),
     figure=figure,
-    checks=lambda frame: [Check("there are two kinds of labels", frame["corruption"].nunique() == 2, "counted")],
+    checks=[labels_differ],
 )
 '''
 

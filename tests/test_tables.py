@@ -250,12 +250,43 @@ def test_an_unknown_format_names_the_known():
         rendering.render(pd.DataFrame(), "xml")
 
 
-def test_fitted_is_the_share_of_all_runs():
-    frame = tidy(
-        [*seeds(MLP, "train", [(0.1, 1.0), (0.1, 0.5)]), result(replace(MLP, seed=2), (0.1, 0.2), status="diverged")]
-    )
-    assert tables.fitted(frame) == pytest.approx(1 / 3)
-    assert math.isnan(tables.fitted(tidy([])))
+def test_a_value_from_memory_is_shown_as_such_and_gets_no_verdict():
+    run = replace(MLP, dataset="imagenet2012", model="inception_v3", augmentations=("crop", "color"))
+    made = result(replace(run, weight_decay=4e-5, dropout=0.2))
+    made = replace(made, curves={**made.curves, "train_top5_accuracy": [0.1, 0.99], "test_top5_accuracy": [0.1, 0.94]})
+    table = tables.beside_paper(tidy([made]), "table2")
+    ours = table[table["n"] > 0]
+    assert set(ours.loc[ours["confidence"] == "memory", "verdict"]) == {"no verdict"}
+    assert "no verdict" not in set(ours.loc[ours["confidence"] != "memory", "verdict"])
+    text = rendering.render(ours)
+    assert "(from memory)" in text
+    assert "From memory: not checked against a source, so there is no verdict." in text
+
+
+def test_at_smoke_scale_no_cell_has_a_verdict():
+    frame = tidy(seeds(MLP, "test", [0.5]), scale="smoke")
+    table = tables.beside_paper(frame, "table1")
+    assert set(table["verdict"]) == {"smoke scale", "not run"}
+    assert "Smoke scale: no verdict." in rendering.render(table)
+
+
+def test_the_papers_are_known_by_name():
+    assert papers.names()[0] == "zhang2017"
+    zhang = papers.find("zhang2017")
+    assert (zhang.year, zhang.link) == (2017, "https://arxiv.org/abs/1611.03530")
+    assert "Appendix A" in papers.protocol("zhang2017")
+    assert papers.find("mine2030").title == "mine2030"
+    assert papers.protocol("mine2030") == ""
+    with pytest.raises(UsageError, match="no paper named 'zhang2016'; did you mean 'zhang2017'"):
+        papers.values("table1", paper="zhang2016")
+
+
+@pytest.mark.parametrize("name", papers.names())
+def test_every_paper_says_what_it_is_and_joins_onto_our_frame(name):
+    assert all(papers.find(name))
+    values = papers.values(paper=name)
+    assert {"item", "metric", "value", "locator", "confidence"} <= set(values.columns)
+    assert set(values["confidence"]) <= {"verbatim", "two-sources", "one-source", "memory", "computed"}
 
 
 def test_time_to_fit_is_ordered_and_infinite_where_a_run_never_fitted():

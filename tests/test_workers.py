@@ -37,8 +37,8 @@ rg.register.model("own")(Own)
 RUN = Run(dataset="digits", train_size=96, test_size=50, batch_size=16, epochs={epochs}, model="own")
 RUNS = grid(RUN, seed=range(4))
 EXPERIMENT = Experiment(
-    claim="none", locator="none", runs=RUNS, laptop=RUNS, checks=lambda frame: [],
-    table=lambda frame: frame[frame["last"]][["seed", "train_accuracy"]],
+    claim="none", locator="none", runs=RUNS, laptop=RUNS,
+    table=lambda study: study.runs[["seed", "train_accuracy"]],
 )
 """
 

@@ -181,10 +181,13 @@ def dots(table: pd.DataFrame) -> Figure:
     panels[0].set_yticks([*heads.values(), *heights.values()], names, parse_math=False)
     for text in panels[0].get_yticklabels()[: len(heads)]:
         text.set_fontweight("bold")
-    theirs = "upright bars: the paper" + ", at its own scale" * ("other scale" in set(table["verdict"]))
+    smaller = bool({"other scale", "smoke scale"} & set(table["verdict"]))
+    theirs = "upright bars: the paper" + ", at its own scale" * smaller
     intervals = "lines: 95 % intervals over seeds, for a single seed over test images"
     diverged = int(table.drop_duplicates(keys)["diverged"].sum())
-    prints = ["in color: ours", theirs, *[intervals] * bool((table["low"] < table["high"]).any()), *_count(diverged)]
+    memory = ["gray bars: from memory, not checked against a source"] * bool(table["confidence"].eq("memory").any())
+    shown = [intervals] * bool((table["low"] < table["high"]).any())
+    prints = ["in color: ours", theirs, *memory, *shown, *_count(diverged)]
     return _small_print(figure, prints)
 
 
@@ -375,7 +378,8 @@ def _draw_dot(axes: Axes, height: float, row: dict[str, Any]) -> None:
         axes.text(50, height, f"paper: {row['paper']}", color=GREY, ha="center", **small)
     else:
         ends = [height - 0.42, height + 0.42]
-        axes.plot([100 * row["paper"]] * 2, ends, color="#000000", linewidth=1.6, solid_capstyle="butt")
+        black = GREY if row.get("confidence") == "memory" else "#000000"
+        axes.plot([100 * row["paper"]] * 2, ends, color=black, linewidth=1.6, solid_capstyle="butt")
     if row["n"]:
         axes.plot([100 * row["low"], 100 * row["high"]], [height] * 2, color=color, linewidth=1.4)
         axes.plot(100 * row["mean"], height, marker, color=color, zorder=4)

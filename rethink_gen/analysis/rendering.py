@@ -62,7 +62,7 @@ def lay_out(table: pd.DataFrame) -> Layout:
         cells = [by_metric.get(metric) for by_metric in settings]
         columns.append([_header(metric) or "ours, %", *(_ours(row) if row else "" for row in cells)])
         if "paper" in table:
-            columns.append(["paper", *(_cell(row["metric"], row["paper"]) if row else "" for row in cells)])
+            columns.append(["paper", *(_theirs(row) if row else "" for row in cells)])
             columns.append(["verdict", *(row["verdict"] if row else "" for row in cells)])
     left = [i < len(shown) or column[0] == "verdict" for i, column in enumerate(columns)]
     lines = [list(line) for line in zip(*(column[1:] for column in columns), strict=True)]
@@ -105,6 +105,9 @@ def _legend(table: pd.DataFrame, keys: list[str]) -> str:
         "In brackets: 95 % interval over n seeds (Student's t).": bool((table["n"] > 1).any()),
         f"Verdicts: {near}.": bool(used & {"reproduced", "close", "off"}),
         "Other scale than the paper's: no verdict.": "other scale" in used,
+        "Smoke scale: no verdict.": "smoke scale" in used,
+        "From memory: not checked against a source, so there is no verdict.": "confidence" in table
+        and bool(table["confidence"].eq("memory").any()),
     }
     return " ".join(sentence for sentence, applies in sentences.items() if applies)
 
@@ -118,6 +121,10 @@ def _ours(row: Row) -> str:
         return "diverged" if row["diverged"] else without if row["censored"] else "not run"
     interval = f" [{show(row['low'])}, {show(row['high'])}]" if row["n"] > 1 else ""
     return show(row["mean"]) + interval + (f" ({row['censored']} {without})" if row["censored"] else "")
+
+
+def _theirs(row: Row) -> str:
+    return _cell(row["metric"], row["paper"]) + " (from memory)" * (row.get("confidence") == "memory")
 
 
 def _count(by_metric: dict[str, Row]) -> str:

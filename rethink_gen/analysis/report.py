@@ -1,4 +1,4 @@
-"""Studies → one HTML page: the paper as a map, and a section for each of its claims.
+"""Studies → one HTML page: each paper as a map, and a section for each of its claims.
 
 Reads no file of results, no clock and no name of a machine: the same studies give the same bytes. The page needs no
 network, and forbids itself any by its Content-Security-Policy. Claims, names and notes are text of other people: the
@@ -15,7 +15,7 @@ import html
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
@@ -26,7 +26,6 @@ from markupsafe import Markup
 from rethink_gen import papers
 from rethink_gen.analysis import figures, rendering
 from rethink_gen.experiment import Check
-from rethink_gen.papers.zhang2017 import protocol
 from rethink_gen.words import duration
 
 if TYPE_CHECKING:
@@ -40,7 +39,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 SVG = "{http://www.w3.org/2000/svg}"
 COLOR = re.compile(r"#[0-9a-f]{6}\b")  # as matplotlib writes them in an svg
-VERDICTS = ("reproduced", "close", "off", "not run")
+VERDICTS = ("reproduced", "close", "off", "no verdict", "not run")
+UNKNOWN = VERDICTS[-2:]
 FEWEST_EPOCHS = 3  # of which a curve says something
 
 
@@ -52,11 +52,21 @@ class Picture(NamedTuple):
     lines: list[dict[str, Any]]
 
 
+class Other(NamedTuple):
+    """What the page says of an experiment at another scale, which is not complete."""
+
+    study: Study
+    layout: rendering.Layout
+    checks: list[Check]
+    runs: str
+
+
 class Section(NamedTuple):
     """What the page says of one experiment."""
 
     study: Study
-    place: str  # where in the paper, in two words
+    others: list[Other]
+    place: str  # where in the paper, in two words; without a paper, the name of the experiment
     verdict: str
     counts: dict[str, int]  # of VERDICTS, over cells and checks
     layout: rendering.Layout | None
@@ -72,12 +82,24 @@ class Section(NamedTuple):
 
     @property
     def known(self) -> int:
-        return sum(self.counts.values()) - self.counts["not run"]
+        return sum(n for word, n in self.counts.items() if word not in UNKNOWN)
 
     @property
     def in_part(self) -> bool:
         """Whether a verdict is of some cells and checks, and others are not known yet."""
         return 0 < self.known < sum(self.counts.values())
+
+    @property
+    def told(self) -> str:
+        """How much stands behind the verdict, for the map."""
+        study = self.study
+        if not study.results:
+            return "no results yet"
+        if self.smoke_alone:
+            return "smoke scale: no verdict"
+        known = f"{self.known} of {sum(self.counts.values())} known"
+        scale = "" if self.full_size else f"{study.experiment.scale} scale"
+        return ", ".join(filter(None, [_partial(study), known, scale]))
 
     @property
     def full_size(self) -> bool:
@@ -87,11 +109,32 @@ class Section(NamedTuple):
 
     @property
     def smoke_alone(self) -> bool:
-        return _smoke_alone(self.study)
+        return not self.study.experiment.has_verdict
+
+
+class Group(NamedTuple):
+    """The experiments about one paper."""
+
+    paper: papers.Paper
+    sections: list[Section]
+    protocol: list[str]  # paragraphs
+
+    @property
+    def totals(self) -> Counter[str]:
+        """Verdict → how many claims have it."""
+        return Counter(section.verdict for section in self.sections)
+
+    @property
+    def in_part(self) -> Counter[str]:
+        """Verdict → how many claims have it in part."""
+        return Counter(section.verdict for section in self.sections if section.in_part)
 
 
 def render(studies: Iterable[Study]) -> str:
-    """The page of these studies, in the order of the paper."""
+    """The page of these studies, by paper and in its order.
+
+    Of several studies of one experiment, the first is shown whole; the others follow it, with tables and checks.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -100,15 +143,15 @@ def render(studies: Iterable[Study]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["prose"] = prose
-    sections = [section(study) for study in sorted(studies, key=_order)]
+    groups = _groups(studies)
+    sections = [section for group in groups for section in group.sections]
     script = (HERE / "report.js").read_text(encoding="utf-8")
     drawn = [picture.svg for section in sections for picture in (section.figure, section.runs) if picture]
+    alone = groups[0].paper.title if len(groups) == 1 else ""
     page = environment.get_template("report.html.jinja").render(
-        sections=sections,
+        groups=groups,
+        title=alone or "Memorization and generalization",
         verdicts=VERDICTS,
-        totals=Counter(section.verdict for section in sections),
-        in_part=Counter(section.verdict for section in sections if section.in_part),
-        protocol=_paragraphs(protocol.__doc__ or ""),
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         dark={color: dark_page(color) for color in sorted({found for svg in drawn for found in COLOR.findall(svg)})},
         script=Markup(script),
@@ -117,22 +160,28 @@ def render(studies: Iterable[Study]) -> str:
     return page.strip() + "\n"
 
 
-def section(study: Study) -> Section:
-    """All that the page says of a study; of one without results, what it asks and how to run it."""
+def section(study: Study, others: Sequence[Study] = ()) -> Section:
+    """All that the page says of a study; of one without results, what it asks and how to run it.
+
+    Args:
+      others: the same experiment at scales that are not complete.
+    """
     experiment, frame = study.experiment, study.curves
     table = study.table() if study.results else None
     checks = study.checks() if study.results else []
     counts = count(table, checks)
-    if _smoke_alone(study):
-        counts = {word: sum(counts.values()) if word == "not run" else 0 for word in VERDICTS}
+    if not experiment.has_verdict:
+        counts = {word: sum(counts.values()) if word == "no verdict" else 0 for word in VERDICTS}
+    word = verdict(counts)
     title, *notes = _paragraphs(experiment.doc) or [experiment.name]
     deep = frame[frame.groupby("run")["epoch"].transform("nunique") >= FEWEST_EPOCHS]
     drawn = study.figure() if study.results else None
     curves = figures.runs(deep) if len(deep) and deep["train_accuracy"].notna().any() else None
     return Section(
         study=study,
-        place=re.split(r"[,;]| and ", experiment.locator)[0],
-        verdict=verdict(counts),
+        others=[_other(each) for each in others if each.results],
+        place=re.split(r"[,;]| and ", experiment.locator)[0] if experiment.paper else experiment.name,
+        verdict="no verdict" if word == "not run" and study.results else word,
         counts=counts,
         layout=None if table is None else rendering.lay_out(table),
         checks=checks,
@@ -151,15 +200,15 @@ def count(table: pd.DataFrame | None, checks: Iterable[Check]) -> dict[str, int]
     """Verdict → how many cells have it; a check that holds counts as reproduced, one that does not as off."""
     cells = [] if table is None or "verdict" not in table else table["verdict"]
     words = [*cells, *({True: "reproduced", False: "off", None: "not run"}[check.holds] for check in checks)]
-    found = Counter("not run" if word == "other scale" else word for word in words)
+    found = Counter("no verdict" if word in ("other scale", "smoke scale") else word for word in words)
     return {word: found[word] for word in VERDICTS}
 
 
 def verdict(counts: Mapping[str, int]) -> str:
     """Of a whole claim: reproduced if all that is known is, off if half of it or more is off, close between the two."""
-    known = sum(counts.values()) - counts["not run"]
+    known = sum(n for word, n in counts.items() if word not in UNKNOWN)
     if not known:
-        return "not run"
+        return "no verdict" if counts["no verdict"] else "not run"
     return "reproduced" if counts["reproduced"] == known else "off" if 2 * counts["off"] >= known else "close"
 
 
@@ -278,9 +327,28 @@ def _same_as_laptop(study: Study) -> bool:
     return set(study.experiment.runs) == set(study.experiment.laptop)
 
 
-def _smoke_alone(study: Study) -> bool:
-    """Whether these runs show that the experiment runs, and nothing of the paper."""
-    return study.experiment.scale == "smoke" and not _same_as_laptop(study)
+def _groups(studies: Iterable[Study]) -> list[Group]:
+    """The sections of the page: by paper, the oldest first, and in the order of the paper."""
+    of_experiment: dict[str, list[Study]] = {}
+    for study in studies:
+        of_experiment.setdefault(study.experiment.name, []).append(study)
+    of_paper: dict[str, list[Section]] = {}
+    for study, *others in sorted(of_experiment.values(), key=lambda found: _order(found[0])):
+        of_paper.setdefault(study.experiment.paper, []).append(section(study, others))
+    return [
+        Group(papers.find(name), of_paper[name], _paragraphs(papers.protocol(name)))
+        for name in sorted(of_paper, key=papers.order)
+    ]
+
+
+def _other(study: Study) -> Other:
+    return Other(study, rendering.lay_out(study.table()), study.checks(), _partial(study))
+
+
+def _partial(study: Study) -> str:
+    """How many of the runs are done, unless all are."""
+    runs = len(study.experiment.runs)
+    return f"{runs - len(study.missing)} of {runs} runs" if study.missing else ""
 
 
 def _about(study: Study) -> dict[str, str]:

@@ -1,8 +1,7 @@
-"""Frame → table: ours beside the paper's, as numbers; and a table → markdown, LaTeX, HTML, CSV or JSON, as text.
+"""Runs → table: our numbers beside the paper's. `rendering` makes text of a table.
 
-The numeric tables have one row per setting and metric: key columns, `metric`, the fields of `statistics.Summary`, and
-beside the paper also `paper`, `verdict`, `locator`, `confidence`. CSV and JSON keep them; the others are for
-readers: metrics side by side, per cent, an interval in brackets where there are two seeds or more.
+A table has one row per setting and metric: key columns, `metric`, the fields of `statistics.Summary`, and
+beside the paper also `paper`, `verdict`, `locator`, `confidence`. An experiment declares its table by `declare`.
 """
 
 from __future__ import annotations
@@ -25,21 +24,24 @@ MANY_SEEDS = 20  # of which the first and the last are named
 MORE_KEYS = ("dataset", "features")  # of an item of the paper in which they differ
 
 
-def beside_paper(frame: pd.DataFrame, item: str, *, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+def beside_paper(
+    frame: pd.DataFrame, item: str, *, metrics: Sequence[str] | None = None, paper: str = "zhang2017"
+) -> pd.DataFrame:
     """For each row of an item of the paper, in its order: our runs of the same setting, the paper's value, the verdict.
 
     A row of which we have no run is kept, as not run.
 
     Args:
-      item: table1, table4, …; see `rethink_gen.paper`.
+      item: table1, table4, …; see `rethink_gen.papers`.
       metrics: the metrics to show; all that the item has by default.
+      paper: the name of its folder in papers/.
 
     Raises:
       UsageError: the item has no rows of these metrics, or our runs of one row differ in more than their seed.
     """
     import pandas as pd
 
-    values = papers.values(item)
+    values = papers.values(item, paper)
     values = values[values[["model", "corruption", "weight_decay"]].ne("").all(axis=1)]
     if metrics is not None:
         values = values[values["metric"].isin(list(metrics))]
@@ -52,8 +54,11 @@ def beside_paper(frame: pd.DataFrame, item: str, *, metrics: Sequence[str] | Non
         runs = frame[_matches(frame, row, set(values["dataset"]))] if len(frame) else frame
         ours = summarize(runs, row.metric)
         comparable = same_scale(runs, row.dataset) if len(runs) else True
+        word = verdict(ours, row.value, same_scale=comparable, confidence=row.confidence)
+        if "scale" in runs and runs["scale"].eq("smoke").any():
+            word = "smoke scale"
         record = {key: getattr(row, key) for key in keys} | {"metric": row.metric} | ours._asdict()
-        record |= {"paper": row.value, "verdict": verdict(ours, row.value, same_scale=comparable)}
+        record |= {"paper": row.value, "verdict": word}
         records.append(record | {"locator": row.locator, "confidence": row.confidence})
     return pd.DataFrame(records)
 
@@ -82,17 +87,8 @@ def by_setting(frame: pd.DataFrame) -> pd.DataFrame:
     return mean_and_interval(frame, keys or ["model", "corruption"], [name for name in metrics if name in frame])
 
 
-def fitted(frame: pd.DataFrame) -> float:
-    """The share of all runs, diverged ones too, whose training accuracy reached FIT_THRESHOLD; NaN without runs."""
-    return float(frame.loc[frame["last"], "epochs_to_fit"].notna().mean()) if len(frame) else math.nan
-
-
 def time_to_fit(frame: pd.DataFrame, by: str, unit: str = "steps") -> pd.Series:
     """Mean steps (or epochs) to fit, least first, by corruption, model, …; infinite where a run never fitted."""
-    import pandas as pd
-
-    if not len(frame):
-        return pd.Series(dtype=float)
     return frame[frame["last"]].groupby(by)[f"{unit}_to_fit"].agg(lambda x: x.fillna(math.inf).mean()).sort_values()
 
 

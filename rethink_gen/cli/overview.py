@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rethink_gen import digests, experiment, registry
+from rethink_gen import digests, experiment, papers, registry
 from rethink_gen.cli.arguments import show_rows
 from rethink_gen.errors import DataError, UsageError, unknown
 from rethink_gen.execution import costs, processes, requests
-from rethink_gen.experiment import SCALES
+from rethink_gen.execution.progress import say
+from rethink_gen.experiment import SCALES, Experiment
 from rethink_gen.results import locks, results_cache, store
 from rethink_gen.runs import AnyRun
 from rethink_gen.study import studies
-from rethink_gen.words import duration
+from rethink_gen.words import duration, in_one_line
 
 SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -46,13 +48,38 @@ def list_names(arguments: argparse.Namespace) -> int:
     if arguments.kind not in KINDS:
         raise unknown("list", arguments.kind, KINDS)
     if arguments.kind == "experiments":
-        folder = arguments.experiments
-        found = {name: experiment.find(name, folder).claim for name in experiment.names(folder)}
-    elif arguments.kind == "datasets":
+        return list_experiments(arguments)
+    if arguments.kind == "datasets":
         found = {row["name"]: row["where"] for row in data_sets()}
     else:
         found = registry.known(KINDS[arguments.kind])
     show_rows([{"name": name, "about": about} for name, about in found.items()], arguments.json)
+    return 0
+
+
+def list_experiments(arguments: argparse.Namespace) -> int:
+    """The experiments and their claims, grouped by paper."""
+    every = list(experiment.find_each(arguments.experiments))
+    broken = [each for each in every if isinstance(each, UsageError)]
+    found = [each for each in every if not isinstance(each, UsageError)]
+    found.sort(key=lambda each: papers.order(each.paper))
+    rows = [{"paper": each.paper, "name": each.name, "about": each.claim} for each in found]
+    if arguments.json:
+        show_rows(rows, as_json=True)
+    else:
+        for paper, of_paper in itertools.groupby(rows, key=lambda row: row["paper"]):
+            print(f"{papers.find(paper).cited if paper else 'Experiments of no paper'}\n")
+            show_rows(list(of_paper), columns=["name", "about"])
+            print()
+    return refuse_broken(broken)
+
+
+def refuse_broken(broken: Sequence[UsageError]) -> int:
+    """Success, unless experiment files cannot be loaded: then each is named in a line of its own."""
+    for error in broken[:-1]:
+        say(f"rethink-gen: error: {in_one_line(str(error))}")
+    if broken:
+        raise broken[-1]
     return 0
 
 
@@ -121,26 +148,36 @@ def status(arguments: argparse.Namespace) -> int:
     """
     shown: list[dict[str, Any]] | None = None
     while True:
-        rows = count_runs(arguments)
+        rows, broken = count_runs(arguments)
         if rows != shown:
             if arguments.watch and sys.stdout.isatty():
                 print("\x1b[H\x1b[2J", end="")  # from the top of an empty screen
             show_rows(rows, arguments.json)
             sys.stdout.flush()
         if not arguments.watch:
-            return 0
+            return refuse_broken(broken)
         shown = rows
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def count_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each experiment and scale, and one for your own runs; with --watch, for those that have any."""
+def count_runs(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], list[UsageError]]:
+    """A row for each experiment and scale, and one for your own runs, with --watch for those that have any.
+
+    Returns:
+      the rows, and the errors of the experiment files that cannot be loaded.
+    """
     folder = arguments.experiments
-    rows = []
-    for name in [arguments.name] if arguments.name else experiment.names(folder):
-        if name == studies.TRAIN:
+    rows: list[dict[str, Any]] = []
+    broken: list[UsageError] = []
+    every: Iterable[Experiment | UsageError] = ()
+    if not arguments.name:
+        every = experiment.find_each(folder)
+    elif arguments.name != studies.TRAIN:
+        every = [experiment.find(arguments.name, folder)]
+    for found in every:
+        if isinstance(found, UsageError):
+            broken.append(found)
             continue
-        found = experiment.find(name, folder)  # one after the other: two files may register one name
         for scale in SCALES:
             row = counted(studies.gather(found.at(scale), arguments.results))
             if not arguments.watch or row != {**dict.fromkeys(row, 0), "missing": row["missing"]}:
@@ -148,7 +185,7 @@ def count_runs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     if arguments.name in ("", studies.TRAIN) and (arguments.results / studies.TRAIN).is_dir():
         own = studies.survey_own(arguments.results)
         rows.append({"experiment": own.experiment.name, "scale": own.experiment.scale, **counted(own)})
-    return rows
+    return rows, broken
 
 
 def counted(study: studies.Study) -> dict[str, int]:

@@ -1,6 +1,7 @@
-"""What the papers report, as data: zhang2017.csv holds the numbers of Zhang et al. 2017 (arXiv 1611.03530 v2).
+"""What papers report, as data: one folder for each paper, with paper.toml and values.csv.
 
-One line per value, with columns that join onto the frame of results:
+paper.toml has title, authors, year and link. protocol.py is optional: the settings that the paper states, and our
+choices where it states none. values.csv has one line for each value, with columns that join onto the frame of results:
 
 * item: table1, table4, fig1c, section5, protocol, …; `derived` is what follows from the paper's numbers;
 * dataset, model, corruption, corruption_level, augmentations, metric: as in `results.frame`; blank where none applies;
@@ -8,26 +9,78 @@ One line per value, with columns that join onto the frame of results:
 * features, of a kernel: pixels, gabor_wavelets, random_convolutions;
 * value, unit: fractions for accuracies and errors; the unit `text` for what is not a number ("failed to converge");
 * locator: where in the paper;
-* confidence: verbatim (read in a source that quotes it), two-sources, one-source, memory, computed.
+* confidence: verbatim (read in a source that quotes it), two-sources, one-source, memory (not checked against a source:
+  shown, without a verdict), computed.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
+import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rethink_gen.errors import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
 
+HERE = Path(__file__).parent
 
-def values(item: str | None = None) -> pd.DataFrame:
-    """The paper's values, all or those of one item; `value` is a float, or a str where the unit is text."""
+
+class Paper(NamedTuple):
+    """What a paper is called, and where it is."""
+
+    name: str  # of its folders in papers/ and in experiments/
+    title: str
+    authors: str = ""
+    year: int = 0
+    link: str = ""
+
+    @property
+    def cited(self) -> str:
+        """Authors, year and title in one line; of a paper that has no folder here, its name."""
+        return f"{self.authors} {self.year}: {self.title}" if self.authors else self.title
+
+
+def names() -> list[str]:
+    """The papers whose values are here, the oldest first."""
+    return sorted((path.parent.name for path in HERE.glob("*/paper.toml")), key=order)
+
+
+def find(name: str) -> Paper:
+    """A paper by the name of its folder; one that has no folder here has its name as its title."""
+    file = HERE / name / "paper.toml"
+    if not name or not file.is_file():
+        return Paper(name, name)
+    return Paper(name, **tomllib.loads(file.read_text(encoding="utf-8")))
+
+
+def order(name: str) -> tuple[bool, int, str]:
+    """Sorts papers by year, then by name; experiments of no paper come last."""
+    return (not name, find(name).year or 9999, name)
+
+
+def protocol(name: str) -> str:
+    """The protocol of a paper and our choices, in words: the docstring of its protocol.py, if there is one."""
+    module = f"{__name__}.{name}.protocol"
+    if not name or not (HERE / name / "protocol.py").is_file():
+        return ""
+    return (importlib.import_module(module).__doc__ or "").strip()
+
+
+def values(item: str | None = None, paper: str = "zhang2017") -> pd.DataFrame:
+    """The values that a paper reports, all or those of one item; `value` is a float, or a str where the unit is text.
+
+    Raises:
+      UsageError: there is no such paper, or no such item in it.
+    """
     import pandas as pd
 
-    table = pd.read_csv(Path(__file__).parent / "zhang2017" / "values.csv", dtype=str, keep_default_na=False)
+    if not paper or not (HERE / paper / "values.csv").is_file():
+        raise unknown("paper", paper, names())
+    table = pd.read_csv(HERE / paper / "values.csv", dtype=str, keep_default_na=False)
     if item is not None and item not in set(table["item"]):
         raise unknown("item of the paper", item, set(table["item"]))
     pairs = zip(table["value"], table["unit"], strict=True)
@@ -37,7 +90,7 @@ def values(item: str | None = None) -> pd.DataFrame:
 
 
 def label(name: object) -> str:
-    """How the paper writes one of our names, for readers: `mlp_1x512` is MLP 1×512."""
+    """How papers write one of our names, for readers: `mlp_1x512` is MLP 1×512."""
     return NAMES.get(str(name), re.sub(r"(?<=\w)_(?=\w)", " ", str(name)))
 
 

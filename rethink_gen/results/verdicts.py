@@ -65,11 +65,12 @@ def summarize(frame: pd.DataFrame, metric: str) -> Summary:
     )
 
 
-def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True) -> str:
+def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True, confidence: str = "") -> str:
     """Compares our mean with a value of the paper.
 
     * not run: there is no run.
     * other scale: our runs are not at the paper's scale.
+    * no verdict: the value is quoted from memory and not checked against a source.
     * reproduced: the difference is at most one percentage point. This is the 95 % sampling error of one accuracy near
       50 % on 10,000 test images, so a repetition of the paper's own run could differ as much.
     * close: the difference is at most three percentage points.
@@ -84,11 +85,14 @@ def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True) -> st
       paper: the paper's value. A text says that the network failed to converge. Then the verdict is *reproduced* if no
         seed reached store.FIT_THRESHOLD, else *off*.
       same_scale: whether our runs are at the paper's scale.
+      confidence: how the value is known, see `papers`.
     """
     if ours.runs == 0:
         return "not run"
     if not same_scale:
         return "other scale"
+    if confidence == "memory":
+        return "no verdict"
     if isinstance(paper, str):
         return "off" if ours.fitted else "reproduced"
     if ours.n == 0 or ours.diverged >= ours.n:

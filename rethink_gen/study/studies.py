@@ -18,6 +18,7 @@ from rethink_gen.results import locks, results_cache, store
 from rethink_gen.results.store import Damaged, Failure, Result
 from rethink_gen.results.verdicts import differing
 from rethink_gen.runs import AnyRun, coerce, fields, kinds
+from rethink_gen.study import checking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,8 +50,12 @@ class Study:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row per run: its fields, its last metrics, and its summary (best epoch, steps to fit, seconds)."""
-        return self.curves[self.curves["last"]].reset_index(drop=True)
+        """One row per run: its fields, its last metrics, and its summary (best epoch, steps to fit, seconds).
+
+        `fitted` says whether its training accuracy has reached 99 %.
+        """
+        ends = self.curves[self.curves["last"]].reset_index(drop=True)
+        return ends.assign(fitted=ends["epochs_to_fit"].notna())
 
     def plot(self, x: str, y: str | Sequence[str], hue: str | None = None, **options: Any) -> Figure:
         """A figure of the results: metrics over `epoch` or `step`, or of whole runs against one of their fields.
@@ -80,16 +85,16 @@ class Study:
         return tuple(run for run in self.experiment.runs if run.id not in done)
 
     def table(self) -> pd.DataFrame:
-        """Our numbers, beside the paper's where it has some."""
-        return self.experiment.table(self.curves)
+        """The table of the experiment; one row for each setting if it declares none."""
+        return self.experiment.table(self) if self.experiment.table else tables.by_setting(self.curves)
 
     def figure(self) -> Figure | None:
         """The figure of the experiment, if it has one."""
-        return self.experiment.figure(self.curves) if self.experiment.figure else None
+        return self.experiment.figure(self) if self.experiment.figure else None
 
     def checks(self) -> list[Check]:
-        """The sentences of the claim, each held against the results."""
-        return self.experiment.checks(self.curves)
+        """The sentences of the claim, each compared with the results."""
+        return [checking.evaluate(check, self) for check in self.experiment.checks]
 
     def text(self, format: str = "markdown") -> str:  # noqa: A002
         """The table and the verdict on each sentence of the claim, in a format of `rendering.FORMATS`."""
@@ -156,12 +161,19 @@ def survey(
     results: Folder = "results",
     experiments: Folder | None = None,
 ) -> list[Study]:
-    """A study of each experiment, of all if none is chosen: what `load` gives, or one without results."""
+    """For each experiment, all if none is chosen: its study at the largest scale that is complete.
+
+    A larger scale that is not complete follows it. Where neither the paper scale nor the laptop scale is complete, the
+    largest scale with results comes alone; without any results, an empty study.
+    """
     folder, scales = as_path(experiments), PREFERENCE if scale is None else (scale,)
     studies = []
-    for experiment in [find(name, folder) for name in tuple(chosen) or names(folder)]:
+    for name in tuple(chosen) or names(folder):
+        experiment = find(name, folder)  # one after the other: two files may register components of the same name
         at = [gather(experiment.at(typing.cast(Scale, each)), results) for each in scales]
-        studies.append(next((study for study in at if study.results), at[0]))
+        there = [study for study in at if study.results] or at[:1]
+        main = next((study for study in there if not study.missing and study.experiment.has_verdict), there[0])
+        studies += [main, *there[: there.index(main)]]
     return studies
 
 
@@ -223,8 +235,6 @@ def own_runs(runs: tuple[AnyRun, ...]) -> Experiment:
         locator="",
         runs=tuple(dict.fromkeys(runs)),
         laptop=runs,
-        table=tables.by_setting,
-        checks=lambda frame: [],
     )
 
 

@@ -35,17 +35,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 from faults import Steps
 
 EXPERIMENT = '''"""A sweep to be killed."""
-from rethink_gen import Check, Experiment, Run, grid
-from rethink_gen.analysis import tables
+from rethink_gen import Experiment, Run, grid
+from rethink_gen.analysis.declare import by
 
 RUNS = grid(Run(dataset="digits", batch_size=64, learning_rate=0.01, {base}), {axes})
+
+
+def there_are_runs(study):
+    """There are runs."""
+    return len(study.runs) > 0, "counted"
+
+
 EXPERIMENT = Experiment(
     claim="An interruption leaves no trace.",
     locator="Nowhere",
     runs=RUNS,
     laptop=RUNS,
-    table=lambda frame: tables.mean_and_interval(frame, ["model", "corruption"], ["train_accuracy", "test_accuracy"]),
-    checks=lambda frame: [Check("there are runs", len(frame) > 0, "counted")],
+    table=by("model", "corruption", metrics=["train_accuracy", "test_accuracy"]),
+    checks=[there_are_runs],
 )
 '''
 SWEEPS = {

@@ -121,13 +121,14 @@ def imagenet_runs(settings: Iterable[tuple[int, int, int]], *, laptop: bool = Fa
     )
 
 
-def settings(frame: pd.DataFrame) -> list[str]:
-    """Names the regularizers of each row of a frame in words, and whether its labels are random."""
+def with_settings(frame: pd.DataFrame) -> pd.DataFrame:
+    """Adds the column `setting`: the regularizers of a row in words, and whether its labels are random."""
     names = ("augmentation", "weight decay", "dropout")
     has = zip(frame["augmentations"] != "", frame["weight_decay"] > 0, frame["dropout"] > 0, strict=True)
     words = [", ".join(itertools.compress(names, row)) or "no regularizer" for row in has]
     random = frame["corruption"] == "random_labels"
-    return [f"random labels, {word}" if hit else word for word, hit in zip(words, random, strict=True)]
+    setting = [f"random labels, {word}" if hit else word for word, hit in zip(words, random, strict=True)]
+    return frame.assign(setting=setting)
 
 
 # Figures 1b and 1c are two views of the same runs. The paper does not state its levels.

@@ -19,13 +19,13 @@ one draw was fitted to 99.8 % by epoch 79.
 
 import math
 
-from rethink_gen import papers
-from rethink_gen.analysis import figures, tables
-from rethink_gen.experiment import Check, Experiment
+from rethink_gen import Experiment, grid, needs, papers
+from rethink_gen.analysis import figures
+from rethink_gen.analysis.declare import by
 from rethink_gen.papers.zhang2017.protocol import laptop_run
-from rethink_gen.runs import grid
 
 LAYERS = {"mlp_1x512": 2, "softmax_regression": 1}
+ESTIMATES = ["correlation", "neyshabur_bound", "golowich_bound"]
 NUM_PIXELS = {"cifar10": 28 * 28 * 3, "digits": 7 * 7}  # ‖x‖² of a whitened image
 
 
@@ -47,14 +47,9 @@ def measured(frame):
     )
 
 
-def table(frame):
-    bounds = ["neyshabur_bound", "golowich_bound"]
-    return tables.mean_and_interval(measured(frame), ["model", "num_train", "trivial_bound"], ["correlation", *bounds])
-
-
-def figure(frame):
+def figure(study):
     """Estimates and bounds on one logarithmic axis."""
-    ends = measured(frame[frame["last"]])
+    ends = measured(study.runs)
     shown = {"correlation": "estimate", "neyshabur_bound": "norm bound"}
     long = ends.melt(id_vars=ends.columns.difference(list(shown)), value_vars=list(shown), var_name="shown")
     line = long["model"].map(papers.label) + ": " + long["shown"].map(shown)
@@ -68,48 +63,37 @@ def figure(frame):
     return drawn
 
 
-def checks(frame):
-    ends = measured(frame[frame["last"]])
-    network, linear = (ends[ends["model"] == model] for model in LAYERS)
+@needs(model="mlp_1x512")
+def every_draw_is_fitted(study):
+    """The network fits the signs of every draw (training accuracy of at least 99 %)."""
+    fitted = study.runs["fitted"]
+    return fitted.all(), f"{fitted.sum()} of {len(fitted)} runs fitted"
 
-    def check(statement, runs, holds, evidence):
-        return Check(statement, bool(holds()), evidence()) if len(runs) else Check(statement, None, "not run")
 
-    def least():
-        """A lower bound of the complexity at every size, right on 95 % of occasions.
+@needs(model="mlp_1x512")
+def complexity_is_close_to_the_trivial_bound(study):
+    """So its empirical Rademacher complexity is close to 1, the trivial bound.
 
-        McDiarmid: one of n signs in one of m draws moves the mean over draws by 2/(nm) at most.
-        """
-        draws = network.groupby("num_train")["correlation"].agg(["mean", "size"])
-        return (draws["mean"] - (2 * math.log(1 / 0.05) / (draws.index * draws["size"])) ** 0.5).min()
+    McDiarmid's inequality gives a lower bound at every size, right on 95 % of occasions: one of n signs in one of m
+    draws moves the mean over draws by 2/(nm) at most.
+    """
+    draws = measured(study.runs).groupby("num_train")["correlation"].agg(["mean", "size"])
+    least = (draws["mean"] - (2 * math.log(1 / 0.05) / (draws.index * draws["size"])) ** 0.5).min()
+    return least > 0.9, f"at least {least:.3f} at every size, with 95 % confidence by McDiarmid's inequality"
 
-    falling = lambda: linear.groupby("num_train")["correlation"].mean()
-    return [
-        check(
-            "The network fits the signs of every draw (training accuracy of at least 99 %).",
-            network,
-            lambda: tables.fitted(network) == 1,
-            lambda: f"{network['epochs_to_fit'].notna().sum()} of {len(network)} runs fitted",
-        ),
-        check(
-            "So its empirical Rademacher complexity is close to 1, the trivial bound.",
-            network,
-            lambda: least() > 0.9,
-            lambda: f"at least {least():.3f} at every size, with 95 % confidence by McDiarmid's inequality",
-        ),
-        check(
-            "The smaller of the bounds by the norms of its weights is more than ten times the trivial one.",
-            network,
-            lambda: network["neyshabur_bound"].min() > 10,
-            lambda: f"{network['neyshabur_bound'].min():,.0f} to {network['neyshabur_bound'].max():,.0f}",
-        ),
-        check(
-            "The complexity of a linear model, in contrast, falls with the number of images.",
-            linear if linear["num_train"].nunique() > 1 else linear[:0],
-            lambda: falling().is_monotonic_decreasing,
-            lambda: ", ".join(f"{n:,}: {value:.2f}" for n, value in falling().items()),
-        ),
-    ]
+
+@needs(model="mlp_1x512")
+def norm_bounds_are_vacuous(study):
+    """The smaller of the bounds by the norms of its weights is more than ten times the trivial one."""
+    bound = measured(study.runs)["neyshabur_bound"]
+    return bound.min() > 10, f"{bound.min():,.0f} to {bound.max():,.0f}"
+
+
+@needs(model="softmax_regression")
+def complexity_of_a_linear_model_falls(study):
+    """The complexity of a linear model, in contrast, falls with the number of images."""
+    means = measured(study.runs).groupby("num_train")["correlation"].mean()
+    return means.is_monotonic_decreasing, ", ".join(f"{n:,}: {value:.2f}" for n, value in means.items())
 
 
 EXPERIMENT = Experiment(
@@ -118,7 +102,12 @@ EXPERIMENT = Experiment(
     locator="Section 2, Rademacher complexity",
     runs=runs(sizes=(1000, 5000, None)),
     laptop=runs(sizes=(1000, 2000, 5000)),
-    table=table,
+    table=by("model", "num_train", "trivial_bound", metrics=ESTIMATES, derive=measured),
     figure=figure,
-    checks=checks,
+    checks=[
+        every_draw_is_fitted,
+        complexity_is_close_to_the_trivial_bound,
+        norm_bounds_are_vacuous,
+        complexity_of_a_linear_model_falls,
+    ],
 )

@@ -15,8 +15,9 @@ The small AlexNet, with the rate of 0.01 that the paper states, needs 27 epochs.
 74.9 %, is 1.2 points below the paper's; with weight decay of 0.004 it is the paper's, 77.1 and 77.4 %.
 """
 
-from rethink_gen.analysis import figures, tables
-from rethink_gen.experiment import Check, Experiment
+from rethink_gen import Experiment, needs
+from rethink_gen.analysis.declare import beside, dots
+from rethink_gen.analysis.tables import percent
 from rethink_gen.papers.zhang2017.protocol import WEIGHT_DECAY, laptop_run, paper_run
 
 # The rows of the table: (random crop, weight decay, corruption). Only networks that convolve are cropped.
@@ -29,6 +30,7 @@ ROWS = [
 ]
 CROPPED = ("small_inception", "small_alexnet")
 MODELS = ("mlp_1x512", "mlp_3x512", "small_alexnet", "small_inception", "small_inception_without_batch_norm")
+TABLE = beside("table1", metrics=("train_accuracy", "test_accuracy"))
 
 
 def rows(run, seeds):
@@ -47,47 +49,27 @@ def rows(run, seeds):
     )
 
 
-def table(frame):
-    return tables.beside_paper(frame, "table1", metrics=("train_accuracy", "test_accuracy"))
+@needs(corruption="random_labels")
+def random_labels_are_fitted(study):
+    """Every network fits random labels (training accuracy of at least 99 %)."""
+    fitted = study.runs["fitted"]
+    return fitted.all(), f"{fitted.sum()} of {len(fitted)} runs fitted"
 
 
-def checks(frame):
-    ends = frame[frame["last"]]
-    random = ends[ends["corruption"] == "random_labels"]
-    plain = ends[ends["corruption"] == "true_labels"]
-    bare = plain[(plain["weight_decay"] == 0) & (plain["augmentations"] == "")]
-    regularized = plain.drop(bare.index)
+@needs(corruption="random_labels")
+def random_labels_do_not_generalize(study):
+    """On random labels, test accuracy is at chance (10 % ± 1)."""
+    accuracy = study.runs["test_accuracy"]
+    return (accuracy - 0.1).abs().max() <= 0.01, f"{percent(accuracy.min())} to {percent(accuracy.max())}"
 
-    def check(statement, runs, holds, evidence):
-        """Known only once every model has its runs; until then the evidence is of those that have."""
-        complete = set(MODELS) <= set(runs["model"])
-        return Check(statement, bool(holds()) if complete else None, evidence() if len(runs) else "not run")
 
-    def gain():
-        """The most that regularizers add to the test accuracy of one model."""
-        best = regularized.groupby("model")["test_accuracy"].max()
-        return (best - bare.groupby("model")["test_accuracy"].mean()).max()
-
-    return [
-        check(
-            "Every network fits random labels (training accuracy of at least 99 %).",
-            random,
-            lambda: tables.fitted(random) == 1,
-            lambda: f"{random['epochs_to_fit'].notna().sum()} of {len(random)} runs fitted",
-        ),
-        check(
-            "On random labels, test accuracy is at chance (10 % ± 1).",
-            random,
-            lambda: (random["test_accuracy"] - 0.1).abs().max() <= 0.01,
-            lambda: " to ".join(tables.percent(random["test_accuracy"].agg(end)) for end in ("min", "max")),
-        ),
-        check(
-            "Without explicit regularizers networks still generalize: the best of these adds less than 10 points.",
-            regularized,
-            lambda: gain() < 0.1,
-            lambda: f"at most {100 * gain():+.1f} points",
-        ),
-    ]
+@needs(corruption="true_labels")
+def regularizers_are_not_necessary(study):
+    """Without explicit regularizers networks still generalize: the best of these adds less than 10 points."""
+    bare = (study.runs["weight_decay"] == 0) & (study.runs["augmentations"] == "")
+    best = study.runs[~bare].groupby("model")["test_accuracy"].max()
+    gain = (best - study.runs[bare].groupby("model")["test_accuracy"].mean()).max()
+    return gain < 0.1, f"at most {100 * gain:+.1f} points"
 
 
 EXPERIMENT = Experiment(
@@ -96,7 +78,7 @@ EXPERIMENT = Experiment(
     locator="Table 1, Sections 2 and 3",
     runs=rows(paper_run, seeds=range(3)),
     laptop=rows(laptop_run, seeds=range(1)),
-    table=table,
-    figure=lambda frame: figures.dots(table(frame)),
-    checks=checks,
+    table=TABLE,
+    figure=dots(TABLE),
+    checks=[random_labels_are_fitted, random_labels_do_not_generalize, regularizers_are_not_necessary],
 )
