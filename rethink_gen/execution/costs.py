@@ -208,7 +208,7 @@ def _measure(run: Run) -> Speed:
     program, train, test, _, _ = preparation.prepare([run], number=1)
     step_function, most = compilation.stepper(program, train)
     numbers = (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay)
-    hparams = core.Hparams(randomness.root_key(0), *map(np.float32, numbers))
+    hparams = core.Hparams(randomness.root_key(0), *map(np.float32, numbers))  # type: ignore[arg-type]
     state = core.init(program, hparams, train.images)
     size = train.labels.shape[-1]
     order = compilation.jit(core.epoch_order)(program, hparams, 0, size, program.batch_size)
