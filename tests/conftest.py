@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-# Grids stay in the process of the test, which may have replaced parts of the suite; test_workers.py takes this back.
+# Grids stay in the process of the test, which may have replaced parts of the suite; test_processes.py takes this back.
 os.environ.setdefault(
     "NPROC", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
 )

@@ -41,3 +41,33 @@ def seeds(run, name, values, **others):
 def tidy(results, scale="paper"):
     """The frame of results, as `suite` hands it to tables and figures."""
     return frame(results).assign(scale=scale)
+
+
+# An experiment of a user's own, as a file: ten runs of two epochs.
+EXPERIMENT = '''"""Digits for two epochs."""
+from matplotlib.figure import Figure
+
+from rethink_gen import Experiment, Run, grid
+from rethink_gen.analysis.declare import by
+
+RUNS = grid(
+    Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=2, corruption="random_labels"),
+    corruption_level=(0.2, 0.4, 0.6, 0.8, 1.0), seed=range(2),
+)
+
+
+def there_are_runs(study):
+    """There are runs."""
+    return len(study.runs) > 0, "counted"
+
+
+EXPERIMENT = Experiment(
+    claim="Labels matter.",
+    locator="Nowhere",
+    runs=RUNS,
+    laptop=RUNS,
+    table=by("corruption_level", metrics=["test_accuracy"]),
+    figure=lambda study: Figure(),
+    checks=[there_are_runs],
+)
+'''

@@ -92,9 +92,10 @@ def promises_in(page):
     return sorted(set(re.findall(r"`(test_\w+)::(test_\w+)`", (DOCS / page).read_text())))
 
 
-@pytest.mark.parametrize(("module", "test"), promises_in("hosts.md"))
-def test_every_promise_about_hosts_names_a_test_that_exists(module, test):
-    assert f"def {test}(" in (Path(__file__).parent / f"{module}.py").read_text()
+@pytest.mark.parametrize(("module", "test"), promises_in("hosts.md") + promises_in("reliability.md"))
+def test_every_promise_names_a_test_that_exists(module, test):
+    [path] = Path(__file__).parent.rglob(f"{module}.py")
+    assert f"def {test}(" in path.read_text()
 
 
 def execute(notebook, folder):

@@ -13,7 +13,7 @@ from rethink_gen.study.studies import Study
 
 NAMES = experiment.names()
 COMMITTED = Path(__file__).parent.parent / "results"
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "golden"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -35,7 +35,7 @@ BUGS = [
     ),
     Bug(
         "write in place", "atomic.py", 'with open(temporary, "xb") as file:', 'with open(path, "wb") as file:',
-        "test_results.py",
+        "test_store.py",
     ),
     Bug(
         "leave what a killed process left", "results/locks.py", "                leftover.unlink()", "                pass",
@@ -138,12 +138,12 @@ BUGS = [
     Bug(
         "use the same order in each epoch", "training/core.py",
         'order(stream(key, "order"), epoch,', 'order(stream(key, "order"), 0,',
-        "test_training.py -k 'order or epoch'",
+        "test_core.py -k 'order or epoch'",
     ),
     Bug(
         "use the same chance in each step", "training/core.py",
         'jax.random.fold_in(stream(hparams.key, "augment"), state.step)', 'stream(hparams.key, "augment")',
-        "test_training.py -k chance",
+        "test_core.py -k chance",
     ),
     Bug(
         "do not derive the table anew", "study/verification.py", "if table.read_bytes() != study.text().encode():", "if False:",

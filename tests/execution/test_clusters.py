@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import yaml
-from test_merge import EXPERIMENT
+from frames import EXPERIMENT
 
 from rethink_gen.cli import main, parser
 from rethink_gen.results import store
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 PATH = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 

@@ -165,7 +165,7 @@ def test_four_devices_have_the_numbers_of_one(alone, tmp_path):
         "import json, sys, jax; jax.config.update('jax_num_cpu_devices', 4)\n"
         "from rethink_gen.execution import scheduler\n"
         "from rethink_gen.training import preparation, vectorize\n"
-        "sys.path.insert(0, 'tests'); from test_lanes import COHORT\n"
+        "sys.path[:0] = ['tests', 'tests/training']; from test_vectorize import COHORT\n"
         "vectorize._SIDE_BY_SIDE = {'cpu': {'mlp_1x512': 2}}\n"
         "assert preparation.prepare(COHORT)[-1][:2] == (8, 4)\n"
         "print(json.dumps([outcome.curves for outcome in scheduler.execute(COHORT)]))"

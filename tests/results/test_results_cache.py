@@ -12,7 +12,7 @@ from rethink_gen.cli import main
 from rethink_gen.experiment import find
 from rethink_gen.results import frames, results_cache, store
 
-COMMITTED = sorted((Path(__file__).parent.parent / "results").glob("*/*"))
+COMMITTED = sorted((Path(__file__).parents[2] / "results").glob("*/*"))
 
 
 @pytest.fixture(autouse=True)

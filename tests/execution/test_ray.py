@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_merge import EXPERIMENT
+from frames import EXPERIMENT
 
 from rethink_gen.cli import main
 from rethink_gen.errors import Interrupted

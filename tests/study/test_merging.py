@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from frames import EXPERIMENT
 
 from rethink_gen.cli import main
 from rethink_gen.results import store
@@ -13,33 +14,6 @@ from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
 from rethink_gen.study.merging import merge
 
-EXPERIMENT = '''"""Digits for two epochs."""
-from matplotlib.figure import Figure
-
-from rethink_gen import Experiment, Run, grid
-from rethink_gen.analysis.declare import by
-
-RUNS = grid(
-    Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=2, corruption="random_labels"),
-    corruption_level=(0.2, 0.4, 0.6, 0.8, 1.0), seed=range(2),
-)
-
-
-def there_are_runs(study):
-    """There are runs."""
-    return len(study.runs) > 0, "counted"
-
-
-EXPERIMENT = Experiment(
-    claim="Labels matter.",
-    locator="Nowhere",
-    runs=RUNS,
-    laptop=RUNS,
-    table=by("corruption_level", metrics=["test_accuracy"]),
-    figure=lambda study: Figure(),
-    checks=[there_are_runs],
-)
-'''
 RUN = Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=2)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from rethink_gen.data import cifar10n
 
-CANDIDATES = (os.environ.get("RETHINK_GEN_CIFAR10N"), Path(__file__).parents[2] / "shared" / "cifar10n")
+CANDIDATES = (os.environ.get("RETHINK_GEN_CIFAR10N"), Path(__file__).parents[3] / "shared" / "cifar10n")
 REAL_FILES = next((Path(path) for path in CANDIDATES if path and Path(path).is_dir()), None)
 needs_human_labels = pytest.mark.skipif(REAL_FILES is None, reason="CIFAR-10N is not there: set RETHINK_GEN_CIFAR10N")
 

@@ -27,7 +27,7 @@ from rethink_gen.experiment import Check, Experiment
 from rethink_gen.study import studies
 from rethink_gen.study.studies import Study
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ZHANG = "Understanding deep learning requires rethinking generalization"
 SHOWN = ("fig1a_learning_curves", "table4_random_labels_regularized")
 HOSTILE = """<script>alert("1")</script><img src=x onerror=alert(2)></title>{{ 777 * 777 }}' onload='alert(3)"""
