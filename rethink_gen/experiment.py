@@ -46,7 +46,7 @@ class Experiment:
       claim: what the runs test, in one sentence.
       locator: where the paper makes the claim.
       runs: at the scale of the paper.
-      laptop: the same question within an hour on two CPU cores. The smoke scale is derived from `runs`, see `smoke`.
+      laptop: the same question within an hour on two CPU cores. The smoke scale is derived from `runs`, see `_smoke`.
       table: `table(study)` returns a table; see `analysis.declare`. None: one row for each setting.
       figure: `figure(study)` returns a figure; None: the experiment has no figure.
       checks: functions `check(study) -> (holds, evidence)`. The first paragraph of the docstring is the sentence that
@@ -74,7 +74,7 @@ class Experiment:
         """The same experiment at a scale: smoke, laptop or paper."""
         if scale not in SCALES:
             raise unknown("scale", scale, SCALES)
-        runs = smoke(self.runs) if scale == "smoke" else self.laptop if scale == "laptop" else self.runs
+        runs = _smoke(self.runs) if scale == "smoke" else self.laptop if scale == "laptop" else self.runs
         return replace(self, scale=scale, runs=tuple(dict.fromkeys(runs)))
 
     @property
@@ -133,7 +133,7 @@ def _copy(check: CheckFunction) -> CheckFunction:
     return copy
 
 
-def smoke(runs: tuple[AnyRun, ...]) -> tuple[AnyRun, ...]:
+def _smoke(runs: tuple[AnyRun, ...]) -> tuple[AnyRun, ...]:
     """The first seed of each setting on 256 of scikit-learn's digits, for at most four epochs: it runs, in seconds.
 
     For ImageNet, 8 generated pictures replace the data.
@@ -148,13 +148,13 @@ HERE = Path(__file__).resolve().parent
 DEFINES = re.compile(r"^(EXPERIMENT\s*[:=]|from .+ import .*\bEXPERIMENT\b)", re.MULTILINE)
 
 
-def default_folder() -> Path:
+def _default_folder() -> Path:
     """The folder of experiments: the copy that travels in the wheel, else the checkout's own."""
     packaged = HERE / "_experiments"
     return packaged if packaged.is_dir() else HERE.parent / "experiments"
 
 
-def files(folder: Path | None = None) -> dict[str, Path]:
+def _files(folder: Path | None = None) -> dict[str, Path]:
     """Experiment → its file, in a folder and its subfolders, by name.
 
     A file whose name begins with `_`, or that does not define EXPERIMENT, is a helper and left out.
@@ -162,7 +162,7 @@ def files(folder: Path | None = None) -> dict[str, Path]:
     Raises:
       UsageError: there is no such folder, or two files have the same name.
     """
-    folder = folder or default_folder()
+    folder = folder or _default_folder()
     if not folder.is_dir():
         raise UsageError(f"no folder of experiments at {folder}; name one with --experiments DIR")
     found: dict[str, Path] = {}
@@ -178,7 +178,7 @@ def files(folder: Path | None = None) -> dict[str, Path]:
 
 def names(folder: Path | None = None) -> list[str]:
     """The names of the experiments in a folder and its subfolders."""
-    return list(files(folder))
+    return list(_files(folder))
 
 
 def find(name: str, folder: Path | None = None) -> Experiment:
@@ -187,8 +187,8 @@ def find(name: str, folder: Path | None = None) -> Experiment:
     Raises:
       UsageError: there is none or more than one, or its file fails; the message names the file and the line.
     """
-    folder = folder or default_folder()
-    known = files(folder)
+    folder = folder or _default_folder()
+    known = _files(folder)
     matches = [name] if name in known else [k for k in known if name and k.startswith(name)]
     if len(matches) > 1:
         raise UsageError(f"{name!r} could be {', '.join(matches)}; give more letters")

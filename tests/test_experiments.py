@@ -30,8 +30,8 @@ def test_an_experiment_states_its_claim_and_where_it_is_made(name):
 def test_a_check_is_a_sentence(name):
     for check in experiment.find(name).checks:
         assert check.__doc__
-        assert checking.statement(check).endswith((".", ")."))
-        assert "{" not in checking.statement(check)
+        assert checking._statement(check).endswith((".", ")."))
+        assert "{" not in checking._statement(check)
         assert check.__name__ != "<lambda>"
 
 
@@ -107,7 +107,7 @@ def test_tables_figures_and_checks_come_from_results_alone(name, tmp_path):
     else:
         assert {(check.holds, check.evidence) for check in study.checks()} == {(None, "smoke scale: no verdict")}
         assert not {"reproduced", "close", "off"} & set(study.table().get("verdict", []))
-    paths = studies.publish(study)
+    paths = studies._publish(study)
     assert all(path.stat().st_size > 0 for path in paths)
 
 
@@ -153,4 +153,4 @@ def test_half_of_the_filters_stand_beside_the_paper_without_a_verdict(tmp_path):
     assert set(whole["verdict"]) == {"not run"}
     [ridge] = [check for check in study.checks() if "takes off 1 to 4 points" in check.statement]
     assert (ridge.holds, ridge.evidence) == (None, "0 of 2 settings have results"), "the paper has all the filters"
-    assert studies.publish(study)
+    assert studies._publish(study)

@@ -28,7 +28,7 @@ NAME_HEIGHT = 0.065  # between the names beside a panel, as a fraction of its he
 MOST_LINES = 200  # of runs in one picture; more are neither drawn in a minute nor told apart
 
 
-class Line(NamedTuple):
+class _Line(NamedTuple):
     """One line of a figure: at each x the `mean`, `min` and `max` of its seeds, and whether the mean is a `bound`."""
 
     name: str
@@ -62,7 +62,7 @@ def curves(
     """
     metrics = [y] if isinstance(y, str) else list(y)
     figure, panels = _panels(len(metrics), log=log)
-    lines: list[Line] = []
+    lines: list[_Line] = []
     for axes, metric in zip(panels, metrics, strict=True):
         lines = []
         shown = {metric: "-"} | ({dashed: DASHES} if dashed else {})
@@ -72,7 +72,7 @@ def curves(
                 points = _over_time(runs, x, column)
                 if best and dashes == "-":
                     points["max"] = points["max"].cummax()
-                lines.append(Line(name, look(value, frame[hue]), points, dashes))
+                lines.append(_Line(name, look(value, frame[hue]), points, dashes))
         axes.set(xlabel=axis(x), ylabel=axis(metric.partition("_")[2] if dashed else metric))
         _draw_lines(axes, lines, metric)
     _name_lines(panels[-1], lines)
@@ -105,7 +105,7 @@ def against(
     """
     metrics = [y] if isinstance(y, str) else list(y)
     figure, panels = _panels(len(metrics), log=log)
-    lines: list[Line] = []
+    lines: list[_Line] = []
     prints: list[str] = []
     for axes, metric in zip(panels, metrics, strict=True):
         lines = []
@@ -116,7 +116,7 @@ def against(
                     prints.append(f"no line for {name}, which has not fitted at {axis(x)} {relative_to:g}")
                     continue
                 points[["mean", "min", "max"]] /= points.loc[relative_to, "mean"]
-            lines.append(Line(name, look(value, frame[hue]), points))
+            lines.append(_Line(name, look(value, frame[hue]), points))
         relation = "" if relative_to is None else f", relative to {axis(x)} {relative_to:g}"
         axes.set(xlabel=axis(x), ylabel=axis(metric) + relation)
         _draw_lines(axes, lines, metric)
@@ -290,7 +290,7 @@ def _check_replicates(runs: pd.DataFrame) -> None:
         raise UsageError(f"runs that differ in {', '.join(fields)} have no common mean; give one as `hue`, or select")
 
 
-def _draw_lines(axes: Axes, lines: list[Line], metric: str) -> None:
+def _draw_lines(axes: Axes, lines: list[_Line], metric: str) -> None:
     """Draws lines and bands; on a linear axis from zero on, accuracies and errors to one."""
     for i, (name, (color, marker), points, dashes) in enumerate(lines):
         step = max(1, len(points) // 8)
@@ -311,7 +311,7 @@ def _draw_lines(axes: Axes, lines: list[Line], metric: str) -> None:
         axes.set_ylim(0, 1.03 if is_fraction(metric) else None)
 
 
-def _name_lines(axes: Axes, lines: list[Line]) -> None:
+def _name_lines(axes: Axes, lines: list[_Line]) -> None:
     """Names stand right of a panel, in the order of the lines, as near to their ends as other names allow.
 
     Lines that end within a name's height of each other are in the order of their means over x.

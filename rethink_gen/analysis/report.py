@@ -44,7 +44,7 @@ UNKNOWN = VERDICTS[-2:]
 FEWEST_EPOCHS = 3  # of which a curve says something
 
 
-class Picture(NamedTuple):
+class _Picture(NamedTuple):
     """A figure for the page: `switches` are names and colors of its lines, `lines` what the script knows of them."""
 
     svg: Markup
@@ -52,7 +52,7 @@ class Picture(NamedTuple):
     lines: list[dict[str, Any]]
 
 
-class Other(NamedTuple):
+class _Other(NamedTuple):
     """What the page says of an experiment at another scale, which is not complete."""
 
     study: Study
@@ -61,18 +61,18 @@ class Other(NamedTuple):
     runs: str
 
 
-class Section(NamedTuple):
+class _Section(NamedTuple):
     """What the page says of one experiment."""
 
     study: Study
-    others: list[Other]
+    others: list[_Other]
     place: str  # where in the paper, in two words; without a paper, the name of the experiment
     verdict: str
     counts: dict[str, int]  # of VERDICTS, over cells and checks
     layout: rendering.Layout | None
     checks: list[Check]
-    figure: Picture | None
-    runs: Picture | None
+    figure: _Picture | None
+    runs: _Picture | None
     about: dict[str, str]
     settings: dict[str, str]
     title: str
@@ -116,18 +116,18 @@ class Group(NamedTuple):
     """The experiments about one paper."""
 
     paper: papers.Paper
-    sections: list[Section]
+    sections: list[_Section]
     protocol: list[str]  # paragraphs
 
     @property
     def totals(self) -> Counter[str]:
         """Verdict → how many claims have it."""
-        return Counter(section.verdict for section in self.sections)
+        return Counter(_section.verdict for _section in self.sections)
 
     @property
     def in_part(self) -> Counter[str]:
         """Verdict → how many claims have it in part."""
-        return Counter(section.verdict for section in self.sections if section.in_part)
+        return Counter(_section.verdict for _section in self.sections if _section.in_part)
 
 
 def render(studies: Iterable[Study]) -> str:
@@ -142,25 +142,25 @@ def render(studies: Iterable[Study]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["prose"] = prose
+    environment.filters["prose"] = _prose
     groups = _groups(studies)
-    sections = [section for group in groups for section in group.sections]
+    sections = [_section for group in groups for _section in group.sections]
     script = (HERE / "report.js").read_text(encoding="utf-8")
-    drawn = [picture.svg for section in sections for picture in (section.figure, section.runs) if picture]
+    drawn = [_picture.svg for _section in sections for _picture in (_section.figure, _section.runs) if _picture]
     alone = groups[0].paper.title if len(groups) == 1 else ""
     page = environment.get_template("report.html.jinja").render(
         groups=groups,
         title=alone or "Memorization and generalization",
         verdicts=VERDICTS,
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
-        dark={color: dark_page(color) for color in sorted({found for svg in drawn for found in COLOR.findall(svg)})},
+        dark={color: _dark_page(color) for color in sorted({found for svg in drawn for found in COLOR.findall(svg)})},
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     return page.strip() + "\n"
 
 
-def section(study: Study, others: Sequence[Study] = ()) -> Section:
+def _section(study: Study, others: Sequence[Study] = ()) -> _Section:
     """All that the page says of a study; of one without results, what it asks and how to run it.
 
     Args:
@@ -177,7 +177,7 @@ def section(study: Study, others: Sequence[Study] = ()) -> Section:
     deep = frame[frame.groupby("run")["epoch"].transform("nunique") >= FEWEST_EPOCHS]
     drawn = study.figure() if study.results else None
     curves = figures.runs(deep) if len(deep) and deep["train_accuracy"].notna().any() else None
-    return Section(
+    return _Section(
         study=study,
         others=[_other(each) for each in others if each.results],
         place=re.split(r"[,;]| and ", experiment.locator)[0] if experiment.paper else experiment.name,
@@ -185,8 +185,8 @@ def section(study: Study, others: Sequence[Study] = ()) -> Section:
         counts=counts,
         layout=None if table is None else rendering.lay_out(table),
         checks=checks,
-        figure=drawn and picture(drawn, f"{experiment.name}-figure"),
-        runs=curves and picture(curves, f"{experiment.name}-runs"),
+        figure=drawn and _picture(drawn, f"{experiment.name}-figure"),
+        runs=curves and _picture(curves, f"{experiment.name}-runs"),
         about=_about(study),
         settings=_settings(study),
         title=title,
@@ -212,7 +212,7 @@ def verdict(counts: Mapping[str, int]) -> str:
     return "reproduced" if counts["reproduced"] == known else "off" if 2 * counts["off"] >= known else "close"
 
 
-def picture(figure: Figure, prefix: str) -> Picture:
+def _picture(figure: Figure, prefix: str) -> _Picture:
     """A figure with what a script needs to answer the pointer; all that belongs to line k has `data-line="k"`.
 
     A line is what artists of one label draw, whoever drew the figure: `axes.plot(..., label="MLP 1×512")`.
@@ -237,10 +237,10 @@ def picture(figure: Figure, prefix: str) -> Picture:
             lines.append({"line": list(colors).index(name), "run": run, **axis, "points": points})
     names = {f"line-{i}": str(artist.get_label()) for i, (_, artist) in enumerate(artists)}
     _for_a_page(root, prefix, {gid: list(colors).index(name) for gid, name in names.items() if name in colors})
-    return Picture(Markup(ElementTree.tostring(root, encoding="unicode")), list(colors.items()), lines)
+    return _Picture(Markup(ElementTree.tostring(root, encoding="unicode")), list(colors.items()), lines)
 
 
-def dark_page(color: str) -> str:
+def _dark_page(color: str) -> str:
     """What a color of a figure becomes on a dark page: of the same hue, light and full; a gray is turned over."""
     red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
     hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
@@ -249,7 +249,7 @@ def dark_page(color: str) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
 
 
-def prose(text: str) -> Markup:
+def _prose(text: str) -> Markup:
     """A paragraph of a docstring: `code`, lists of lines that begin with a star, and indented blocks as they are."""
     if text.startswith("    "):
         return Markup("<pre>{}</pre>").format("\n".join(line.removeprefix("    ") for line in text.splitlines()))
@@ -261,7 +261,7 @@ def prose(text: str) -> Markup:
     )
 
 
-def named(found: re.Match[str]) -> str:
+def _named(found: re.Match[str]) -> str:
     """A color as one that the style of a dark page can change; elsewhere it stays what it is."""
     return f"var(--{found[0][1:]}, {found[0]})"
 
@@ -287,7 +287,7 @@ def _for_a_page(root: ElementTree.Element, prefix: str, places: Mapping[str, int
                 del parent.attrib[name]
                 parent.set("href", f"#{prefix}-{value.removeprefix('#')}")
             elif name == "style":
-                parent.set(name, COLOR.sub(named, value))
+                parent.set(name, COLOR.sub(_named, value))
             elif value.startswith("url(#"):
                 parent.set(name, f"url(#{prefix}-{value.removeprefix('url(#')}")
 
@@ -332,17 +332,17 @@ def _groups(studies: Iterable[Study]) -> list[Group]:
     of_experiment: dict[str, list[Study]] = {}
     for study in studies:
         of_experiment.setdefault(study.experiment.name, []).append(study)
-    of_paper: dict[str, list[Section]] = {}
+    of_paper: dict[str, list[_Section]] = {}
     for study, *others in sorted(of_experiment.values(), key=lambda found: _order(found[0])):
-        of_paper.setdefault(study.experiment.paper, []).append(section(study, others))
+        of_paper.setdefault(study.experiment.paper, []).append(_section(study, others))
     return [
         Group(papers.find(name), of_paper[name], _paragraphs(papers.protocol(name)))
         for name in sorted(of_paper, key=papers.order)
     ]
 
 
-def _other(study: Study) -> Other:
-    return Other(study, rendering.lay_out(study.table()), study.checks(), _partial(study))
+def _other(study: Study) -> _Other:
+    return _Other(study, rendering.lay_out(study.table()), study.checks(), _partial(study))
 
 
 def _partial(study: Study) -> str:

@@ -64,9 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
             taken = known and f"{duration(known.seconds)}, {overview.size(known.memory)} of memory on this machine"
             say(f"{count(todo, 'run')}: {taken or calibrate}")
         return 0
-    execute = engine(arguments)
+    execute = _engine(arguments)
     if arguments.hosts:
-        check_hosts(arguments, todo)
+        _check_hosts(arguments, todo)
     title = f"{planned.experiment.name}, {planned.experiment.scale} scale"
     with contextlib.ExitStack() as stack:
         if not stack.enter_context(multihost.joined(arguments.hosts, planned.folder)):
@@ -95,10 +95,10 @@ def run(arguments: argparse.Namespace) -> int:
     diverged = [result.run.id for result in study.results if result.status == "diverged" and result.run in asked]
     if diverged and arguments.strict:
         raise RethinkError(f"{len(diverged)} of {len(asked)} runs diverged, the first is {diverged[0]}")
-    return refuse_damaged(study)
+    return _refuse_damaged(study)
 
 
-def engine(arguments: argparse.Namespace) -> running.Execute | None:
+def _engine(arguments: argparse.Namespace) -> running.Execute | None:
     """What trains the runs of `run`: None is this machine."""
     if arguments.engine not in ENGINES:
         raise unknown("engine", arguments.engine, ENGINES)
@@ -143,7 +143,7 @@ def table(arguments: argparse.Namespace) -> int:
         print(output)
     else:
         print(text.rstrip("\n"))
-    return refuse_damaged(study)
+    return _refuse_damaged(study)
 
 
 def plot(arguments: argparse.Namespace) -> int:
@@ -161,7 +161,7 @@ def plot(arguments: argparse.Namespace) -> int:
         raise UsageError(f"runs go with `plot filters` and `plot confusion`, not where {arguments.runs[0]!r} stands")
     if arguments.name in ("corruptions", "filters", "confusion"):
         path = output or arguments.results / f"{arguments.name}.png"
-        figures.save(picture(arguments), path)
+        figures.save(_picture(arguments), path)
         print(path)
         return 0
     study = load(arguments)
@@ -178,10 +178,10 @@ def plot(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{name} has no figure of its own; {way_out}")
     figures.save(figure, path)
     print(path)
-    return refuse_damaged(study)
+    return _refuse_damaged(study)
 
 
-def picture(arguments: argparse.Namespace) -> Figure:
+def _picture(arguments: argparse.Namespace) -> Figure:
     """What `plot` draws besides the figures of experiments."""
     from rethink_gen.analysis import pictures
 
@@ -190,10 +190,10 @@ def picture(arguments: argparse.Namespace) -> Figure:
     kept = trained.kept(arguments.runs, results=arguments.results)
     if arguments.name == "filters":
         return pictures.filters(kept)
-    return pictures.confusion(kept, [answers(result) for result in kept])
+    return pictures.confusion(kept, [_answers(result) for result in kept])
 
 
-def answers(result: trained.TrainedResult) -> tuple[Any, ...]:
+def _answers(result: trained.TrainedResult) -> tuple[Any, ...]:
     """Labels and predictions of both splits, as `pictures.confusion` takes them."""
     train, test = result.examples("train"), result.examples("test")
     return train.true_labels, train.labels, train.predictions, test.true_labels, test.predictions
@@ -215,10 +215,10 @@ def report(arguments: argparse.Namespace) -> int:
     atomic.make_folder(path.parent)
     atomic.write(path, content)
     print(path)
-    return max(map(refuse_damaged, found))
+    return max(map(_refuse_damaged, found))
 
 
-def refuse_damaged(study: studies.Study) -> int:
+def _refuse_damaged(study: studies.Study) -> int:
     """Raises an error if damaged files were left out, once everything else was shown."""
     for error in study.damaged:
         raise RethinkError(f"{len(study.damaged)} damaged, the first is {error}")
@@ -252,7 +252,7 @@ def verify(arguments: argparse.Namespace) -> int:
     with progress() as report:
         found = verification.verify(arguments.name, **place)
         anew = verification.retrain(count, arguments.name, **place, report=report) if count > 0 else ()
-        return show_findings(itertools.chain(found, anew))
+        return _show_findings(itertools.chain(found, anew))
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -262,10 +262,10 @@ def doctor(arguments: argparse.Namespace) -> int:
     """
     from rethink_gen.cli.doctor import examine
 
-    return show_findings(examine(results=arguments.results, experiments=arguments.experiments))
+    return _show_findings(examine(results=arguments.results, experiments=arguments.experiments))
 
 
-def show_findings(findings: Iterable[verification.Finding]) -> int:
+def _show_findings(findings: Iterable[verification.Finding]) -> int:
     """Prints each finding as it comes; raises an error at the end if something is wrong."""
     wrong = []
     for finding in findings:
@@ -293,9 +293,9 @@ def train(arguments: argparse.Namespace) -> int:
         with progress() as report:
             study = running.run(runs.grid(run, seed=seeds), results=arguments.results, **work, report=report)
         print(study.text("json" if arguments.json else "markdown"))
-        return refuse_failed(study)
+        return _refuse_failed(study)
     if arguments.hosts:
-        check_hosts(arguments, [run])
+        _check_hosts(arguments, [run])
     with multihost.joined(arguments.hosts, arguments.results / "train") as first, progress() as report:
         if not first:
             return 0
@@ -309,11 +309,11 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def refuse_failed(study: studies.Study) -> int:
+def _refuse_failed(study: studies.Study) -> int:
     """Success, unless runs failed."""
     for failure in study.failures:
         raise RethinkError(f"{len(study.failures)} runs failed, the first is {failure.run.id}: {failure.reason}")
-    return refuse_damaged(study)
+    return _refuse_damaged(study)
 
 
 def load(arguments: argparse.Namespace) -> studies.Study:
@@ -327,7 +327,7 @@ def load(arguments: argparse.Namespace) -> studies.Study:
     )
 
 
-def check_hosts(arguments: argparse.Namespace, runs: Sequence[AnyRun]) -> None:
+def _check_hosts(arguments: argparse.Namespace, runs: Sequence[AnyRun]) -> None:
     """Refuses what several hosts cannot do, before they connect."""
     if getattr(arguments, "engine", "local") != "local":
         raise UsageError("--hosts goes with --engine local: Ray places runs on hosts of its own")

@@ -28,12 +28,12 @@ def examine(*, results: Folder = "results", experiments: Folder | None = None) -
     """A finding for each thing that a run needs; it loads jax, for that alone knows the devices."""
     folder = None if experiments is None else Path(experiments)
     looks: dict[str, Callable[[], Finding]] = {
-        "versions": versions,
-        "devices": devices,
-        "experiments": lambda: experiment_files(folder),
-        "data sets": data,
-        "memory": memory,
-        "folder of results": lambda: place("results", Path(results)),
+        "versions": _versions,
+        "devices": _devices,
+        "experiments": lambda: _experiment_files(folder),
+        "data sets": _data,
+        "memory": _memory,
+        "folder of results": lambda: _place("results", Path(results)),
         "cache": cache,
     }
     return [look(name, finding) for name, finding in looks.items()]
@@ -47,7 +47,7 @@ def look(name: str, finding: Callable[[], Finding]) -> Finding:
         return Finding(name, [f"{name}: {' '.join(str(error).split())}"])
 
 
-def versions() -> Finding:
+def _versions() -> Finding:
     """The packages that rethink-gen needs, held against the versions it says it works with."""
     from packaging.requirements import Requirement
 
@@ -66,7 +66,7 @@ def versions() -> Finding:
     return Finding(f"rethink-gen {__version__}, {system}: {', '.join(found)}", wrong)
 
 
-def devices() -> Finding:
+def _devices() -> Finding:
     """What jax computes on."""
     import jax
 
@@ -81,7 +81,7 @@ def devices() -> Finding:
     )
 
 
-def experiment_files(folder: Path | None) -> Finding:
+def _experiment_files(folder: Path | None) -> Finding:
     """Each file of an experiment can be read."""
     names, wrong = experiment.names(folder), []
     for name in names:
@@ -92,7 +92,7 @@ def experiment_files(folder: Path | None) -> Finding:
     return Finding(f"{len(names)} experiments", wrong)
 
 
-def data() -> Finding:
+def _data() -> Finding:
     """The data sets that are here, and whether CIFAR-10, which most experiments take, is one of them."""
     from rethink_gen.data import datasets
 
@@ -101,7 +101,7 @@ def data() -> Finding:
     return Finding(f"data sets: {', '.join(names)}", missing)
 
 
-def memory() -> Finding:
+def _memory() -> Finding:
     """The memory that is free, on CPU that of the host."""
     from rethink_gen.solvers.kernels import free_memory
 
@@ -115,13 +115,13 @@ def cache() -> Finding:
     from rethink_gen.data import datasets
 
     folder = datasets.cache_folder()
-    finding, compiled = place("cache", folder), folder / "compiled"
+    finding, compiled = _place("cache", folder), folder / "compiled"
     if compiled.exists() and (compiled.stat().st_uid != os.getuid() or compiled.stat().st_mode & 0o022):
         finding.wrong.append(f"others may write {compiled}, so it is not used: chmod 700 it, or remove it")
     return finding
 
 
-def place(name: str, folder: Path) -> Finding:
+def _place(name: str, folder: Path) -> Finding:
     """A folder can be written, and there is room in it."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free

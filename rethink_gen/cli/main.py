@@ -28,10 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Carries out one command; its exit code (see `errors`)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        with stop_signals(argv):
+        with _stop_signals(argv):
             arguments = parse(argv)
             if not hosts.wanted(arguments):
-                load_plugins(arguments)
+                _load_plugins(arguments)
                 code = arguments.function(arguments)
                 sys.stdout.flush()
                 return code
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # --help and --version
         return 0 if end.code is None else int(end.code)
     except (KeyboardInterrupt, Interrupted) as stop:
-        say_how_to_continue(argv)
+        _say_how_to_continue(argv)
         return stop.exit_code if isinstance(stop, Interrupted) else 130
     except BrokenPipeError:  # the reader has read enough, as in `rethink-gen list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it closes it
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in argv:
             traceback.print_exc()
-        code, text = explain(error)
+        code, text = _explain(error)
         text = in_one_line(text)
         if code == UsageError.exit_code and len(text) > LONGEST_ANSWER:  # who mistyped knows what they typed
             text = f"{text[: LONGEST_ANSWER - 60]} … {text[-57:]}"
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
 
 
-def load_plugins(arguments: argparse.Namespace) -> None:
+def _load_plugins(arguments: argparse.Namespace) -> None:
     """Imports what --plugin names, and the plug-ins that installed packages declare."""
     if hasattr(arguments, "plugin"):
         plugins.load_installed()
@@ -63,7 +63,7 @@ def load_plugins(arguments: argparse.Namespace) -> None:
             plugins.load(plugin)
 
 
-def explain(error: Exception) -> tuple[int, str]:
+def _explain(error: Exception) -> tuple[int, str]:
     """The exit code and the text of an error."""
     if isinstance(error, RethinkError):
         return error.exit_code, str(error)
@@ -72,14 +72,14 @@ def explain(error: Exception) -> tuple[int, str]:
     return RethinkError.exit_code, f"{type(error).__name__}: {error}; the same command with --debug shows where"
 
 
-def say_how_to_continue(argv: Sequence[str]) -> None:
+def _say_how_to_continue(argv: Sequence[str]) -> None:
     """Tells how to continue a command that was stopped."""
     say("rethink-gen: stopped; what is done is kept. To continue:")
     say(shlex.join(["rethink-gen", *argv]))
 
 
 @contextmanager
-def stop_signals(argv: Sequence[str]) -> Iterator[None]:
+def _stop_signals(argv: Sequence[str]) -> Iterator[None]:
     """Inside the block, SIGTERM raises Interrupted. The process ends itself after SECONDS_TO_STOP without an answer.
 
     While a large network is compiled or measured, Python may not run a signal handler for minutes.
@@ -94,7 +94,7 @@ def stop_signals(argv: Sequence[str]) -> Iterator[None]:
     def watch() -> None:
         number = next((n for [n] in iter(lambda: os.read(read, 1), b"") if n in (signal.SIGTERM, signal.SIGINT)), None)
         if number and not ended.wait(SECONDS_TO_STOP):
-            say_how_to_continue(argv)
+            _say_how_to_continue(argv)
             os._exit(Interrupted.exit_code if number == signal.SIGTERM else 130)
 
     threading.Thread(target=watch, daemon=True).start()

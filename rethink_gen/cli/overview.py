@@ -48,7 +48,7 @@ def list_names(arguments: argparse.Namespace) -> int:
     if arguments.kind not in KINDS:
         raise unknown("list", arguments.kind, KINDS)
     if arguments.kind == "experiments":
-        return list_experiments(arguments)
+        return _list_experiments(arguments)
     if arguments.kind == "datasets":
         found = {row["name"]: row["where"] for row in data_sets()}
     else:
@@ -57,7 +57,7 @@ def list_names(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def list_experiments(arguments: argparse.Namespace) -> int:
+def _list_experiments(arguments: argparse.Namespace) -> int:
     """The experiments and their claims, grouped by paper."""
     every = list(experiment.find_each(arguments.experiments))
     broken = [each for each in every if isinstance(each, UsageError)]
@@ -71,10 +71,10 @@ def list_experiments(arguments: argparse.Namespace) -> int:
             print(f"{papers.find(paper).cited if paper else 'Experiments of no paper'}\n")
             show_rows(list(of_paper), columns=["name", "about"])
             print()
-    return refuse_broken(broken)
+    return _refuse_broken(broken)
 
 
-def refuse_broken(broken: Sequence[UsageError]) -> int:
+def _refuse_broken(broken: Sequence[UsageError]) -> int:
     """Success, unless experiment files cannot be loaded: then each is named in a line of its own."""
     for error in broken[:-1]:
         say(f"rethink-gen: error: {in_one_line(str(error))}")
@@ -104,13 +104,13 @@ def show(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{found.name}\n\n{found.claim} ({found.locator})\n")
     way_out = f"not known: rethink-gen show {found.name} --calibrate measures it"
-    rows = [{**{name: row[name] for name in ("scale", "runs", "missing")}, "time": in_words(row)} for row in scales]
+    rows = [{**{name: row[name] for name in ("scale", "runs", "missing")}, "time": _in_words(row)} for row in scales]
     show_rows([{**row, "time": row["time"] or (way_out if row["missing"] else "nothing to do")} for row in rows])
     print(f"\n{found.doc}")
     return 0
 
 
-def in_words(row: dict[str, Any]) -> str:
+def _in_words(row: dict[str, Any]) -> str:
     """What the missing runs of a scale take, for a reader; empty if it is not known."""
     parts = [f"{duration(seconds)} on {device}" for device, seconds in row["estimated_seconds"].items() if seconds]
     if row["memory_bytes"] and row["missing"]:
@@ -148,19 +148,19 @@ def status(arguments: argparse.Namespace) -> int:
     """
     shown: list[dict[str, Any]] | None = None
     while True:
-        rows, broken = count_runs(arguments)
+        rows, broken = _count_runs(arguments)
         if rows != shown:
             if arguments.watch and sys.stdout.isatty():
                 print("\x1b[H\x1b[2J", end="")  # from the top of an empty screen
             show_rows(rows, arguments.json)
             sys.stdout.flush()
         if not arguments.watch:
-            return refuse_broken(broken)
+            return _refuse_broken(broken)
         shown = rows
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def count_runs(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], list[UsageError]]:
+def _count_runs(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], list[UsageError]]:
     """A row for each experiment and scale, and one for your own runs, with --watch for those that have any.
 
     Returns:
@@ -179,16 +179,16 @@ def count_runs(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], lis
             broken.append(found)
             continue
         for scale in SCALES:
-            row = counted(studies.gather(found.at(scale), arguments.results))
+            row = _counted(studies.gather(found.at(scale), arguments.results))
             if not arguments.watch or row != {**dict.fromkeys(row, 0), "missing": row["missing"]}:
                 rows.append({"experiment": found.name, "scale": scale, **row})
     if arguments.name in ("", studies.TRAIN) and (arguments.results / studies.TRAIN).is_dir():
         own = studies.survey_own(arguments.results)
-        rows.append({"experiment": own.experiment.name, "scale": own.experiment.scale, **counted(own)})
+        rows.append({"experiment": own.experiment.name, "scale": own.experiment.scale, **_counted(own)})
     return rows, broken
 
 
-def counted(study: studies.Study) -> dict[str, int]:
+def _counted(study: studies.Study) -> dict[str, int]:
     """How many runs of a study are done, missing, and so on."""
     runs, missing = len(study.experiment.runs), len(study.missing)
     return {
@@ -222,13 +222,13 @@ def data(arguments: argparse.Namespace) -> int:
         for name in [arguments.name] if arguments.name else [source.name for source in datasets.present()]:
             print("\n".join(datasets.verify(name)))
     elif arguments.action == "export":
-        print(export(arguments))
+        print(_export(arguments))
     else:
         raise unknown("action", arguments.action, ["list", "prepare", "verify", "export"])
     return 0
 
 
-def export(arguments: argparse.Namespace) -> str:
+def _export(arguments: argparse.Namespace) -> str:
     """Writes corrupted data to the file that --output names; says what it holds."""
     if not arguments.name or not arguments.output:
         raise UsageError("name a data set and a file: data export cifar10 --corruption random_labels --output FILE.npz")
@@ -237,7 +237,7 @@ def export(arguments: argparse.Namespace) -> str:
     run = AnyRun(dataset=arguments.name, corruption_level=arguments.level, **given)
     requests.check_names([run])
     requests.check_data([run])
-    from rethink_gen.data import export, pipeline
+    from rethink_gen.data import pipeline
 
     corrupted, clean = pipeline.load(run)
     files = {name: digest for name, digest in digests.of_run(run).items() if "(" in name}

@@ -23,7 +23,7 @@ from rethink_gen.version import __version__
 ABOUT = "Claims about memorization and generalization: run, table and plot them, or ask questions of your own."
 
 
-class Parser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises its errors instead of printing them, so that all errors look alike."""
 
     def error(self, message: str) -> NoReturn:
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments of a command, with its `function`. Values stay text; the functions that use them check them."""
-    top = Parser(
+    top = _Parser(
         prog="rethink-gen",
         description="Claims about memorization and generalization: run them, table them, plot them; or ask your own.",
     )
@@ -86,7 +86,7 @@ def complete(argument: argparse.Action) -> None:
         setattr(argument, "completer", lambda **_: list(words[argument.dest]()))  # noqa: B010
 
 
-def field_options() -> dict[str, dict[str, Any]]:
+def _field_options() -> dict[str, dict[str, Any]]:
     """An option per field of Run, train_size as --train-size."""
     options = {}
     for each in dataclasses.fields(Run):
@@ -99,7 +99,7 @@ def field_options() -> dict[str, dict[str, Any]]:
     return options
 
 
-FIELD_OPTIONS = field_options()
+FIELD_OPTIONS = _field_options()
 
 
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -44,7 +44,7 @@ def human_labels(name: str, true_labels: np.ndarray, label_set: str) -> np.ndarr
         raise unknown("set of human labels", label_set, SETS)
     if name != "cifar10":
         raise UsageError(f"human labels exist for cifar10 only, not for {name}")
-    labels, n = read_human_labels(), len(true_labels)
+    labels, n = _read_human_labels(), len(true_labels)
     if not np.array_equal(labels["clean"][:n], true_labels):
         raise DataError(
             f"the true labels of {name} are not those of CIFAR-10N in {folder()}; "
@@ -59,7 +59,7 @@ def folder() -> Path:
     return Path(named).expanduser().absolute() if named else data_root() / "downloads" / "manual" / "cifar10n"
 
 
-def read_human_labels(data_dir: Folder = None) -> dict[str, np.ndarray]:
+def _read_human_labels(data_dir: Folder = None) -> dict[str, np.ndarray]:
     """Name → int32[50000] in the order of tfds: the five sets of SETS, and "clean", the true labels.
 
     Args:
@@ -73,18 +73,18 @@ def read_human_labels(data_dir: Folder = None) -> dict[str, np.ndarray]:
     missing = [path.name for path in (human, order) if not path.is_file()]
     if missing:
         raise DataError(f"no {' and no '.join(missing)} in {root}; {_way_out(root)}")
-    arrays, rows = read_pickled_arrays(human), _read_order(order)
+    arrays, rows = _read_pickled_arrays(human), _read_order(order)
     try:
         labels = {name: _as_labels(arrays[member])[rows] for name, member in MEMBERS.items()}
     except (KeyError, ValueError) as error:
         raise _refused(human, error) from error
-    if (checksum := content_sha256(labels)) != PUBLISHED:
+    if (checksum := _content_sha256(labels)) != PUBLISHED:
         differ = ValueError(f"its content has SHA-256 {checksum[:8]}…, not {PUBLISHED[:8]}…")
         raise _refused(human, differ)
     return labels
 
 
-def read_pickled_arrays(path: Path) -> dict[str, np.ndarray]:
+def _read_pickled_arrays(path: Path) -> dict[str, np.ndarray]:
     """The int64 arrays that a file of `torch.save` holds, by name; nothing in the file is executed.
 
     Raises:
@@ -102,7 +102,7 @@ def read_pickled_arrays(path: Path) -> dict[str, np.ndarray]:
         raise _refused(path, error) from error
 
 
-def content_sha256(labels: dict[str, np.ndarray]) -> str:
+def _content_sha256(labels: dict[str, np.ndarray]) -> str:
     """SHA-256, hex, of the names and values of int32 arrays, whatever the byte order of this machine."""
     digest = hashlib.sha256()
     for name in sorted(labels):
@@ -200,7 +200,7 @@ STAND_INS: dict[tuple[str, str], type] = {
     ("_codecs", "encode"): _Latin1,
 }
 
-# `content_sha256` of the published files: repository UCSC-REAL/cifar-10-100n at commit 49df7d8a69e3.
+# `_content_sha256` of the published files: repository UCSC-REAL/cifar-10-100n at commit 49df7d8a69e3.
 PUBLISHED = "bd7cc32b38bd537fab36bddb7cc2d558ee0ad3be0f989bb5e986cb760188d492"
 
 SETS = ("aggregate", "random1", "random2", "random3", "worst")

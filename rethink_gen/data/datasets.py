@@ -44,23 +44,23 @@ def load(name: str, *, data_dir: Folder = None) -> Dataset:
       DataError: it is not there, or damaged, or no image classification data set; the line says what to do.
     """
     if name in BUNDLED:
-        return as_published(BUNDLED[name](), "scikit-learn")
+        return _as_published(BUNDLED[name](), "scikit-learn")
     if name in registry.COMPONENTS["dataset"]:
-        return users(name)
+        return _users(name)
     source = find(name, data_dir)
     if source.streamed:
         raise UsageError(f"{name} is too large to be loaded: it is streamed, to runs that train; see streaming.py")
     if source.folder is None:
-        return as_published(read(source), source.cache)
+        return _as_published(read(source), source.cache)
     if source.cache.exists():
         try:
-            if cached_source(source.cache) == replace(source, folder=None):
-                return as_published(read(source), source.cache)
+            if _cached_source(source.cache) == replace(source, folder=None):
+                return _as_published(read(source), source.cache)
             logger.warning("%s has changed since it was cached: decoding it again", source.folder)
         except DataError:
             logger.warning("%s is damaged: decoding %s again", source.cache, source.folder)
     logger.info("decoding %s", source.folder)
-    dataset = as_published(freeze(source, *decode(source)), source.folder)
+    dataset = _as_published(freeze(source, *decode(source)), source.folder)
     write(source, dataset)
     return dataset
 
@@ -73,8 +73,8 @@ def prepare(name: str, *, data_dir: Folder = None, fetch: download.Fetch = downl
       DataError: no network, no space, a wrong checksum, TensorFlow needed and not there; the line says what to do.
     """
     if name not in BUNDLED:
-        check_name(name)
-        download.build(name, root_of(name, data_dir), fetch)
+        _check_name(name)
+        download.build(name, _root_of(name, data_dir), fetch)
     source = find(name, data_dir)
     if not source.streamed:
         load(name, data_dir=data_dir)
@@ -83,15 +83,15 @@ def prepare(name: str, *, data_dir: Folder = None, fetch: download.Fetch = downl
 
 def present(data_dir: Folder = None) -> list[Source]:
     """Every data set that can be loaded without a network, by name; nothing is decoded."""
-    found = {name: source_of(BUNDLED[name]()) for name in BUNDLED}
+    found = {name: _source_of(BUNDLED[name]()) for name in BUNDLED}
     for name in [*registry.COMPONENTS["dataset"]]:
         with contextlib.suppress(DataError, UsageError):  # it cannot be made here; a run of it says why
-            found[name] = source_of(users(name))
+            found[name] = _source_of(_users(name))
     for path in sorted(filter(version, cache_folder().glob("*.npz")), key=version):
         with contextlib.suppress(DataError):  # `load` and `verify` will say what is wrong with it
-            source = cached_source(path)
+            source = _cached_source(path)
             found[source.name] = source
-    for root in (data_root(data_dir), root_of(generated.NAME)):
+    for root in (data_root(data_dir), _root_of(generated.NAME)):
         for path in (*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")):
             with contextlib.suppress(DataError, UsageError):  # text, audio, or otherwise not for us
                 name = ".".join(path.relative_to(root).parts[:-2])
@@ -111,9 +111,9 @@ def verify(name: str, *, data_dir: Folder = None) -> list[str]:
     if source.streamed:
         return [f"{name}: {source.train} + {source.test} images in {source.folder}, read when a run needs them"]
     if source.cache.exists():
-        found[source.cache] = as_published(read(source), source.cache).checksum
+        found[source.cache] = _as_published(read(source), source.cache).checksum
     if source.folder:
-        found[source.folder] = as_published(freeze(source, *decode(source)), source.folder).checksum
+        found[source.folder] = _as_published(freeze(source, *decode(source)), source.folder).checksum
     if len(set(found.values())) > 1:
         raise DataError(f"{' and '.join(map(str, found))} differ; delete the one that you do not trust")
     return [f"{name}: {'as published' if name in PUBLISHED else 'intact'}, {path}, {found[path]}" for path in found]
@@ -126,11 +126,11 @@ def find(name: str, data_dir: Folder = None) -> Source:
       UsageError: there is no data set of that name; DataError: it is not here, or damaged.
     """
     if name in BUNDLED:
-        return source_of(BUNDLED[name]())
+        return _source_of(BUNDLED[name]())
     if name in registry.COMPONENTS["dataset"]:
-        return source_of(users(name))
-    check_name(name)
-    root = root_of(name, data_dir)
+        return _source_of(_users(name))
+    _check_name(name)
+    root = _root_of(name, data_dir)
     if name == generated.NAME and not root.exists():
         download.build(name, root, download.download)
     folders = [path.parent for path in root.joinpath(*name.split(".")).glob("*/dataset_info.json")]
@@ -138,7 +138,7 @@ def find(name: str, data_dir: Folder = None) -> Source:
     if folder := max(filter(version, folders), key=version, default=None):
         return describe(name, folder)
     if path := max(filter(version, caches), key=version, default=None):
-        return cached_source(path)
+        return _cached_source(path)
     if configs := {f"{name}.{path.parts[-3]}" for path in root.joinpath(name).glob("*/*/dataset_info.json")}:
         raise UsageError(f"{name} comes in several configurations; name one of {', '.join(sorted(configs))}")
     if name in download.READERS or name in download.BY_HAND:
@@ -147,7 +147,7 @@ def find(name: str, data_dir: Folder = None) -> Source:
     raise UsageError(f"{unknown('dataset', name, names())}; {other}")
 
 
-def root_of(name: str, data_dir: Folder = None) -> Path:
+def _root_of(name: str, data_dir: Folder = None) -> Path:
     """The folder, as tfds arranges one, that a data set is in."""
     return cache_folder() / "generated" if name == generated.NAME else data_root(data_dir)
 
@@ -157,13 +157,13 @@ def names() -> list[str]:
     return sorted({*download.READERS, generated.NAME, *(source.name for source in present())})
 
 
-def check_name(name: str) -> None:
+def _check_name(name: str) -> None:
     """Refuses names that could lead out of a folder."""
     if not NAME.fullmatch(name) or not all(name.split(".")):
         raise unknown("dataset", name, names())
 
 
-def as_published(dataset: Dataset, where: object) -> Dataset:
+def _as_published(dataset: Dataset, where: object) -> Dataset:
     """The same data set, after its checksum was compared with the published one."""
     expected = PUBLISHED.get(dataset.name, dataset.checksum)
     if dataset.checksum != expected:
@@ -177,10 +177,10 @@ def write(source: Source, dataset: Dataset) -> None:
     """Writes the cache file atomically."""
     path = source.cache
     about = json.dumps({"source": asdict(replace(source, folder=None)), "checksum": dataset.checksum})
-    write_arrays(path, dataset, about=np.array(about))
+    _write_arrays(path, dataset, about=np.array(about))
 
 
-def write_arrays(path: Path, dataset: Dataset, **more: np.ndarray) -> None:
+def _write_arrays(path: Path, dataset: Dataset, **more: np.ndarray) -> None:
     """Writes the arrays of a data set as one .npz file, whole or not at all."""
     arrays = dict(zip(ARRAYS, (*dataset.train, *dataset.test), strict=True))
     try:
@@ -196,7 +196,7 @@ def save_arrays(dataset: Dataset) -> Path:
     path = cache_folder() / "arrays" / f"{dataset.checksum}.npz"
     if not path.exists():
         atomic.make_folder(path.parent)
-        write_arrays(path, dataset)
+        _write_arrays(path, dataset)
     return path
 
 
@@ -216,24 +216,24 @@ def read(source: Source) -> Dataset:
         if dataset.checksum != checksum:
             raise ValueError("its checksum is wrong")
     except Exception as error:  # NumPy and zipfile raise many kinds of errors on damaged bytes
-        raise damaged(source.cache, error) from error
+        raise _damaged(source.cache, error) from error
     return dataset
 
 
-def cached_source(path: Path) -> Source:
+def _cached_source(path: Path) -> Source:
     """The source that was decoded into a cache file; reads a few hundred bytes of it."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))["source"]
-        source = Source(**{name: as_tuple(value) for name, value in about.items()})
+        source = Source(**{name: _as_tuple(value) for name, value in about.items()})
         if source.cache != path:
             raise ValueError(f"it holds {source.name} {source.version}")
     except Exception as error:
-        raise damaged(path, error) from error
+        raise _damaged(path, error) from error
     return source
 
 
-def damaged(path: Path, error: Exception) -> DataError:
+def _damaged(path: Path, error: Exception) -> DataError:
     """The error for a cache file that cannot be used."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return DataError(
@@ -241,18 +241,18 @@ def damaged(path: Path, error: Exception) -> DataError:
     )
 
 
-def as_tuple(value: Any) -> Any:
+def _as_tuple(value: Any) -> Any:
     """A value from JSON as a frozen dataclass holds it."""
-    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
-def source_of(dataset: Dataset) -> Source:
+def _source_of(dataset: Dataset) -> Source:
     """What a data set in memory is, from the data set itself."""
     shape, sizes = dataset.train.images.shape[1:], (len(dataset.train.labels), len(dataset.test.labels))
     return Source(dataset.name, "", shape, dataset.num_classes, *sizes)
 
 
-def users(name: str) -> Dataset:
+def _users(name: str) -> Dataset:
     """A data set that a user has registered: its arrays, or what its function returns, called once."""
     component = registry.find("dataset", name)
     target = component.target

@@ -155,7 +155,7 @@ def true_train_labels(dataset: Dataset) -> np.ndarray:
     return dataset.train.labels if dataset.true_labels is None else dataset.true_labels
 
 
-def changed_train_labels(dataset: Dataset) -> np.ndarray:
+def _changed_train_labels(dataset: Dataset) -> np.ndarray:
     """bool[N]: which training labels are not the true ones."""
     return dataset.train.labels != true_train_labels(dataset)
 

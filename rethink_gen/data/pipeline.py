@@ -22,7 +22,7 @@ def corrupt(run: AnyRun, clean: Dataset) -> Dataset:
     key = randomness.stream(randomness.root_key(run.seed_of("corruption")), "corrupt")
     clean = replace(clean, true_labels=clean.train.labels)
     corrupted = registry.resolve("corruption", run.corruption)(key, clean, run.corruption_level)
-    check(run.corruption, corrupted, clean)
+    _check(run.corruption, corrupted, clean)
     return corrupted
 
 
@@ -36,7 +36,7 @@ def cut(run: AnyRun) -> Dataset:
     return replace(dataset, train=part(dataset.train, run.train_size), test=part(dataset.test, run.test_size))
 
 
-def check(name: str, corrupted: Dataset, clean: Dataset) -> None:
+def _check(name: str, corrupted: Dataset, clean: Dataset) -> None:
     """Refuses what a corruption of a user's own must not return.
 
     Raises:

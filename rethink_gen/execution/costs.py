@@ -52,15 +52,15 @@ class Cost(NamedTuple):
     disk: int
 
 
-def of_any_length(run: AnyRun) -> AnyRun:
+def _of_any_length(run: AnyRun) -> AnyRun:
     """The run without what neither its program nor the seconds of an epoch depend on."""
     fields = {"epochs": 1, "stop_at_train_accuracy": None, "corruption": "true_labels"}
     return replace(run.recipe, **{name: value for name, value in fields.items() if hasattr(run, name)})
 
 
-def of_any_size(run: Run) -> AnyRun:
+def _of_any_size(run: Run) -> AnyRun:
     """The same, without the number of images: what the seconds of a step depend on."""
-    return replace(of_any_length(run), train_size=None, test_size=None)
+    return replace(_of_any_length(run), train_size=None, test_size=None)
 
 
 def cost(runs: Sequence[AnyRun], known: Iterable[Result], processes: int) -> Cost | None:
@@ -72,8 +72,8 @@ def cost(runs: Sequence[AnyRun], known: Iterable[Result], processes: int) -> Cos
         return None
     seconds, compiled = [], 0.0
     for run in trained:
-        speed, (train, test) = speeds[keys[run]], sizes(run)
-        epochs = expected_epochs(run, known)
+        speed, (train, test) = speeds[keys[run]], _sizes(run)
+        epochs = _expected_epochs(run, known)
         steps = epochs * (train // min(run.batch_size, train))
         seconds.append(steps * speed.step + (epochs + 1) * (train + test) * speed.image)
     compiled = sum(speeds[each].compile for each in set(keys.values()))
@@ -92,27 +92,27 @@ def estimate(runs: Iterable[AnyRun], timed: Iterable[Result]) -> dict[str, float
     for result in timed:
         epochs = result.curves["epoch"][-1] if hasattr(result.run, "epochs") else 1
         if epochs:
-            times = seconds.setdefault(result.provenance["device"], {}).setdefault(of_any_length(result.run), [])
+            times = seconds.setdefault(result.provenance["device"], {}).setdefault(_of_any_length(result.run), [])
             times.append(result.provenance["seconds_train"] / epochs)
     return {
-        device: sum(median(known[of_any_length(run)]) * getattr(run, "epochs", 1) for run in runs)
+        device: sum(median(known[_of_any_length(run)]) * getattr(run, "epochs", 1) for run in runs)
         for device, known in seconds.items()
-        if all(of_any_length(run) in known for run in runs)
+        if all(_of_any_length(run) in known for run in runs)
     }
 
 
 def memory(run: AnyRun) -> int:
     """Bytes of memory that a process needs for a run: measured here, or computed for a kernel; 0 if it is not known."""
     if isinstance(run, Run):
-        like = json.dumps(of_any_size(run).changes, sort_keys=True)
+        like = json.dumps(_of_any_size(run).changes, sort_keys=True)
         return max((each.memory for name, each in _load().items() if name.startswith(f"[{like}, ")), default=0)
     if isinstance(run, KernelRun):
         kept = run.features != "pixels"  # then the inner products stay beside the factor
-        return round((1 + kept) * BYTES_OF_A_PAIR * sizes(run)[0] ** 2)
+        return round((1 + kept) * BYTES_OF_A_PAIR * _sizes(run)[0] ** 2)
     return 0
 
 
-def expected_epochs(run: Run, known: Iterable[Result]) -> float:
+def _expected_epochs(run: Run, known: Iterable[Result]) -> float:
     """How many epochs a run will take.
 
     A run that stops early takes as many as finished runs that differ in seed or level alone, those of the nearest level
@@ -133,7 +133,7 @@ def expected_epochs(run: Run, known: Iterable[Result]) -> float:
     return median(taken) if taken else run.epochs
 
 
-def sizes(run: AnyRun) -> tuple[int, int]:
+def _sizes(run: AnyRun) -> tuple[int, int]:
     """How many images a run trains on, and is tested on."""
     from rethink_gen.data import datasets
 
@@ -166,7 +166,7 @@ def calibrate(runs: Iterable[AnyRun], processes: int) -> None:
 
 def _key(run: Run, processes: int) -> str:
     """A program, this machine, and the share of its cores that a run has, as the cache names them."""
-    changes = of_any_size(run).changes
+    changes = _of_any_size(run).changes
     here = [platform.machine(), len(machine.cores()) // processes, machine.accelerated()]
     return json.dumps([changes, *here, version("jax")], sort_keys=True)
 

@@ -78,7 +78,7 @@ def finish(
                 continue
             if message is None:
                 if worker.run:  # it died; what it was at is for the others
-                    died = f"{worker.run.id}: {cause_of_death(worker.process.returncode)}"
+                    died = f"{worker.run.id}: {_cause_of_death(worker.process.returncode)}"
                     todo.insert(0, (worker.run, worker.run.recipe))
                 worker.run = None
                 idle = [other for other in workers if not other.run and other.process.poll() is None]
@@ -96,13 +96,13 @@ def finish(
                 numbers["beside"] = sum(other.run is not None for other in workers) - 1
                 report(Progress(**{**message, **numbers, "run": worker.run}))
     finally:
-        stop(workers)
+        _stop(workers)
     if todo:
         raise RethinkError(f"{died}; NPROC={len(machine.cores())} keeps all runs in one process")
     return failures
 
 
-def cause_of_death(code: int) -> str:
+def _cause_of_death(code: int) -> str:
     """Why a worker process is gone, as far as its exit code tells."""
     if code == -signal.SIGKILL:
         return "its process was killed, possibly because memory ran out"
@@ -156,7 +156,7 @@ class Worker:
             self.run = None
 
 
-def stop(workers: Sequence[Worker]) -> None:
+def _stop(workers: Sequence[Worker]) -> None:
     """All have ended, with their checkpoints written if they were still at work."""
     for worker in workers:
         if worker.run:
@@ -177,7 +177,7 @@ def main() -> None:
     """What a worker does."""
     order = json.loads(sys.stdin.readline())
     orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
-    threading.Thread(target=receive, args=(orders,), daemon=True).start()
+    threading.Thread(target=_receive, args=(orders,), daemon=True).start()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, order["cores"])
     channel = os.fdopen(os.dup(1), "w", buffering=1)
@@ -206,7 +206,7 @@ def main() -> None:
         pass
 
 
-def receive(orders: queue.Queue[dict[str, Any] | None]) -> None:
+def _receive(orders: queue.Queue[dict[str, Any] | None]) -> None:
     """Passes orders on. When they end without a last one, the other process is gone, and this one goes as if killed."""
     for line in sys.stdin:
         orders.put(json.loads(line))

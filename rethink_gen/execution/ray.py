@@ -104,23 +104,23 @@ def execute(
     components = shipping.pack()
     claims: dict[str, ExitStack] = {}
     flying: dict[Any, Task] = {}
-    with cluster(address, needs) as ray, ExitStack() as at_the_end:
-        desk, train, placed = start(ray, needs)
+    with _cluster(address, needs) as ray, ExitStack() as at_the_end:
+        desk, train, placed = _start(ray, needs)
         at_the_end.callback(lambda: [stack.close() for stack in claims.values()])
         at_the_end.callback(lambda: [ray.cancel(task, force=True) for task in flying])
         while todo or flying or busy:
             while todo and len(flying) < 2 * needs.room(ray.nodes()):  # as many again wait for a place
                 task = todo.popleft()
-                mine = [run for run in task.runs if run.id in claims or claim(run, work, force, claims, left, busy)]
+                mine = [run for run in task.runs if run.id in claims or _claim(run, work, force, claims, left, busy)]
                 if mine:
-                    given = {run.id: checkpoints(work, run) for run in mine}
+                    given = {run.id: _checkpoints(work, run) for run in mine}
                     data = placed({run.dataset for run in mine})
-                    sized = train.options(memory=memory(mine, ray.nodes()))
+                    sized = train.options(memory=_memory(mine, ray.nodes()))
                     flying[sized.remote(mine, given, data, desk, sys.argv, components)] = Task(mine, task.deaths)
             ended = look(ray, list(flying))
             for what, name, content in ray.get(desk.take.remote()):
                 if name in left and what == "checkpoint":
-                    keep(locks.work_folder(work, left[name]), *content)
+                    _keep(locks.work_folder(work, left[name]), *content)
                 elif name in left and what == "progress":
                     report(Progress(**{**content, "done_runs": len(runs) - len(left), "total_runs": len(runs)}))
                 elif name in left:
@@ -130,7 +130,7 @@ def execute(
             for reference in ended:
                 task = flying.pop(reference)
                 lost = [run for run in task.runs if run.id in left]
-                if not died(ray, reference):
+                if not _died(ray, reference):
                     assert not lost, "a task that ended well has left the outcome of each run on the desk"
                 elif task.deaths + 1 < DEATHS:
                     todo.appendleft(Task(lost, task.deaths + 1))
@@ -157,13 +157,13 @@ def parts(runs: list[AnyRun], size: int) -> Iterator[list[AnyRun]]:
         yield from (cohort[i : i + size] for i in range(0, len(cohort), size))
 
 
-def memory(runs: Iterable[AnyRun], nodes: Iterable[dict[str, Any]]) -> int | None:
+def _memory(runs: Iterable[AnyRun], nodes: Iterable[dict[str, Any]]) -> int | None:
     """Bytes of memory that a task asks for: what `costs` knows of its runs, at most what the largest node has."""
     most = max((int(node["Resources"].get("memory", 0)) for node in nodes if node["Alive"]), default=0)
     return min(max(map(costs.memory, runs)), most) or None
 
 
-def claim(
+def _claim(
     run: AnyRun,
     work: Path,
     force: bool,
@@ -192,7 +192,7 @@ def look(ray: Any, tasks: list[Any]) -> list[Any]:
     return ray.wait(tasks, num_returns=len(tasks), timeout=0)[0]
 
 
-def died(ray: Any, reference: Any) -> bool:
+def _died(ray: Any, reference: Any) -> bool:
     """Whether a task ended because its worker or node died; an error of the task itself is raised."""
     try:
         ray.get(reference)
@@ -203,12 +203,12 @@ def died(ray: Any, reference: Any) -> bool:
     return False
 
 
-def checkpoints(work: Path, run: AnyRun) -> dict[str, bytes]:
+def _checkpoints(work: Path, run: AnyRun) -> dict[str, bytes]:
     """The checkpoints of a run in the folder of results."""
     return {path.name: path.read_bytes() for path in locks.work_folder(work, run).glob("checkpoint-*.npz")}
 
 
-def keep(folder: Path, name: str, content: bytes) -> None:
+def _keep(folder: Path, name: str, content: bytes) -> None:
     """Writes a checkpoint that has arrived, and keeps the one before it."""
     with suppress(OSError):  # `write` says it better
         folder.mkdir(exist_ok=True)
@@ -218,7 +218,7 @@ def keep(folder: Path, name: str, content: bytes) -> None:
         path.unlink(missing_ok=True)
 
 
-def start(ray: Any, needs: Needs) -> tuple[Any, Any, Callable[[set[str]], dict[str, list[Any]]]]:
+def _start(ray: Any, needs: Needs) -> tuple[Any, Any, Callable[[set[str]], dict[str, list[Any]]]]:
     """The desk, the remote `train`, and a function that puts data sets into the cluster: cache file → content."""
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
     desk = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
@@ -292,7 +292,7 @@ def train(
 
 
 @contextmanager
-def cluster(address: str | None, needs: Needs) -> Iterator[Any]:
+def _cluster(address: str | None, needs: Needs) -> Iterator[Any]:
     """Yields the module ray, connected to a cluster that has room for a task."""
     os.environ |= {
         "RAY_USAGE_STATS_ENABLED": "0",

@@ -16,24 +16,24 @@ SMOKE = "smoke scale: no verdict"
 
 def evaluate(check: CheckFunction, study: Study) -> Check:
     """The verdict of one check; not known where results are missing, at smoke scale, or where the check fails."""
-    needed = study_of(check, study)
+    needed = _study_of(check, study)
     settings = {run.setting for run in needed.experiment.runs}
     there = {result.setting for result in needed.results}
     if not study.experiment.has_verdict:
-        return Check(statement(check), None, SMOKE)
+        return Check(_statement(check), None, SMOKE)
     if not settings:
-        return Check(statement(check), None, f"needs runs that the {study.experiment.scale} scale does not have")
+        return Check(_statement(check), None, f"needs runs that the {study.experiment.scale} scale does not have")
     if there < settings:
-        return Check(statement(check), None, f"{len(there)} of {len(settings)} settings have results")
+        return Check(_statement(check), None, f"{len(there)} of {len(settings)} settings have results")
     try:
         holds, evidence = check(needed)
-        return Check(statement(check), None if holds is None else bool(holds), str(evidence))
+        return Check(_statement(check), None if holds is None else bool(holds), str(evidence))
     except Exception as error:  # a mistake in one check does not end the table
         first = (str(error).splitlines() or [""])[0]
-        return Check(statement(check), None, f"the check failed: {type(error).__name__}: {first}")
+        return Check(_statement(check), None, f"the check failed: {type(error).__name__}: {first}")
 
 
-def statement(check: CheckFunction) -> str:
+def _statement(check: CheckFunction) -> str:
     """The sentence that a check checks: the first paragraph of its docstring, or its name where it has none."""
     name = getattr(check, "__name__", "check").replace("_", " ").capitalize()
     text = " ".join((check.__doc__ or f"{name}.").strip().partition("\n\n")[0].split())
@@ -42,7 +42,7 @@ def statement(check: CheckFunction) -> str:
     return text
 
 
-def study_of(check: CheckFunction, study: Study) -> Study:
+def _study_of(check: CheckFunction, study: Study) -> Study:
     """The study that a check sees: that of the runs which it needs."""
     wanted = _needs(check)
     if not wanted:

@@ -48,7 +48,7 @@ def merge(
             there = place / path.name
             known = chosen.setdefault(place, {}).setdefault(path.name, there if there.exists() else path)
             for file in (known, path):
-                curves[file] = curves.get(file) or fingerprint(file)
+                curves[file] = curves.get(file) or _fingerprint(file)
             if curves[known] != curves[path]:
                 raise StorageError(
                     f"{path}: conflicting results for one run: {known} and this file; delete the wrong one"
@@ -72,7 +72,7 @@ def find(source: Path) -> list[Path]:
     return found
 
 
-def fingerprint(path: Path) -> str:
+def _fingerprint(path: Path) -> str:
     """What two results of one run have in common if they are the same: how it ended, and its curves."""
     result = store.read(path)
     return hashlib.sha256(json.dumps([result.status, result.curves]).encode()).hexdigest()

@@ -79,13 +79,13 @@ def run(
     else:
         failures = finish(runs, planned.folder, report, execute=execute, **work)
     locks.tidy(planned.folder)
-    study = gather(experiment_of(what, scale, experiments), results)
+    study = gather(_experiment_of(what, scale, experiments), results)
     if study.results and shard == (1, 1) and study.experiment.scale != OWN:
         study = renew(study.experiment, results)
     return replace(study, failures=tuple(failures))
 
 
-def experiment_of(
+def _experiment_of(
     what: str | Experiment | AnyRun | Iterable[AnyRun], scale: str, experiments: Folder | None = None
 ) -> Experiment:
     """The experiment that is asked for, at a scale; runs of one's own become one without a claim.
@@ -146,6 +146,6 @@ def plan(
 ) -> Study:
     """The study that `run` would work on; its `missing` are the runs that `run` would train or copy."""
     plugins.load_installed()
-    experiment = select(experiment_of(what, scale, experiments), seeds, only)
+    experiment = select(_experiment_of(what, scale, experiments), seeds, only)
     check_names(experiment.runs)
     return gather(experiment, results)

@@ -141,12 +141,12 @@ def load(
       only: field → value, or list of values; the other runs are left out.
     """
     if name == TRAIN:
-        return narrowed(load_own(results), only)
+        return _narrowed(_load_own(results), only)
     experiment = find(name, as_path(experiments))
     for each in PREFERENCE if scale is None else (scale,):
         study = gather(experiment.at(typing.cast(Scale, each)), results)
         if study.results:
-            return narrowed(study, only)
+            return _narrowed(study, only)
     at = f" at {scale} scale" if scale else ""
     option = f" --scale {scale}" if scale else ""
     raise UsageError(
@@ -179,7 +179,7 @@ def survey(
 
 def gather(experiment: Experiment, results: Folder) -> Study:
     """An experiment with its results: those of its settings under any seed, in the order of its runs."""
-    folder = folder_of(experiment, results)
+    folder = _folder_of(experiment, results)
     order = {setting: i for i, setting in reversed(list(enumerate(run.setting for run in experiment.runs)))}
     sound, damaged = results_cache.sift(folder)
     found = [result for result in sound if result.setting in order]
@@ -192,13 +192,13 @@ def gather(experiment: Experiment, results: Folder) -> Study:
     return Study(experiment, tuple(found), folder, tuple(damaged), failures, tuple(stale))
 
 
-def folder_of(experiment: Experiment, results: Folder) -> Path:
+def _folder_of(experiment: Experiment, results: Folder) -> Path:
     """Where the results of an experiment are: those of one's own runs in results/train/."""
     place = open_folder(results) / experiment.name
     return place if experiment.scale == OWN else place / experiment.scale
 
 
-def narrowed(study: Study, only: Mapping[str, Any] | None) -> Study:
+def _narrowed(study: Study, only: Mapping[str, Any] | None) -> Study:
     """The study of those runs that have the wanted values."""
     if not only:
         return study
@@ -208,7 +208,7 @@ def narrowed(study: Study, only: Mapping[str, Any] | None) -> Study:
     return replace(study, experiment=experiment, results=kept)
 
 
-def load_own(results: Folder) -> Study:
+def _load_own(results: Folder) -> Study:
     """The study of all of one's own runs, those in results/train/.
 
     Raises:
@@ -240,14 +240,14 @@ def own_runs(runs: tuple[AnyRun, ...]) -> Experiment:
 
 def renew(experiment: Experiment, results: Folder) -> Study:
     """The study of an experiment, after its table and figure were written anew."""
-    folder = folder_of(experiment, results)
+    folder = _folder_of(experiment, results)
     with locks.claim(folder, "table", wait=True), locks.claim(folder, "figure", wait=True):
         study = gather(experiment, results)  # once no other process publishes
-        publish(study)
+        _publish(study)
     return study
 
 
-def publish(study: Study) -> list[Path]:
+def _publish(study: Study) -> list[Path]:
     """Writes the table and the figure beside the results; returns their paths."""
     contents = {"table.md": study.text().encode()}
     if figure := study.figure():

@@ -34,10 +34,10 @@ def verify(name: str | None = None, *, results: Folder = "results", experiments:
     A folder is right if each result has its checksum and was made from the published data, no run has two different
     results, and the table beside them is what they give.
     """
-    return [inspect(folder, results, experiments) for folder in folders(name, results, experiments)]
+    return [inspect(folder, results, experiments) for folder in _folders(name, results, experiments)]
 
 
-def folders(name: str | None, results: Folder, experiments_folder: Folder | None) -> list[Path]:
+def _folders(name: str | None, results: Folder, experiments_folder: Folder | None) -> list[Path]:
     """The folders in which there are results."""
     root = studies.open_folder(results)
     if name:
@@ -82,32 +82,32 @@ def retrain(
     """A finding for each of `count` random runs, trained anew: on the same device with the same versions its curves
     must be the same to the last bit, elsewhere its last accuracies within CLOSE.
     """
-    known = [result for folder in folders(name, results, experiments) for result in store.sift(folder)[0]]
+    known = [result for folder in _folders(name, results, experiments) for result in store.sift(folder)[0]]
     chosen = {result.run: result for result in random.sample(known, min(count, len(known)))}
     requests.check_data(chosen)
     for outcome in publishing.import_scheduler().execute(chosen, report=report or (lambda progress: None)):
-        yield compare(chosen[outcome.run], outcome)
+        yield _compare(chosen[outcome.run], outcome)
 
 
-def compare(then: Result, now: Result | Failure) -> Finding:
+def _compare(then: Result, now: Result | Failure) -> Finding:
     """What a run gave when it was recorded, held against what it gave now."""
     what = f"{then.run.id}: trained anew"
     if isinstance(now, Failure):
         return Finding(what, [f"{then.run.id}: {now.reason}"])
-    if fingerprint(then) == fingerprint(now):
+    if _fingerprint(then) == _fingerprint(now):
         differ = (then.status, then.curves) != (now.status, now.curves)
         return Finding(f"{what}, to the last bit", [f"{then.run.id}: its curves are not those recorded"] * differ)
     pairs = {key: (then.summary.get(key), now.summary.get(key)) for key in ("train_accuracy", "test_accuracy")}
-    apart = [f"{key} {a}, recorded {b}" for key, (b, a) in pairs.items() if not near(a, b)]
+    apart = [f"{key} {a}, recorded {b}" for key, (b, a) in pairs.items() if not _near(a, b)]
     return Finding(f"{what} on another device or version, within {CLOSE:g}", [f"{then.run.id}: {x}" for x in apart])
 
 
-def fingerprint(result: Result) -> tuple[str, ...]:
+def _fingerprint(result: Result) -> tuple[str, ...]:
     """What the bits of a result depend on, apart from the run and the code."""
     about = result.provenance
     return (about["device"], *(about["versions"][name] for name in ("jax", "jaxlib", "numpy")))
 
 
-def near(a: float | None, b: float | None) -> bool:
+def _near(a: float | None, b: float | None) -> bool:
     """Whether two accuracies differ by no more than CLOSE, or neither is there."""
     return a is b or (a is not None and b is not None and math.isclose(a, b, rel_tol=0, abs_tol=CLOSE))

@@ -97,10 +97,10 @@ def _run_of(result: Result) -> Run:
 def _weights_of(result: Result) -> dict[str, Any]:
     if not result.weights:
         raise UsageError(f"{result.run.id} kept no weights; train it again with keep_weights=True or --keep-weights")
-    return nested(result.weights)
+    return _nested(result.weights)
 
 
-def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
+def _nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """`{"a/b": c}` as `{"a": {"b": c}}`."""
     tree: dict[str, Any] = {}
     for name, array in arrays.items():

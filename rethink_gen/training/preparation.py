@@ -28,7 +28,7 @@ def program_key(run: AnyRun) -> AnyRun:
     return replace(run.recipe, corruption="true_labels") if of_labels else run.recipe
 
 
-def streamed(run: Run) -> datasets.Source | None:
+def _streamed(run: Run) -> datasets.Source | None:
     """The source of the images that a run streams; None if they are in memory."""
     source = datasets.find(run.dataset)
     return source if source.streamed else None
@@ -53,8 +53,8 @@ def prepare(cohort: Sequence[Run], number: int | None = None) -> Prepared:
       UsageError: the optimizer needs the whole training set as its batch, and the batch is smaller.
     """
     run = cohort[0]
-    if source := streamed(run):
-        train, test = streams(run, source)
+    if source := _streamed(run):
+        train, test = _streams(run, source)
         num_classes, checksum, lanes = source.num_classes, source.fingerprint, ONE
     else:
         clean = cut(run)
@@ -97,7 +97,7 @@ def program_of(run: Run, num_classes: int, batch_size: int) -> Program:
     )
 
 
-def streams(run: Run, source: datasets.Source) -> tuple[Stream, Stream]:
+def _streams(run: Run, source: datasets.Source) -> tuple[Stream, Stream]:
     """The two splits of a streamed data set; random labels are the only corruption."""
     if run.corruption not in STREAMED_CORRUPTIONS:
         known = " and ".join(STREAMED_CORRUPTIONS)

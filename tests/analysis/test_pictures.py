@@ -51,7 +51,7 @@ def test_images_under_every_corruption(tmp_path, monkeypatch, capsys):
 
 
 def test_answers_have_the_accuracies_that_were_measured(trained):
-    true, given, train, test_true, test = commands.answers(trained)
+    true, given, train, test_true, test = commands._answers(trained)
     assert np.mean(train == given) == pytest.approx(trained.summary["train_accuracy"])
     assert np.mean(test == test_true) == pytest.approx(trained.summary["test_accuracy"])
     assert np.mean(train[true == given] == given[true == given]) == pytest.approx(
@@ -60,7 +60,7 @@ def test_answers_have_the_accuracies_that_were_measured(trained):
 
 
 def test_a_confusion_says_of_each_true_class_what_became_of_it(trained):
-    answers = commands.answers(trained)
+    answers = commands._answers(trained)
     drawn = pictures.confusion([trained], [answers])
     true, given, *_ = answers
     shown, *_ = (np.asarray(axes.get_images()[0].get_array()) for part in drawn.subfigs for axes in part.axes)
@@ -82,7 +82,7 @@ def test_many_classes_have_shades_and_no_names():
 def test_other_data_than_it_was_trained_on_are_refused(trained):
     other = replace(trained, provenance=trained.provenance | {"data_sha256": "0"})
     with pytest.raises(UsageError, match="was trained on other data than the digits that is here"):
-        commands.answers(other)
+        commands._answers(other)
 
 
 def with_weights(**weights):

@@ -129,24 +129,24 @@ def test_cells_and_checks_are_counted_alike():
 
 def test_runs_at_smoke_scale_have_no_verdict():
     quick = {"results": [result(MLP), result(RANDOM)], "figure": None}
-    assert report.section(study(**quick)).verdict == "reproduced"
-    shown = report.section(study(**quick, scale="smoke"))
+    assert report._section(study(**quick)).verdict == "reproduced"
+    shown = report._section(study(**quick, scale="smoke"))
     assert (shown.verdict, shown.told) == ("no verdict", "smoke scale: no verdict")
     words = Reader(report.render([study(**quick, scale="smoke")])).texts
     assert not {"holds", "does not hold"} & set(words)
     same = study(**quick, scale="smoke", laptop=(MLP, RANDOM, replace(RANDOM, seed=1)))
-    assert report.section(same).verdict == "reproduced", "an experiment that is no larger at other scales"
+    assert report._section(same).verdict == "reproduced", "an experiment that is no larger at other scales"
 
 
 def test_no_section_with_curves_says_not_run():
     missing = study(checks=[], table=by("corruption", metrics=["test_accuracy"]))
-    assert report.section(missing).verdict == "no verdict"
+    assert report._section(missing).verdict == "no verdict"
 
 
 def test_a_study_that_is_not_complete_counts_its_runs():
-    assert report.section(study()).told == "2 of 3 runs, 1 of 1 known"
-    assert report.section(study(scale="laptop")).told == "2 of 3 runs, 1 of 1 known, laptop scale"
-    assert report.section(study(results=[])).told == "no results yet"
+    assert report._section(study()).told == "2 of 3 runs, 1 of 1 known"
+    assert report._section(study(scale="laptop")).told == "2 of 3 runs, 1 of 1 known, laptop scale"
+    assert report._section(study(results=[])).told == "no results yet"
 
 
 def test_a_larger_scale_that_is_not_complete_stands_beside_a_complete_one():
@@ -171,13 +171,13 @@ def test_experiments_are_grouped_by_paper_and_own_ones_are_called_by_their_name(
     assert "Memorization and generalization" in page.texts
     headings = [text for text in page.texts if text in ("Experiments of no paper", ZHANG)]
     assert headings == [ZHANG, "Experiments of no paper"]
-    assert report.section(ours).place == "mine"
-    assert report.section(theirs).place == "Section 2"
+    assert report._section(ours).place == "mine"
+    assert report._section(theirs).place == "Section 2"
     assert ZHANG in Reader(report.render([theirs])).texts
 
 
 def test_a_section_says_how_it_was_run_what_was_found_and_what_fills_the_gap():
-    shown = report.section(study())
+    shown = report._section(study())
     assert shown.about["runs"] == "2 of 3 done"
     assert shown.about["time"] == "6 s in all, 3 s a run"
     assert shown.about["device"] == "a device"
@@ -243,7 +243,7 @@ def test_the_same_results_give_the_same_bytes_wherever_they_are(committed, tmp_p
 
 def test_the_points_that_answer_are_where_the_lines_are_drawn():
     frame = tidy([result(MLP, (0.1, 0.6, 1.0))])
-    shown = report.picture(figures.curves(frame, "step", "train_accuracy", hue="corruption"), "here")
+    shown = report._picture(figures.curves(frame, "step", "train_accuracy", hue="corruption"), "here")
     [line] = shown.lines
     assert [point[2:] for point in line["points"]] == [[0, 0.1], [390, 0.6], [780, 1]]
     paths = [np.array(re.findall(r"[\d.]+", path), float) for path in re.findall(r'd="(M[^"CZz]*)"', shown.svg)]
@@ -253,7 +253,7 @@ def test_the_points_that_answer_are_where_the_lines_are_drawn():
 
 def test_every_run_has_a_line_of_its_own_and_every_setting_a_switch():
     runs = [MLP, replace(MLP, seed=1), RANDOM]
-    shown = report.picture(figures.runs(tidy([result(run, (0.1, 0.5, 1.0)) for run in runs])), "here")
+    shown = report._picture(figures.runs(tidy([result(run, (0.1, 0.5, 1.0)) for run in runs])), "here")
     assert [name for name, _ in shown.switches] == ["true labels", "random labels"]
     assert [line["run"] for line in shown.lines] == [run.id for run in runs] * 2
     assert {line["y"] for line in shown.lines} == {"training accuracy", "test accuracy"}
@@ -262,7 +262,7 @@ def test_every_run_has_a_line_of_its_own_and_every_setting_a_switch():
 def test_runs_that_differ_in_their_seeds_alone_are_drawn():
     """The first experiment of one's own ended the report with an error: nothing told its lines apart."""
     runs = [MLP, replace(MLP, seed=1)]
-    shown = report.picture(figures.runs(tidy([result(run, (0.1, 0.5, 1.0)) for run in runs])), "here")
+    shown = report._picture(figures.runs(tidy([result(run, (0.1, 0.5, 1.0)) for run in runs])), "here")
     assert [name for name, _ in shown.switches] == ["MLP 1×512"]
     assert [line["run"] for line in shown.lines] == [run.id for run in runs] * 2
 
@@ -286,17 +286,17 @@ def test_colors_can_be_seen_and_told_apart_on_a_dark_page():
         [style.look(level, levels).color for level in levels],
     )
     for kind in kinds:
-        shown = [report.dark_page(color) for color in kind]
+        shown = [report._dark_page(color) for color in kind]
         assert min(contrast(color, "#161a20") for color in shown) > 4
         assert min(np.hypot.reduce(np.subtract(*map(to_rgb, pair))) for pair in itertools.combinations(shown, 2)) > 0.1
-    assert report.dark_page("#000000") == "#ededed"
-    assert report.dark_page("#ffffff") == "#121212"
+    assert report._dark_page("#000000") == "#ededed"
+    assert report._dark_page("#ffffff") == "#121212"
 
 
 def test_prose_of_a_docstring():
-    assert report.prose("a `b`\n c <d>") == "<p>a <code>b</code> c &lt;d&gt;</p>"
-    assert report.prose("* one\n  more\n* two") == "<ul><li>one more</li><li>two</li></ul>"
-    assert report.prose("    rethink-gen list") == "<pre>rethink-gen list</pre>"
+    assert report._prose("a `b`\n c <d>") == "<p>a <code>b</code> c &lt;d&gt;</p>"
+    assert report._prose("* one\n  more\n* two") == "<ul><li>one more</li><li>two</li></ul>"
+    assert report._prose("    rethink-gen list") == "<pre>rethink-gen list</pre>"
 
 
 def test_the_command_writes_a_page_into_a_folder(tmp_path, monkeypatch, capsys):
@@ -417,7 +417,7 @@ def test_the_page_fits_a_narrow_screen_in_the_colors_of_the_reader(visit, commit
     color = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", color))) > 3 * 128) == (scheme == "light")
     line = page.locator("#fig1a_learning_curves svg [style*='--0072b2'][style*='stroke-linecap']").first
-    true_labels = "#0072b2" if scheme == "light" else report.dark_page("#0072b2")
+    true_labels = "#0072b2" if scheme == "light" else report._dark_page("#0072b2")
     stroke = re.findall(r"\d+", line.evaluate("line => getComputedStyle(line).stroke"))
     assert [int(part) for part in stroke] == [round(255 * part) for part in to_rgb(true_labels)]
 

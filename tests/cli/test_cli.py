@@ -278,7 +278,7 @@ def test_unforeseen_error_is_one_line_and_a_traceback_on_request(elsewhere, caps
 
 
 def test_disk_without_room_is_a_matter_of_storage():
-    assert main.explain(OSError(28, "No space left on device", "results/x.json")) == (
+    assert main._explain(OSError(28, "No space left on device", "results/x.json")) == (
         4,
         "results/x.json: No space left on device",
     )

@@ -13,7 +13,7 @@ from rethink_gen.solvers import kernels
 @pytest.fixture(autouse=True)
 def well(tmp_path, monkeypatch):
     """A machine on which nothing is wrong, whatever this one is."""
-    monkeypatch.setattr(doctor, "data", lambda: doctor.Finding("data sets: digits", []))
+    monkeypatch.setattr(doctor, "_data", lambda: doctor.Finding("data sets: digits", []))
     monkeypatch.setattr(kernels, "free_memory", lambda: 8 * 10**9)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("", (), {"free": 10**11}))
     monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache"))
@@ -57,8 +57,8 @@ def test_an_experiment_that_cannot_be_read_is_wrong(tmp_path):
 
 
 def test_cifar10_that_is_missing_is_wrong(monkeypatch):
-    monkeypatch.setattr(doctor, "data", DATA)
-    monkeypatch.setattr(datasets, "present", lambda: [datasets.source_of(datasets.digits())])
+    monkeypatch.setattr(doctor, "_data", DATA)
+    monkeypatch.setattr(datasets, "present", lambda: [datasets._source_of(datasets.digits())])
     assert wrong() == ["CIFAR-10 is not here: rethink-gen data prepare cifar10"]
 
 
@@ -84,4 +84,4 @@ def test_a_full_disk_is_wrong(tmp_path, monkeypatch):
     assert wrong(tmp_path)[0] == f"0.5 GB are free for results in {tmp_path}: make room"
 
 
-DATA = doctor.data
+DATA = doctor._data

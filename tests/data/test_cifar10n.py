@@ -34,19 +34,19 @@ def files(tmp_path, monkeypatch):
     """A folder of synthetic labels that counts as the published one."""
     write_files(tmp_path, synthetic_labels())
     monkeypatch.setenv("RETHINK_GEN_CIFAR10N", str(tmp_path))
-    monkeypatch.setattr(cifar10n, "PUBLISHED", cifar10n.content_sha256(synthetic_labels()))
+    monkeypatch.setattr(cifar10n, "PUBLISHED", cifar10n._content_sha256(synthetic_labels()))
     return tmp_path
 
 
 @needs_human_labels
 def test_shares_of_wrong_labels_are_the_published_ones():
-    labels = cifar10n.read_human_labels(REAL_FILES)
+    labels = cifar10n._read_human_labels(REAL_FILES)
     assert {name: np.sum(labels[name] != labels["clean"]) for name in cifar10n.SETS} == WRONG
 
 
 @needs_human_labels
 def test_worst_labels_have_the_published_transitions():
-    labels = cifar10n.read_human_labels(REAL_FILES)
+    labels = cifar10n._read_human_labels(REAL_FILES)
     counts = np.bincount(labels["clean"] * 10 + labels["worst"], minlength=100).reshape(10, 10)
     assert counts.tolist() == WORST
     assert (counts.sum(1) == 5000).all()
@@ -55,12 +55,12 @@ def test_worst_labels_have_the_published_transitions():
 @needs_human_labels
 @needs_real_data("cifar10")
 def test_clean_labels_are_those_of_tfds_image_by_image(real_data):
-    clean = cifar10n.read_human_labels(REAL_FILES)["clean"]
+    clean = cifar10n._read_human_labels(REAL_FILES)["clean"]
     assert np.array_equal(clean, datasets.load("cifar10").train.labels)
 
 
 def test_labels_come_in_the_order_of_tfds(files):
-    labels = cifar10n.read_human_labels()
+    labels = cifar10n._read_human_labels()
     for name, expected in synthetic_labels().items():
         assert labels[name].dtype == np.int32
         assert np.array_equal(labels[name], expected)
@@ -93,7 +93,7 @@ def test_other_data_sets_and_unknown_sets_are_refused_before_any_file_is_read(mo
 def test_a_missing_file_is_named_with_its_source_its_license_and_its_place(files, name):
     (files / name).unlink()
     with pytest.raises(DataError) as error:
-        cifar10n.read_human_labels()
+        cifar10n._read_human_labels()
     for part in (f"no {name} in", "UCSC-REAL/cifar-10-100n", "CC BY-NC 4.0", str(files), "RETHINK_GEN_CIFAR10N"):
         assert part in str(error.value)
     assert "\n" not in str(error.value)
@@ -112,7 +112,7 @@ def test_labels_that_are_not_the_published_ones_are_refused(files):
     altered["worst"][0] = (altered["worst"][0] + 1) % 10
     write_files(files, altered)
     with pytest.raises(DataError, match="SHA-256"):
-        cifar10n.read_human_labels()
+        cifar10n._read_human_labels()
 
 
 class _Calls:
@@ -157,7 +157,7 @@ def test_a_pickle_of_anything_but_arrays_is_refused_and_runs_nothing(tmp_path, k
     marker, path = tmp_path / "marker", tmp_path / cifar10n.HUMAN_FILE
     write_torch_file(path, malicious(marker)[kind])
     with pytest.raises(DataError, match="is not a file of CIFAR-10N") as error:
-        cifar10n.read_pickled_arrays(path)
+        cifar10n._read_pickled_arrays(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
     assert not marker.exists()
@@ -167,7 +167,7 @@ def test_a_pickle_of_anything_but_arrays_is_refused_and_runs_nothing(tmp_path, k
 def test_the_name_that_a_pickle_asks_for_is_reported(tmp_path, kind, name):
     write_torch_file(tmp_path / "file", malicious(tmp_path / "marker")[kind])
     with pytest.raises(DataError, match=rf"it asks for \w+\.{name}\)"):
-        cifar10n.read_pickled_arrays(tmp_path / "file")
+        cifar10n._read_pickled_arrays(tmp_path / "file")
 
 
 def test_the_malicious_pickles_are_malicious(tmp_path):
@@ -181,8 +181,8 @@ def test_stand_ins_survive_a_pickle_that_tries_to_change_them(tmp_path, files):
     for kind in ("an attribute of an encoding", "an attribute of an array"):
         write_torch_file(tmp_path / "file", malicious(tmp_path / "marker")[kind])
         with pytest.raises(DataError):
-            cifar10n.read_pickled_arrays(tmp_path / "file")
-    assert np.array_equal(cifar10n.read_human_labels()["worst"], synthetic_labels()["worst"])
+            cifar10n._read_pickled_arrays(tmp_path / "file")
+    assert np.array_equal(cifar10n._read_human_labels()["worst"], synthetic_labels()["worst"])
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -191,10 +191,10 @@ def test_arrays_are_read_whatever_the_protocol(tmp_path, protocol):
     array, path = np.arange(-5, 300), tmp_path / "file"
     write_torch_file(path, pickle.dumps({"some": array}, protocol))
     if protocol < 5:
-        assert np.array_equal(cifar10n.read_pickled_arrays(path)["some"], array)
+        assert np.array_equal(cifar10n._read_pickled_arrays(path)["some"], array)
     else:
         with pytest.raises(DataError, match="_frombuffer"):
-            cifar10n.read_pickled_arrays(path)
+            cifar10n._read_pickled_arrays(path)
 
 
 def test_damaged_files_are_refused_by_name(files):
@@ -203,7 +203,7 @@ def test_damaged_files_are_refused_by_name(files):
         for damaged in (b"", content[:100], content[: len(content) // 2], content[:-200], b"x" * 5000):
             path.write_bytes(damaged)
             with pytest.raises(DataError, match=name.replace(".", r"\.")):
-                cifar10n.read_human_labels()
+                cifar10n._read_human_labels()
         path.write_bytes(content)
 
 
@@ -211,11 +211,11 @@ def test_an_order_that_is_no_permutation_is_refused(files):
     for order in (np.zeros(50_000, np.int64), np.arange(49_999), np.arange(50_000).reshape(2, -1)):
         np.save(files / cifar10n.ORDER_FILE, order)
         with pytest.raises(DataError, match="each of 50000 images once"):
-            cifar10n.read_human_labels()
+            cifar10n._read_human_labels()
 
 
 def test_a_pickle_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(cifar10n, "MAX_BYTES", 100)
     write_torch_file(tmp_path / "file", bytes(101))
     with pytest.raises(DataError, match="101 bytes"):
-        cifar10n.read_pickled_arrays(tmp_path / "file")
+        cifar10n._read_pickled_arrays(tmp_path / "file")

@@ -70,7 +70,7 @@ def test_copies_are_exported_with_their_true_labels(tmp_path):
     data = read_export(tmp_path / "data.npz")
     assert len(data.train_images) == len(data.changed) == 80
     assert np.array_equal(data.true_train_labels, np.arange(80) % 5)
-    assert np.array_equal(data.changed, label_noise.changed_train_labels(corrupted))
+    assert np.array_equal(data.changed, label_noise._changed_train_labels(corrupted))
 
 
 def test_images_of_noise_are_exported_as_they_are(tmp_path):

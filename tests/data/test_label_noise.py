@@ -17,7 +17,7 @@ from scipy import stats
 
 from rethink_gen.data import cifar10n, corruptions, datasets, label_noise, randomness
 from rethink_gen.data.dataset import Dataset, Split
-from rethink_gen.data.label_noise import changed_train_labels, true_train_labels
+from rethink_gen.data.label_noise import _changed_train_labels, true_train_labels
 from rethink_gen.errors import DataError, UsageError
 
 NAMES = ("uniform_wrong", "pair_flip", "asymmetric", "class_conditional", "human", "extra_noisy_copies")
@@ -62,7 +62,7 @@ def cases(tmp_path, monkeypatch):
     np.save(tmp_path / "matrix.npy", matrix)
     write_files(tmp_path, synthetic_labels())
     monkeypatch.setenv("RETHINK_GEN_CIFAR10N", str(tmp_path))
-    monkeypatch.setattr(cifar10n, "PUBLISHED", cifar10n.content_sha256(synthetic_labels()))
+    monkeypatch.setattr(cifar10n, "PUBLISHED", cifar10n._content_sha256(synthetic_labels()))
     plain = {name: (corruption, dataset_of()) for name, corruption in LABEL_NOISE.items()}
     return plain | {
         "asymmetric of mnist": (partial(label_noise.asymmetric, map="mnist"), dataset_of()),
@@ -81,7 +81,7 @@ every_case = pytest.mark.parametrize("name", [*LABEL_NOISE, "asymmetric of mnist
 def test_at_level_0_no_label_is_wrong(cases, name):
     corruption, clean = cases[name]
     corrupted = corruption(corrupt_key(0), clean, 0.0)
-    assert not changed_train_labels(corrupted).any()
+    assert not _changed_train_labels(corrupted).any()
     times = len(corrupted.train.labels) // N
     assert np.array_equal(corrupted.train.labels, np.tile(clean.train.labels, times))
 
@@ -114,8 +114,8 @@ def test_true_labels_are_kept(cases, name):
     corrupted = corruption(corrupt_key(0), clean, 0.7)
     assert len(true_train_labels(corrupted)) == len(corrupted.train.labels) == len(corrupted.train.images)
     assert np.array_equal(true_train_labels(corrupted), np.arange(len(corrupted.train.labels)) % 10)
-    assert np.array_equal(changed_train_labels(corrupted), corrupted.train.labels != true_train_labels(corrupted))
-    assert changed_train_labels(corrupted).any()
+    assert np.array_equal(_changed_train_labels(corrupted), corrupted.train.labels != true_train_labels(corrupted))
+    assert _changed_train_labels(corrupted).any()
 
 
 @every_case
@@ -130,7 +130,7 @@ def test_true_labels_survive_a_second_corruption(cases, name):
 def test_labels_that_are_hit_are_hit_at_higher_levels_too_and_in_the_same_way(cases, name):
     corruption, clean = cases[name]
     corrupted = [corruption(corrupt_key(0), clean, level) for level in LEVELS]
-    changed = [changed_train_labels(each) for each in corrupted]
+    changed = [_changed_train_labels(each) for each in corrupted]
     assert not any((lower & ~higher).any() for lower, higher in itertools.pairwise(changed))
     for each, wrong in zip(corrupted, changed, strict=True):
         assert np.array_equal(each.train.labels[wrong], corrupted[-1].train.labels[wrong])
@@ -160,14 +160,14 @@ def test_hits_are_those_of_random_labels(name):
     for seed in SEEDS:
         corrupted = LABEL_NOISE[name](corrupt_key(seed), dataset_of(), 0.3)
         hit = corruptions._hits(jax.random.split(corrupt_key(seed))[0], N, 0.3)
-        assert np.array_equal(changed_train_labels(corrupted), hit)
+        assert np.array_equal(_changed_train_labels(corrupted), hit)
         assert np.array_equal(corruptions.drawn_labels(corrupt_key(seed), N, 10, 0.3) >= 0, hit)
 
 
 @pytest.mark.parametrize("level", [0.2, 0.5, 0.9])
 def test_each_class_is_hit_as_often_as_the_level_says(level):
     for seed in SEEDS:
-        changed = changed_train_labels(label_noise.uniform_wrong(corrupt_key(seed), dataset_of(), level))
+        changed = _changed_train_labels(label_noise.uniform_wrong(corrupt_key(seed), dataset_of(), level))
         assert within(changed.sum(), N, level)
         assert all(within(changed[c::10].sum(), N // 10, level) for c in range(10))
 
@@ -201,7 +201,7 @@ def test_asymmetric_noise_maps_the_customary_classes(flips, expected):
         labels = label_noise.asymmetric(corrupt_key(seed), clean, 1.0, map=flips).train.labels
         assert labels.tolist() == expected
     half = label_noise.asymmetric(corrupt_key(0), replace(dataset_of(), name=flips), 0.4, map=flips)
-    assert within(changed_train_labels(half).sum(), N // 2, 0.4)  # five of the ten classes flip
+    assert within(_changed_train_labels(half).sum(), N // 2, 0.4)  # five of the ten classes flip
 
 
 @needs_real_data("cifar10")
@@ -261,7 +261,7 @@ def test_few_classes_are_enough(tmp_path, num_classes):
     wrong = {"uniform_wrong": 1.0, "pair_flip": 1.0, "class_conditional": 1 - 1 / num_classes}
     for name, share in wrong.items():
         corrupted = noise[name](corrupt_key(0), clean, 1.0)
-        assert within(changed_train_labels(corrupted).sum(), N, share)
+        assert within(_changed_train_labels(corrupted).sum(), N, share)
         assert set(corrupted.train.labels.tolist()) == set(range(num_classes))
 
 
@@ -306,7 +306,7 @@ def test_human_labels_of_cifar10_are_wrong_as_often_as_published(real_data, monk
     """At level 1, exactly; at level 0.5, half of them as far as chance allows."""
     monkeypatch.setenv("RETHINK_GEN_CIFAR10N", str(REAL_FILES))
     clean = datasets.load("cifar10")
-    changed = lambda level: changed_train_labels(label_noise.human(corrupt_key(0), clean, level, set=set_name)).sum()
+    changed = lambda level: _changed_train_labels(label_noise.human(corrupt_key(0), clean, level, set=set_name)).sum()
     assert changed(1.0) == wrong
     assert within(changed(0.5), wrong, 0.5)
 
@@ -320,7 +320,7 @@ def test_extra_copies_repeat_every_image_with_its_true_label_known():
     assert np.array_equal(corrupted.train.images, np.tile(clean.train.images, (5, 1, 1, 1)))
     assert np.array_equal(corrupted.train.labels[:600], clean.train.labels)
     assert np.array_equal(true_train_labels(corrupted), np.tile(clean.train.labels, 5))
-    assert not changed_train_labels(corrupted)[:600].any()
+    assert not _changed_train_labels(corrupted)[:600].any()
 
 
 def test_copy_j_has_the_random_labels_of_its_own_key():
@@ -341,7 +341,7 @@ def test_more_copies_begin_with_the_fewer():
 @pytest.mark.parametrize(("alpha", "level"), [(1, 1.0), (1, 0.5), (10, 1.0)])
 def test_nine_tenths_of_the_labels_drawn_for_copies_are_wrong(alpha, level):
     corrupted = label_noise.extra_noisy_copies(corrupt_key(0), dataset_of(5000), level, alpha=alpha)
-    assert within(changed_train_labels(corrupted).sum(), 5000 * alpha, 0.9 * level)
+    assert within(_changed_train_labels(corrupted).sum(), 5000 * alpha, 0.9 * level)
 
 
 def test_no_copies_are_the_identity():

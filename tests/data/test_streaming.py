@@ -298,7 +298,7 @@ def test_the_test_split_of_imagenet_is_its_validation_split(source, tmp_path):
 
 
 def test_at_smoke_scale_generated_pictures_stand_in_for_imagenet():
-    [run] = experiment.smoke((Run(dataset="imagenet2012", crop_size=299, batch_size=256),))
+    [run] = experiment._smoke((Run(dataset="imagenet2012", crop_size=299, batch_size=256),))
     assert (run.dataset, run.crop_size, run.train_size) == (generated.NAME, 299, 8)
     requests.check_data([run])  # it need not be there yet
 

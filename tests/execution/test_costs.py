@@ -85,10 +85,10 @@ def test_runs_that_stop_early_take_the_epochs_that_their_like_took():
         result(replace(run, corruption_level=0.4, seed=1), train=[0.1] * 9),
         result(replace(run, corruption_level=0.8), train=[0.1] * 4),
     ]
-    assert costs.expected_epochs(run, known) == 7  # of 6 and 8
-    assert costs.expected_epochs(replace(run, corruption_level=1.0), known) == 3
-    assert costs.expected_epochs(replace(run, model="mlp_3x512"), known) == 10
-    assert costs.expected_epochs(replace(run, stop_at_train_accuracy=None), known) == 10
+    assert costs._expected_epochs(run, known) == 7  # of 6 and 8
+    assert costs._expected_epochs(replace(run, corruption_level=1.0), known) == 3
+    assert costs._expected_epochs(replace(run, model="mlp_3x512"), known) == 10
+    assert costs._expected_epochs(replace(run, stop_at_train_accuracy=None), known) == 10
 
 
 def test_a_program_is_measured_once_and_shown_without_jax(cache, tmp_path, capsys):

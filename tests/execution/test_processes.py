@@ -240,6 +240,6 @@ def test_a_worker_imports_nothing_from_the_current_folder(own, tmp_path, monkeyp
 
 
 def test_what_ended_a_worker_is_said_as_far_as_it_is_known():
-    assert "possibly because memory ran out" in processes.cause_of_death(-signal.SIGKILL)
-    assert processes.cause_of_death(-signal.SIGSEGV) == "its process was ended by SIGSEGV"
-    assert "memory" not in processes.cause_of_death(3)
+    assert "possibly because memory ran out" in processes._cause_of_death(-signal.SIGKILL)
+    assert processes._cause_of_death(-signal.SIGSEGV) == "its process was ended by SIGSEGV"
+    assert "memory" not in processes._cause_of_death(3)

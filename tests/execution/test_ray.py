@@ -149,7 +149,7 @@ def test_task_whose_worker_died_resumes_from_the_checkpoint_that_had_arrived(nod
     assert outcome.curves == expected.curves
     assert steps[0] == 0
     assert 0 not in steps[1:], "it did not begin again"
-    assert ray.checkpoints(tmp_path, RUN), "which stays until the result is published"
+    assert ray._checkpoints(tmp_path, RUN), "which stays until the result is published"
 
 
 def test_parts_are_of_one_recipe_and_hold_every_run():
@@ -176,16 +176,16 @@ def test_a_task_asks_for_the_memory_of_its_largest_run_and_never_for_more_than_t
     nodes = [node(True, memory=6e9), node(True, memory=8e9), node(True), node(False, memory=9e10)]
     needed = {RUN: 10**9, Run(): 3 * 10**9, Run(model="mlp_3x512"): 0, Run(model="small_inception"): 10**10}
     monkeypatch.setattr(ray.costs, "memory", needed.get)
-    assert ray.memory([RUN, Run()], nodes) == 3 * 10**9
-    assert ray.memory([Run(model="mlp_3x512")], nodes) is None, "it was not measured"
-    assert ray.memory([Run(model="small_inception")], nodes) == 8 * 10**9, "else it would wait for ever"
-    assert ray.memory([RUN], []) is None, "all have died, and others may come"
+    assert ray._memory([RUN, Run()], nodes) == 3 * 10**9
+    assert ray._memory([Run(model="mlp_3x512")], nodes) is None, "it was not measured"
+    assert ray._memory([Run(model="small_inception")], nodes) == 8 * 10**9, "else it would wait for ever"
+    assert ray._memory([RUN], []) is None, "all have died, and others may come"
 
 
 def test_checkpoint_that_arrives_leaves_the_one_before_it(tmp_path):
     for number in range(4):
-        ray.keep(tmp_path / "run", f"checkpoint-{number:08d}.npz", bytes([number]))
-    ray.keep(tmp_path / "run", "checkpoint-00000003.npz", b"\x03")
+        ray._keep(tmp_path / "run", f"checkpoint-{number:08d}.npz", bytes([number]))
+    ray._keep(tmp_path / "run", "checkpoint-00000003.npz", b"\x03")
     assert sorted(path.name[-5:-4] for path in (tmp_path / "run").iterdir()) == ["2", "3"]
 
 
