@@ -237,7 +237,7 @@ def _export(arguments: argparse.Namespace) -> str:
     run = AnyRun(dataset=arguments.name, corruption_level=arguments.level, **given)
     requests.check_names([run])
     requests.check_data([run])
-    from rethink_gen.data import pipeline
+    from rethink_gen.data import export, pipeline
 
     corrupted, clean = pipeline.load(run)
     files = {name: digest for name, digest in digests.of_run(run).items() if "(" in name}
