@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from rethink_gen import plugins
 from rethink_gen.errors import UsageError, unknown
@@ -20,14 +20,30 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from rethink_gen.study.studies import Study
-
 Scale = Literal["smoke", "laptop", "paper"]
 SCALES: tuple[Scale, ...] = typing.get_args(Scale)
 
-Table = Callable[["Study"], "pd.DataFrame"]
-Draw = Callable[["Study"], "Figure"]
-CheckFunction = Callable[["Study"], "tuple[bool | None, str]"]
+
+class Study(Protocol):
+    """What tables, figures and checks see of a `rethink_gen.study.studies.Study`."""
+
+    @property
+    def experiment(self) -> Experiment: ...
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """One row per run."""
+        ...
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """One row per (run, epoch)."""
+        ...
+
+
+Table = Callable[[Any], "pd.DataFrame"]
+Draw = Callable[[Any], "Figure"]
+CheckFunction = Callable[[Any], "tuple[bool | None, str]"]
 
 
 class Check(NamedTuple):

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rethink_gen import papers
 from rethink_gen.experiment import Check, CheckFunction, select
 
-if TYPE_CHECKING:
-    from rethink_gen.study.studies import Study
-
 SMOKE = "smoke scale: no verdict"
 
 
-def evaluate(check: CheckFunction, study: Study) -> Check:
-    """The verdict of one check; not known where results are missing, at smoke scale, or where the check fails."""
+def evaluate(check: CheckFunction, study: Any) -> Check:
+    """The verdict of one check on a `Study`: not known if results are missing, at smoke scale, or if the check fails."""
     needed = _study_of(check, study)
     settings = {run.setting for run in needed.experiment.runs}
     there = {result.setting for result in needed.results}
@@ -42,7 +39,7 @@ def _statement(check: CheckFunction) -> str:
     return text
 
 
-def _study_of(check: CheckFunction, study: Study) -> Study:
+def _study_of(check: CheckFunction, study: Any) -> Any:
     """The study that a check sees: that of the runs which it needs."""
     wanted = _needs(check)
     if not wanted:
