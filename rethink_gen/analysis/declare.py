@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from rethink_gen.study.studies import Study
+    from rethink_gen.experiment import Study
 
 Derive = Callable[["pd.DataFrame"], "pd.DataFrame"]
 

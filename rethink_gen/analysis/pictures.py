@@ -53,6 +53,8 @@ def corrupted_images(name: str, count: int = 8) -> Figure:
             train = registry.resolve("corruption", corruption)(jax.random.key(0), some, 1.0).train
         except RethinkError:  # it needs an option, a file, or other classes
             continue
+        if len(train.labels) != len(some.train.labels):  # extra copies come after these images
+            continue
         versions[corruption] = train._replace(images=train.images[chosen], labels=train.labels[chosen])
     return _grid(versions, _class_names(name, whole.num_classes))
 

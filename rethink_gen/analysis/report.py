@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from rethink_gen.study.studies import Study
+    from rethink_gen.experiment import Study
 
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ SMOKE = "smoke scale: no verdict"
 
 
 def evaluate(check: CheckFunction, study: Any) -> Check:
-    """The verdict of one check on a `Study`: not known if results are missing, at smoke scale, or if the check fails."""
+    """The verdict of one check on a study; not known if results are missing, at smoke scale, or if the check fails."""
     needed = _study_of(check, study)
     settings = {run.setting for run in needed.experiment.runs}
     there = {result.setting for result in needed.results}
