@@ -136,8 +136,12 @@ def is_users(target: Any) -> bool:
         return False
     if file is None:  # a notebook, or an interpreter
         return module is None or module.__name__ == "__main__"
-    path = str(Path(file).resolve())
-    return not path.startswith((*INSTALLED, PACKAGE))
+    return is_users_file(file)
+
+
+def is_users_file(file: str) -> bool:
+    """Whether a file of code is neither of this package, nor of the standard library, nor of an installed package."""
+    return not str(Path(file).resolve()).startswith((*INSTALLED, PACKAGE))
 
 
 @lru_cache(maxsize=1000)

@@ -165,6 +165,12 @@ def resolve(kind: str, text: str) -> Callable[..., Any]:
     return partial(loaded, **options) if options else loaded
 
 
+def is_built_in(kind: str, text: str) -> bool:
+    """Whether a component comes with the package; one that is not registered does not."""
+    component = COMPONENTS[kind].get(parse(text)[0])
+    return component is not None and component.built_in
+
+
 def parameters(function: Callable[..., Any]) -> set[str]:
     """The names that a component takes: the suite passes only those that are there."""
     return set(inspect.signature(function).parameters)

@@ -2,14 +2,16 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import rethink_gen as rg
 from rethink_gen import digests, registry
+from rethink_gen.errors import RethinkError
 from rethink_gen.results import store
-from rethink_gen.study import studies
+from rethink_gen.study import studies, verification
 
 CODE = """
 from dataclasses import replace
@@ -104,6 +106,8 @@ def test_an_edited_corruption_is_trained_again_and_the_old_result_set_aside(tmp_
     assert not store.done(folder, run), "a closed-over constant is another code"
     [stale] = studies.gather(studies.own_runs((run,)), tmp_path).stale
     assert stale == run.id
+    [finding] = verification.verify(results=tmp_path)
+    assert any("made by other code or data of yours than today's" in line for line in finding.wrong)
     second = rg.train(run, results=tmp_path)
     assert second.provenance["code"] != first.provenance["code"]
     assert [path.suffix for path in folder.iterdir() if path.name.startswith(run.id)].count(".stale") == 1
@@ -175,3 +179,29 @@ EXPERIMENT = rg.Experiment(claim="none", locator="none", runs=RUNS, laptop=RUNS)
     assert one.run == two.run
     assert one.provenance["code"] != two.provenance["code"]
     assert one.curves != two.curves
+
+
+def test_seeds_of_different_code_are_named_under_the_table(tmp_path):
+    """Where the code is not loaded nothing tells which version is today's: then the mixture is said."""
+
+    def register(step):
+        @rg.register.corruption
+        def stepped(key, dataset, level):
+            return replace(dataset, train=dataset.train._replace(labels=(dataset.train.labels + step) % 10))
+
+    for seed, step in enumerate((1, 2)):
+        register(step)
+        rg.train(rg.Run(**SMALL, corruption="stepped", seed=seed), results=tmp_path)
+    del registry.COMPONENTS["corruption"]["stepped"]
+    study = rg.load("train", results=tmp_path)
+    assert len(study.results) == 2
+    assert "Results of different code are mixed: corruption:stepped." in study.text()
+
+
+def test_an_error_in_a_users_component_names_the_line_of_their_file(tmp_path):
+    @rg.register.corruption
+    def faulty(key, dataset, level):
+        return dataset.no_such_field
+
+    with pytest.raises(RethinkError, match=r"no_such_field.* \(test_digests\.py, line \d+\)"):
+        rg.train(rg.Run(**SMALL, corruption="faulty"), results=tmp_path)

@@ -3,6 +3,7 @@
 import importlib
 import signal
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -156,10 +157,18 @@ def _attempt(
         if jax.process_count() > 1:
             raise  # the other processes cannot continue without this one
         lines = str(error).splitlines() or [""]
-        reason = f"{type(error).__name__}: {lines[0]}"
+        reason = f"{type(error).__name__}: {lines[0]}{_where(error)}"
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in lines[0]:
             reason = f"out of memory; try fewer examples or a smaller batch ({lines[0][:200]})"
         yield from [Failure(run, reason) for run in left]
+
+
+def _where(error: Exception) -> str:
+    """The line of a user's own code that an error came from, for the reason of a failure; empty if there is none."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if digests.is_users_file(frame.filename) and not frame.filename.startswith("<frozen"):
+            return f" ({Path(frame.filename).name}, line {frame.lineno})"
+    return ""
 
 
 def _solve(report: Callable[[Progress], None], stopped: Callable[[], None], run: AnyRun) -> Result:

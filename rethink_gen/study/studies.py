@@ -10,14 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import atomic
+from rethink_gen import atomic, registry
 from rethink_gen.analysis import figures, rendering, tables
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.experiment import Check, Experiment, Scale, find, names
 from rethink_gen.results import locks, results_cache, store
 from rethink_gen.results.store import Damaged, Failure, Result
 from rethink_gen.results.verdicts import differing
-from rethink_gen.runs import AnyRun, coerce, fields, kinds
+from rethink_gen.runs import AnyRun, coerce, components, fields, kinds
 from rethink_gen.study import checking
 
 if TYPE_CHECKING:
@@ -101,15 +101,22 @@ class Study:
         done = len(self.experiment.runs) - len(self.missing)
         failed = f", {len(self.failures)} failed" if self.failures else ""
         damaged = "".join(f" {error.path.name} is damaged and left out." for error in self.damaged)
-        stale = (
-            f" {len(self.stale)} made by other code or data left out: {', '.join(self.stale)}." if self.stale else ""
-        )
-        note = (
-            f"{done} of {len(self.experiment.runs)} runs done{failed}.{damaged}{stale} {tables.describe(self.curves)}"
-        )
+        stale = f" Left out, made by other code or data: {', '.join(self.stale)}." if self.stale else ""
+        mixed = "".join(f" Results of different code are mixed: {name}." for name in self._mixed())
+        counted = f"{done} of {len(self.experiment.runs)} runs done{failed}."
+        note = f"{counted}{damaged}{stale}{mixed} {tables.describe(self.curves)}"
         body = rendering.render(self.table(), format, checks=self.checks(), note=note)
         heading = f"# {self.experiment.name}, {self.experiment.scale} scale\n\n{self.experiment.claim}\n\n"
         return heading + body if format == "markdown" else body
+
+    def _mixed(self) -> list[str]:
+        """Components of the user's own of which the results know more than one version; built-in ones have none."""
+        codes: dict[str, set[str]] = {}
+        if any(not registry.is_built_in(kind, text) for run in self.experiment.runs for kind, text in components(run)):
+            for result in self.results:
+                for name, digest in result.provenance.get("code", {}).items():
+                    codes.setdefault(name, set()).add(digest)
+        return sorted(name for name, digests in codes.items() if len(digests) > 1)
 
     def __repr__(self) -> str:
         runs = len(self.experiment.runs)

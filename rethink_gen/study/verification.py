@@ -58,6 +58,9 @@ def inspect(folder: Path, results: Folder, experiments_folder: Folder | None) ->
     way_out = "train it again and delete the wrong file"
     wrong += [f"{path}: conflicting result for one run; {way_out}" for path in sorted(folder.glob("*.conflict"))]
     for result in sound:
+        if store.is_stale(result):
+            again = "run it again: the old result is then set aside"
+            wrong.append(f"{folder / result.run.id}.json: made by other code or data of yours than today's; {again}")
         data = result.provenance.get("data_sha256")
         if data != PUBLISHED.get(result.run.dataset, data):
             wrong.append(f"{folder / result.run.id}.json: made from other data than the published {result.run.dataset}")
