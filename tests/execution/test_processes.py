@@ -153,7 +153,7 @@ def test_a_run_that_fails_in_a_worker_is_told(own, tmp_path):
     _, said = broken.communicate(timeout=100)
     assert broken.returncode == 1
     assert said.splitlines()[-1].startswith("rethink-gen: error: 4 of 4 runs failed, the first is")
-    assert said.splitlines()[-1].endswith("RuntimeError: no luck")
+    assert said.splitlines()[-1].endswith("RuntimeError: no luck (own.py, line 12)")
     assert len([*(tmp_path / "results" / "own" / "laptop").glob("*.failed")]) == 4
 
 
