@@ -219,7 +219,7 @@ def keep(folder: Path, name: str, content: bytes) -> None:
 
 
 def start(ray: Any, needs: Needs) -> tuple[Any, Any, Callable[[set[str]], dict[str, list[Any]]]]:
-    """The desk, the remote `train`, and a function that puts data sets into the cluster: cache file → content."""
+    """The desk, the remote `train`, and one that puts data sets into the cluster: file in the cache → content."""
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
     desk = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
     options = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "resources": {"TPU": needs.tpus} if needs.tpus else {}}
@@ -228,6 +228,13 @@ def start(ray: Any, needs: Needs) -> tuple[Any, Any, Callable[[set[str]], dict[s
 
     def placed(names: set[str]) -> dict[str, list[Any]]:
         files: dict[str, list[Any]] = {}
+        for name in names & {*registry.COMPONENTS["dataset"]}:  # a user's own; the others come as code
+            dataset = registry.COMPONENTS["dataset"][name].target
+            if isinstance(dataset, datasets.Dataset):
+                path = datasets.save_arrays(dataset)
+                if name not in known:
+                    known[name] = [ray.put(path.read_bytes())]
+                files[str(path.relative_to(datasets.cache_folder()))] = known[name]
         for name in names - {*datasets.BUNDLED, *registry.COMPONENTS["dataset"], datasets.generated.NAME}:
             source = datasets.find(name)
             if not source.streamed and name not in known:
@@ -253,7 +260,7 @@ def train(
     cache = datasets.cache_folder()
     for name, [reference] in data.items():
         if not (cache / name).exists():  # once per node; it is checked when it is read
-            cache.mkdir(parents=True, exist_ok=True)
+            (cache / name).parent.mkdir(parents=True, exist_ok=True)
             atomic.write(cache / name, ray.get(reference))
     sent: set[Path] = set()
     last = 0.0
