@@ -126,13 +126,13 @@ class Deadly:
         return left
 
 
-def impatient(runs, given, data, desk, argv):
+def impatient(runs, given, data, desk, argv, components):
     """A task that keeps a checkpoint after every step; with none to begin from, it dies after the first."""
     from rethink_gen.execution import ray
     from rethink_gen.training import compilation, trainer
 
     trainer._CHECKPOINT_SECONDS, compilation._STEPS_PER_CALL = 0.0, 1
-    ray.train(runs, given, data, desk if any(given.values()) else Deadly(desk), argv)
+    ray.train(runs, given, data, desk if any(given.values()) else Deadly(desk), argv, components)
 
 
 @on_a_cluster
