@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dataclasses
 import hashlib
 import inspect
 import sys
@@ -16,8 +17,7 @@ import sysconfig
 import textwrap
 import types
 from collections.abc import Iterable
-from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -65,48 +65,91 @@ def of_component(component: Component) -> str:
 
 def frozen(component: Component) -> Component:
     """The component with its digest, for processes that have no source."""
-    return replace(component, digest=of_component(component))
+    return dataclasses.replace(component, digest=of_component(component))
 
 
 def of_code(target: Any) -> str:
-    """SHA-256, hex, of the source of a function or class, and of what it uses of the user's own."""
+    """SHA-256, hex, of the source of a function or class, and of what it uses of the user's own.
+
+    Names of modules do not count: the code is the same as a plug-in, in a script and in a notebook.
+    """
     parts: dict[str, str] = {}
-    _collect(target, parts)
+    _collect(target, parts, {})
     return hashlib.sha256("\n".join(f"{name}:{part}" for name, part in sorted(parts.items())).encode()).hexdigest()
 
 
-def _collect(target: Any, parts: dict[str, str]) -> None:
-    name = f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', repr(target))}"
-    if name in parts:
+def _collect(target: Any, parts: dict[str, str], seen: dict[int, Any]) -> None:
+    """Adds what a function, a class, a partial or an object of a user's class consists of: name → text."""
+    if id(target) in seen:
         return
-    parts[name] = _source(target)
-    if isinstance(target, type):
-        for base in target.__bases__:
-            if is_users(base):
-                _collect(base, parts)
+    seen[id(target)] = target
+    name = getattr(target, "__qualname__", type(target).__qualname__)
+    while name in parts:  # one function made twice, with other values closed over
+        name += "'"
+    if _is_code(target):
+        parts[name] = _source(target)
+    else:
+        parts[name] = type(target).__qualname__
+        for attribute, value in _attributes(target):
+            _add(f"{name} {attribute}", value, parts, seen)
+        if is_users(type(target)):
+            _collect(type(target), parts, seen)
+    for base in target.__bases__ if isinstance(target, type) else ():
+        if is_users(base):
+            _collect(base, parts, seen)
     for function in _functions(target):
         for used, value in _used(function):
-            if isinstance(value, types.FunctionType | type):
-                if is_users(value):
-                    _collect(value, parts)
-            elif isinstance(value, types.ModuleType):
-                if is_users(value):
-                    parts[f"module {value.__name__}"] = _text(inspect.getsource(value))
-            else:
-                parts[f"{name} {used}"] = _constant(value)
+            _add(f"{name} {used}", value, parts, seen)
+
+
+def _add(name: str, value: Any, parts: dict[str, str], seen: dict[int, Any]) -> None:
+    """Adds a value that code uses: the code itself where it is the user's own, else the constant."""
+    if isinstance(value, types.ModuleType):
+        if is_users(value):
+            parts[f"module {value.__name__}"] = _text(inspect.getsource(value))
+    elif _is_code(value):
+        if is_users(value):
+            _collect(value, parts, seen)
+        else:
+            parts[name] = f"{value.__module__}.{getattr(value, '__qualname__', '')}"
+    elif isinstance(value, partial) or (is_users(type(value)) and not isinstance(value, tuple)):
+        _collect(value, parts, seen)
+    else:
+        parts[name] = _constant(value)
+        items = [*value, *value.values()] if isinstance(value, dict) else value
+        for i, each in enumerate(items if isinstance(value, tuple | list | dict) else ()):
+            if callable(each):
+                _add(f"{name} {i}", each, parts, seen)
+
+
+def _is_code(value: Any) -> bool:
+    """Whether something is a function, a class, or a function under a decorator such as jax.jit."""
+    if isinstance(value, types.FunctionType | types.MethodType | type):
+        return True
+    return callable(value) and isinstance(inspect.unwrap(value), types.FunctionType)
+
+
+def _attributes(target: Any) -> list[tuple[str, Any]]:
+    """The values that a partial or an object holds; of a dataclass, those that it was made with."""
+    if isinstance(target, partial):
+        return [("function", target.func), ("arguments", target.args), *sorted(target.keywords.items())]
+    if dataclasses.is_dataclass(target):
+        return [(each.name, getattr(target, each.name, None)) for each in dataclasses.fields(target) if each.init]
+    return sorted(getattr(target, "__dict__", {}).items())
 
 
 def _functions(target: Any) -> list[types.FunctionType]:
     """The functions whose code a target consists of."""
-    if isinstance(target, types.FunctionType):
-        inner = [target]
-        while (wrapped := getattr(inner[-1], "__wrapped__", None)) is not None and wrapped not in inner:
-            inner.append(wrapped)
-        return inner
-    members = vars(target).values() if isinstance(target, type) else (type(target).__call__,)
-    plain = (getattr(member, "__func__", getattr(member, "fget", member)) for member in members)
-    found = (getattr(member, "__wrapped__", member) for member in plain)
-    return [member for member in found if isinstance(member, types.FunctionType) and is_users(member)]
+    if isinstance(target, type):
+        members = list(vars(target).values())
+        plain = (getattr(member, "__func__", getattr(member, "fget", member)) for member in members)
+        found = [inspect.unwrap(member) if callable(member) else member for member in plain]
+        found += [field.default_factory for field in vars(target).get("__dataclass_fields__", {}).values()]
+        return [member for member in found if isinstance(member, types.FunctionType) and is_users(member)]
+    inner = [getattr(target, "__func__", target)]
+    while (wrapped := getattr(inner[-1], "__wrapped__", None)) is not None and wrapped not in inner:
+        inner.append(wrapped)
+    return [each for each in inner if isinstance(each, types.FunctionType)]
 
 
 def _used(function: types.FunctionType) -> Iterable[tuple[str, Any]]:
@@ -130,13 +173,19 @@ def _names(code: types.CodeType) -> Iterable[str]:
 
 def is_users(target: Any) -> bool:
     """Whether something is neither of this package, nor of the standard library, nor of an installed package."""
-    module = target if isinstance(target, types.ModuleType) else sys.modules.get(getattr(target, "__module__", ""))
+    module = (
+        target if isinstance(target, types.ModuleType) else sys.modules.get(getattr(target, "__module__", "") or "")
+    )
     file = getattr(module, "__file__", None)
     if module is not None and module.__name__ == "builtins":
         return False
-    if file is None:  # a notebook, or an interpreter
+    if module is None or file is None:  # a notebook, or an interpreter
         return module is None or module.__name__ == "__main__"
-    return is_users_file(file)
+    path = Path(file).resolve()
+    if str(path).startswith((*INSTALLED, PACKAGE)):
+        return False
+    folders = path.parents[module.__name__.count(".") + (path.stem == "__init__") :]
+    return not (folders and _holds_packages(folders[0]))
 
 
 def is_users_file(file: str) -> bool:
@@ -144,16 +193,40 @@ def is_users_file(file: str) -> bool:
     return not str(Path(file).resolve()).startswith((*INSTALLED, PACKAGE))
 
 
+@cache
+def _holds_packages(folder: Path) -> bool:
+    """Whether packages are installed in a folder: those of another environment, or of `pip install --target`."""
+    return any(folder.glob("*.dist-info"))
+
+
 @lru_cache(maxsize=1000)
 def _source(target: Any) -> str:
-    """The source without comments and layout; where there is none, the bytecode."""
+    """The source without comments and layout; where there is none, as of a notebook's classes, the bytecode."""
     try:
         return _text(textwrap.dedent(inspect.getsource(target)))
     except (OSError, TypeError, SyntaxError, IndentationError):
-        codes = [function.__code__ for function in _functions(target)]
-        return repr(
-            [(code.co_code, code.co_names, [c for c in code.co_consts if not hasattr(c, "co_code")]) for code in codes]
-        )
+        parts = []
+        for function in _functions(target):
+            defaults = _constant((function.__defaults__, function.__kwdefaults__))
+            parts.append(f"{function.__qualname__}{defaults}{_bytecode(function.__code__)}")
+        if isinstance(target, type):
+            values = [(name, value) for name, value in vars(target).items() if not name.startswith("__")]
+            parts += [f"{name}={_constant(value)}" for name, value in values if not callable(value)]
+            parts.append(f"annotations={_annotations(target)}")
+        return "\n".join(sorted(parts))
+
+
+def _annotations(target: type) -> dict[str, Any]:
+    return {
+        name: getattr(t, "__qualname__", type(t).__qualname__) for name, t in inspect.get_annotations(target).items()
+    }
+
+
+def _bytecode(code: types.CodeType) -> str:
+    """What a code object does, without names of files and numbers of lines."""
+    constants = [_bytecode(each) if isinstance(each, types.CodeType) else _constant(each) for each in code.co_consts]
+    parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return repr((code.co_code, code.co_exceptiontable, code.co_flags, code.co_names, parameters, constants))
 
 
 def _text(source: str) -> str:
@@ -164,7 +237,9 @@ def _constant(value: Any) -> str:
     """A constant as text; of arrays, their content."""
     if hasattr(value, "tobytes") and hasattr(value, "dtype"):
         return f"{value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}"
-    if isinstance(value, tuple | list | set | frozenset):
+    if isinstance(value, set | frozenset):  # its order is another one in each process
+        return f"{type(value).__name__}({', '.join(sorted(map(_constant, value)))})"
+    if isinstance(value, tuple | list):
         return f"{type(value).__name__}({', '.join(map(_constant, value))})"
     if isinstance(value, dict):
         return f"dict({', '.join(f'{_constant(key)}: {_constant(each)}' for key, each in value.items())})"

@@ -1,6 +1,7 @@
 """A result knows the code and the data it came from."""
 
 import importlib.util
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -58,13 +59,7 @@ def load(tmp_path):
 
 
 def digest_of(load, code):
-    """The digest without the name of the module, which these tests change and a user does not."""
-    module = load(code)
-    for value in vars(module).values():
-        if getattr(value, "__module__", None) == module.__name__:
-            value.__module__ = "users"
-    sys.modules["users"] = module
-    return digests.of_code(module.next_class)
+    return digests.of_code(load(code).next_class)
 
 
 @pytest.mark.parametrize(
@@ -205,3 +200,95 @@ def test_an_error_in_a_users_component_names_the_line_of_their_file(tmp_path):
 
     with pytest.raises(RethinkError, match=r"no_such_field.* \(test_digests\.py, line \d+\)"):
         rg.train(rg.Run(**SMALL, corruption="faulty"), results=tmp_path)
+
+
+CELL = """
+import functools, jax, optax
+import flax.linen as nn
+import jax.numpy as jnp
+from rethink_gen import digests
+
+LETTERS = {"a", "b", "c", "d"}
+
+
+def scaled(by):
+    def scale(x):
+        return x * by
+    return scale
+
+
+double, triple = scaled(2), scaled(3)
+
+
+@jax.jit
+def moved(labels):
+    return [x + 1 for x in labels]
+
+
+class Shift:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, x):
+        return x + self.by
+
+
+shift = Shift(4)
+
+
+def corruption(key, dataset, level, *, times=1):
+    def inner(x):
+        return x in {"e", "f", "g"} or x in LETTERS or -5
+    return moved(inner(triple(double(shift(dataset)))))
+
+
+class Net(nn.Module):
+    num_classes: int
+    dropout: float = 0.0
+    width: int = 16
+    scale = 1.5
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        return nn.Dense(self.num_classes)(nn.relu(x))
+
+
+optimizer = functools.partial(optax.sgd, momentum=0.9)
+print(*map(digests.of_code, (corruption, Net, optimizer, jax.jit(corruption))))
+"""
+
+
+def test_code_without_a_source_has_the_same_digest_in_each_process_and_another_after_each_edit():
+    """As in a notebook: classes, and code on standard input, have no source."""
+    edits = {  # a change, and which of the four digests it changes
+        "scaled(3)": ("scaled(4)", (0, 3)),
+        "x + 1 for": ("x + 2 for", (0, 3)),
+        "Shift(4)": ("Shift(5)", (0, 3)),
+        "x + self.by": ("x - self.by", (0, 3)),
+        "or -5": ("or -6", (0, 3)),
+        "times=1": ("times=2", (0, 3)),
+        '"g"}': ('"h"}', (0, 3)),
+        "width: int = 16": ("width: int = 17", (1,)),
+        "scale = 1.5": ("scale = 2.5", (1,)),
+        "nn.relu": ("nn.tanh", (1,)),
+        "momentum=0.9": ("momentum=0.8", (2,)),
+        "optax.sgd": ("optax.adam", (2,)),
+        "\n\nclass Net": ("\n\n\n# a comment\nclass Net", ()),
+    }
+    # One process for all edits: importing flax takes seconds. Two, for sets have another order in each.
+    program = (
+        "import sys, io\nfor code in CODES:\n    exec(compile(code, '<cell>', 'exec'), vars(sys.modules['__main__']))"
+    )
+    codes = [CELL, *(CELL.replace(old, new) for old, (new, _) in edits.items())]
+
+    def printed():
+        done = subprocess.run(
+            [sys.executable, "-"], input=f"CODES = {codes!r}\n{program}", capture_output=True, text=True, check=True
+        )
+        return [line.split() for line in done.stdout.splitlines()]
+
+    first, *others = found = printed()
+    assert printed() == found
+    for (old, (_, places)), other in zip(edits.items(), others, strict=True):
+        assert old in CELL
+        assert [i for i in range(4) if first[i] != other[i]] == [*places], old

@@ -10,7 +10,6 @@ import contextlib
 import importlib.util
 import json
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache, partial
@@ -191,20 +190,37 @@ def _write_arrays(path: Path, dataset: Dataset, **more: np.ndarray) -> None:
         raise DataError(f"cannot write {path}: {error}; {way_out}") from error
 
 
-def save_arrays(dataset: Dataset) -> Path:
+def arrays_file(checksum: str) -> Path:
     """The file in the cache that holds a user's data set, for other processes."""
-    path = cache_folder() / "arrays" / f"{dataset.checksum}.npz"
+    return cache_folder() / "arrays" / f"{checksum}.npz"
+
+
+def save_arrays(dataset: Dataset) -> Path:
+    """Writes a user's data set to its file in the cache, if it is not there; returns the file."""
+    path = arrays_file(dataset.checksum)
     if not path.exists():
         atomic.make_folder(path.parent)
         _write_arrays(path, dataset)
     return path
 
 
-def load_arrays(name: str, path: str | os.PathLike[str], num_classes: int) -> Dataset:
-    """The data set in a file that `save_arrays` has left, registered under its name."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = [file[key] for key in ARRAYS]
-    return Dataset.from_arrays(name, (arrays[0], arrays[1]), (arrays[2], arrays[3]), num_classes=num_classes, scale=1.0)
+def load_arrays(name: str, checksum: str, num_classes: int) -> Dataset:
+    """The data set in a file that `save_arrays` has left, after its checksum was verified.
+
+    Raises:
+      DataError: the file is not there, or damaged.
+    """
+    path = arrays_file(checksum)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[key] for key in ARRAYS]
+        sizes = len(arrays[1]), len(arrays[3])
+        dataset = freeze(Source(name, "", arrays[0].shape[1:], num_classes, *sizes), *arrays)
+        if dataset.checksum != checksum:
+            raise ValueError("its checksum is wrong")
+    except Exception as error:  # NumPy and zipfile raise many kinds of errors on damaged bytes
+        raise DataError(f"{path} is damaged or missing; delete it and run the same command again") from error
+    return dataset
 
 
 def read(source: Source) -> Dataset:

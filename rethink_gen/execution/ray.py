@@ -228,6 +228,13 @@ def _start(ray: Any, needs: Needs) -> tuple[Any, Any, Callable[[set[str]], dict[
 
     def placed(names: set[str]) -> dict[str, list[Any]]:
         files: dict[str, list[Any]] = {}
+        for name in names & {*registry.COMPONENTS["dataset"]}:  # a user's own; the others come as code
+            dataset = registry.COMPONENTS["dataset"][name].target
+            if isinstance(dataset, datasets.Dataset):
+                path = datasets.save_arrays(dataset)
+                if name not in known:
+                    known[name] = [ray.put(path.read_bytes())]
+                files[str(path.relative_to(datasets.cache_folder()))] = known[name]
         for name in names - {*datasets.BUNDLED, *registry.COMPONENTS["dataset"], datasets.generated.NAME}:
             source = datasets.find(name)
             if not source.streamed and name not in known:
@@ -253,7 +260,7 @@ def train(
     cache = datasets.cache_folder()
     for name, [reference] in data.items():
         if not (cache / name).exists():  # once per node; it is checked when it is read
-            cache.mkdir(parents=True, exist_ok=True)
+            (cache / name).parent.mkdir(parents=True, exist_ok=True)
             atomic.write(cache / name, ray.get(reference))
     sent: set[Path] = set()
     last = 0.0

@@ -1,13 +1,14 @@
 """What users have registered in this process, for other processes: worker processes and tasks on Ray.
 
-Functions and classes travel by value, so a notebook's components are known everywhere. Arrays travel as files of the
-cache. Only what this process itself has packed is unpacked.
+Functions and classes travel by value, with what they use of the user's other modules, so a notebook's components are
+known everywhere. Arrays travel as files of the cache. Only what this process itself has packed is unpacked.
 """
 
 from __future__ import annotations
 
 import base64
 import sys
+from dataclasses import replace
 from typing import Any
 
 from rethink_gen import digests, registry
@@ -21,8 +22,13 @@ def pack() -> str:
     import cloudpickle
 
     items = [(each.kind, each.name, _without_arrays(each)) for each in added]
-    modules = {sys.modules.get(getattr(each.target, "__module__", "")) for each in added} - {None}
-    by_value = [module for module in modules if module is not sys.modules["__main__"] and digests.is_users(module)]
+    # A plug-in's neighbors, too: other processes do not find them.
+    modules = {name: module for name, module in list(sys.modules.items()) if module is not None}
+    by_value = [
+        module
+        for name, module in modules.items()
+        if name != "__main__" and getattr(module, "__name__", "") == name and digests.is_users(module)
+    ]
     for module in by_value:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -38,29 +44,28 @@ def unpack(text: str) -> None:
         return
     import cloudpickle
 
-    for kind, name, target in cloudpickle.loads(base64.b64decode(text)):
-        if isinstance(target, _Arrays):
-            target.load(name)
-        else:
-            registry.COMPONENTS[kind][name] = target
+    for kind, name, component in cloudpickle.loads(base64.b64decode(text)):
+        registry.COMPONENTS[kind][name] = component
 
 
 class _Arrays:
-    """A data set of arrays, by the file that holds them."""
+    """A data set of arrays, read from the file that holds them when a run needs it."""
 
     def __init__(self, dataset: Any) -> None:
         from rethink_gen.data import datasets
 
-        self.path, self.num_classes = str(datasets.save_arrays(dataset)), dataset.num_classes
+        datasets.save_arrays(dataset)
+        self.name, self.checksum, self.num_classes = dataset.name, dataset.checksum, dataset.num_classes
 
-    def load(self, name: str) -> None:
+    def __call__(self) -> Any:
         from rethink_gen.data import datasets
 
-        datasets.load_arrays(name, self.path, self.num_classes)
+        return datasets.load_arrays(self.name, self.checksum, self.num_classes)
 
 
-def _without_arrays(component: registry.Component) -> Any:
+def _without_arrays(component: registry.Component) -> registry.Component:
     """The component, with its digest in place of the source that other processes do not have."""
+    frozen = digests.frozen(component)
     if component.kind == "dataset" and hasattr(component.target, "checksum"):
-        return _Arrays(component.target)
-    return digests.frozen(component)
+        return replace(frozen, target=_Arrays(component.target))
+    return frozen

@@ -243,3 +243,64 @@ def test_what_ended_a_worker_is_said_as_far_as_it_is_known():
     assert "possibly because memory ran out" in processes._cause_of_death(-signal.SIGKILL)
     assert processes._cause_of_death(-signal.SIGSEGV) == "its process was ended by SIGSEGV"
     assert "memory" not in processes._cause_of_death(3)
+
+
+# A cell of a notebook: the code of a module __main__ that has no file.
+CELL = """
+import os, sys
+from dataclasses import replace
+import flax.linen as nn
+import numpy as np
+import rethink_gen as rg
+from rethink_gen.execution import machine
+
+sys.path.insert(0, os.getcwd())
+import neighbor
+from neighbor import moved
+
+rng = np.random.default_rng(0)
+data = rg.Dataset.from_arrays("scans", train=(rng.random((90, 6, 6)), rng.integers(3, size=90)))
+
+
+@rg.register.corruption
+def next_class(key, dataset, level):
+    labels = moved(dataset.train.labels, neighbor.STEP) % dataset.num_classes
+    return replace(dataset, train=dataset.train._replace(labels=labels))
+
+
+@rg.register.model
+class Own(nn.Module):
+    num_classes: int
+    dropout: float = 0.0
+    width: int = 8
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        return nn.Dense(self.num_classes)(nn.tanh(nn.Dense(self.width)(x.reshape(len(x), -1))))
+
+
+run = rg.Run(dataset=data, corruption="next_class", model="Own", batch_size=24, epochs=3, learning_rate=0.01)
+study = rg.run(rg.grid(run, seed=range(2)), results=sys.argv[1], workers=int(sys.argv[2]))
+for result in study.results:
+    print(result.run.id, result.curves, sorted(result.provenance["code"].items()), result.provenance["device"])
+"""
+
+
+@needs_cores
+def test_components_of_a_notebook_have_the_bits_of_one_process_in_two_workers(tmp_path):
+    (tmp_path / "neighbor.py").write_text("STEP = 2\n\n\ndef moved(labels, step):\n    return labels + step\n")
+    unset = {name: value for name, value in os.environ.items() if name != "NPROC"}
+
+    def printed(workers, **environment):
+        done = subprocess.run(
+            [sys.executable, "-P", "-", f"results-{workers}", str(workers)],
+            input=CELL, cwd=tmp_path, env={**unset, "RETHINK_GEN_CACHE": str(tmp_path / "cache"), **environment},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    two = printed(2)
+    assert len(two) == 2
+    if len(machine.cores()) // 2 == 1:
+        assert printed(1, NPROC="1") == two, "the digests are the same, too, without a source"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from frames import EXPERIMENT
 
+from rethink_gen import plugins, registry
 from rethink_gen.cli import main
 from rethink_gen.errors import Interrupted
 from rethink_gen.execution import ray, scheduler
@@ -126,13 +127,13 @@ class Deadly:
         return left
 
 
-def impatient(runs, given, data, desk, argv):
+def impatient(runs, given, data, desk, argv, components):
     """A task that keeps a checkpoint after every step; with none to begin from, it dies after the first."""
     from rethink_gen.execution import ray
     from rethink_gen.training import compilation, trainer
 
     trainer._CHECKPOINT_SECONDS, compilation._STEPS_PER_CALL = 0.0, 1
-    ray.train(runs, given, data, desk if any(given.values()) else Deadly(desk), argv)
+    ray.train(runs, given, data, desk if any(given.values()) else Deadly(desk), argv, components)
 
 
 @on_a_cluster
@@ -150,6 +151,69 @@ def test_task_whose_worker_died_resumes_from_the_checkpoint_that_had_arrived(nod
     assert steps[0] == 0
     assert 0 not in steps[1:], "it did not begin again"
     assert ray._checkpoints(tmp_path, RUN), "which stays until the result is published"
+
+
+OWN = """
+from dataclasses import replace
+
+import flax.linen as nn
+import numpy as np
+import optax
+import rethink_gen as rg
+
+
+@rg.register.corruption
+def next_class(key, dataset, level, *, by=1):
+    labels = (dataset.train.labels + by) % dataset.num_classes
+    return replace(dataset, train=dataset.train._replace(labels=labels))
+
+
+@rg.register.model
+class Own(nn.Module):
+    num_classes: int
+    dropout: float = 0.0
+    width: int = 8
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        return nn.Dense(self.num_classes)(nn.tanh(nn.Dense(self.width)(x.reshape(len(x), -1))))
+
+
+@rg.register.optimizer
+def sign_sgd(learning_rate):
+    return optax.sign_sgd(learning_rate)
+
+
+rng = np.random.default_rng(0)
+data = rg.Dataset.from_arrays("scans", train=(rng.random((90, 6, 6)), rng.integers(3, size=90)))
+"""
+
+
+@on_a_cluster
+def test_components_and_arrays_of_a_user_have_the_bits_of_a_local_run(tmp_path, monkeypatch):
+    """The nodes have a cache of their own, as on other machines, so the arrays must come from the driver."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache of the nodes"))
+    cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args={**ROOM, "include_dashboard": False}))
+    monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache of the driver"))
+    monkeypatch.setenv("NPROC", str(CORES))
+    for kind, entries in registry.COMPONENTS.items():
+        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
+    try:
+        (tmp_path / "own.py").write_text(OWN)
+        plugins.load(str(tmp_path / "own.py"))
+        run = Run(
+            dataset="scans", corruption="next_class(by=2)", model="Own(width=9)", optimizer="sign_sgd",
+            learning_rate=0.01, batch_size=24, epochs=3,
+        )  # fmt: skip
+        [expected] = scheduler.execute([run])
+        [outcome] = ray.execute([run], work=tmp_path, needs=NEEDS, address=cluster.address)
+    finally:
+        cluster.shutdown()
+    assert outcome.curves == expected.curves
+    assert outcome.provenance["code"] == expected.provenance["code"]
+    assert list((tmp_path / "cache of the nodes").glob("datasets/arrays/*.npz"))
 
 
 def test_parts_are_of_one_recipe_and_hold_every_run():
