@@ -274,3 +274,15 @@ def test_train_takes_seeds_and_table_and_plot_show_ones_own_runs(tmp_path, capsy
     assert "hidden=4" not in capsys.readouterr().out
     assert main.main(["plot", "train", *place]) == 2
     assert "choose one, such as --x epoch --y test_accuracy" in capsys.readouterr().err.split("error: ")[-1]
+
+
+def test_a_notebook_keeps_its_malloc_and_its_compilation_cache(tmp_path):
+    """Only the command line and worker processes change how memory is kept; a cache that was chosen stays."""
+    code = (
+        "import jax, rethink_gen as rg; from rethink_gen.execution import machine;"
+        "jax.config.update('jax_compilation_cache_dir', 'chosen');"
+        "rg.train(rg.Run(dataset='digits', train_size=64, test_size=32, epochs=1, learning_rate=0.01), results='here');"
+        "print(machine.keep_memory.cache_info().currsize, jax.config.jax_compilation_cache_dir)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "chosen"]

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rethink_gen import plugins
-from rethink_gen.cli import hosts
+from rethink_gen.cli import commands, hosts
 from rethink_gen.cli.parser import parse
 from rethink_gen.errors import HostLost, Interrupted, RethinkError, StorageError, UsageError
+from rethink_gen.execution import machine
 from rethink_gen.execution.progress import say
 from rethink_gen.words import in_one_line
 
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = parse(argv)
             if not hosts.wanted(arguments):
                 _load_plugins(arguments)
+                if arguments.function in (commands.run, commands.train, commands.verify):
+                    machine.keep_memory()  # before jax starts; a notebook's process stays as it is
                 code = arguments.function(arguments)
                 sys.stdout.flush()
                 return code

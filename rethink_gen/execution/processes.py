@@ -183,6 +183,7 @@ def main() -> None:
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever else is printed does not belong into the channel
     sys.argv = order["argv"]
+    machine.keep_memory()
 
     def say(**message: Any) -> None:
         print(json.dumps(message), file=channel)

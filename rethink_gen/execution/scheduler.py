@@ -17,7 +17,6 @@ import jax
 from rethink_gen import digests
 from rethink_gen.data import pipeline
 from rethink_gen.errors import Interrupted, RethinkError, StorageError
-from rethink_gen.execution import machine
 from rethink_gen.results import locks, store
 from rethink_gen.results.store import Failure, Result
 from rethink_gen.runs import AnyRun, Run
@@ -55,7 +54,6 @@ def execute(
       Interrupted, KeyboardInterrupt: after a stop signal, when the current runs have checkpoints.
       DataError, StorageError, UsageError: errors that every other run would have too.
     """
-    machine.keep_memory()
     compilation.use_compile_cache()
     runs = list(runs)
     first = {key: i for i, key in reversed(list(enumerate(map(preparation.program_key, runs))))}
@@ -111,7 +109,6 @@ def follow(work: Path) -> None:
     Args:
       work: the folder of results.
     """
-    machine.keep_memory()
     compilation.use_compile_cache()
     with _stop_signals() as stopped:
         cohort, keep_weights = announce([])
