@@ -133,12 +133,17 @@ def _summarize(curves: Curves) -> dict[str, float | None]:
     return {
         **last,
         **({"best_test_top5_accuracy": max(top5)} if top5 else {}),
-        "generalization_gap": (train[-1] or math.nan) - (test[-1] or math.nan),
+        "generalization_gap": _known(train[-1]) - _known(test[-1]),
         "best_epoch": curves["epoch"][best],
         "best_test_accuracy": test[best],
         "epochs_to_fit": curves["epoch"][fitted[0]] if fitted else None,
         "steps_to_fit": curves["step"][fitted[0]] if fitted and "step" in curves else None,
     }
+
+
+def _known(value: float | None) -> float:
+    """Gives a recorded value; NaN where none was recorded, since 0.0 is a value."""
+    return math.nan if value is None else value
 
 
 def save(result: Result, folder: Path, *, replace: bool = False) -> Path:

@@ -48,6 +48,10 @@ def test_summary_is_that_of_the_curves():
     assert summary["generalization_gap"] == pytest.approx(1.0 - 0.3)
 
 
+def test_test_accuracy_of_zero_has_a_generalization_gap():
+    assert example(test=(0.1, 0.4, 0.3, 0.0)).summary["generalization_gap"] == 1.0
+
+
 def test_a_run_that_never_fits_is_censored_not_zero():
     summary = example(train=(0.1, 0.5, 0.6, 0.989)).summary
     assert summary["epochs_to_fit"] is None
