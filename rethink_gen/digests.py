@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import textwrap
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,8 @@ def _collect(target: Any, parts: dict[str, str], seen: dict[int, Any]) -> None:
     for base in target.__bases__ if isinstance(target, type) else ():
         if is_users(base):
             _collect(base, parts, seen)
+    for attribute, value in _body(target):
+        _add(f"{name} {attribute}", value, parts, seen)
     for function in _functions(target):
         for used, value in _used(function):
             _add(f"{name} {used}", value, parts, seen)
@@ -116,10 +118,18 @@ def _add(name: str, value: Any, parts: dict[str, str], seen: dict[int, Any]) -> 
         _collect(value, parts, seen)
     else:
         parts[name] = _constant(value)
-        items = [*value, *value.values()] if isinstance(value, dict) else value
-        for i, each in enumerate(items if isinstance(value, tuple | list | dict) else ()):
-            if callable(each):
+        for i, each in enumerate(_items(value)):
+            if callable(each) or _items(each) or is_users(type(each)):
                 _add(f"{name} {i}", each, parts, seen)
+
+
+def _items(value: Any) -> list[Any]:
+    """What a container holds."""
+    if isinstance(value, types.SimpleNamespace):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return [*value, *value.values()]
+    return [*value] if isinstance(value, tuple | list) else []
 
 
 def _is_code(value: Any) -> bool:
@@ -152,8 +162,21 @@ def _functions(target: Any) -> list[types.FunctionType]:
     return [each for each in inner if isinstance(each, types.FunctionType)]
 
 
+def _body(target: Any) -> Iterable[tuple[str, Any]]:
+    """The values that a class assigns in its body; without those that flax and dataclasses add later."""
+    tree = _tree(target) if isinstance(target, type) else None
+    for statement in tree.body[0].body if tree and isinstance(tree.body[0], ast.ClassDef) else ():
+        if isinstance(statement, ast.Assign | ast.AnnAssign):
+            assigned = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            for each in (node for part in assigned for node in ast.walk(part)):
+                if isinstance(each, ast.Name) and each.id in vars(target):
+                    yield each.id, vars(target)[each.id]
+
+
 def _used(function: types.FunctionType) -> Iterable[tuple[str, Any]]:
-    """The globals and closed-over values that a function refers to."""
+    """The defaults of a function, and the globals and closed-over values that it refers to."""
+    yield "defaults", function.__defaults__
+    yield "keyword defaults", function.__kwdefaults__
     for name in sorted(set(_names(function.__code__))):
         if name in function.__globals__ and not hasattr(builtins, name):
             yield name, function.__globals__[name]
@@ -199,21 +222,28 @@ def _holds_packages(folder: Path) -> bool:
     return any(folder.glob("*.dist-info"))
 
 
+def _tree(target: Any) -> ast.Module | None:
+    """The source, parsed; None where there is none."""
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(target)))
+    except (OSError, TypeError, SyntaxError):
+        return None
+
+
 @lru_cache(maxsize=1000)
 def _source(target: Any) -> str:
     """The source without comments and layout; where there is none, as of a notebook's classes, the bytecode."""
-    try:
-        return _text(textwrap.dedent(inspect.getsource(target)))
-    except (OSError, TypeError, SyntaxError, IndentationError):
-        parts = []
-        for function in _functions(target):
-            defaults = _constant((function.__defaults__, function.__kwdefaults__))
-            parts.append(f"{function.__qualname__}{defaults}{_bytecode(function.__code__)}")
-        if isinstance(target, type):
-            values = [(name, value) for name, value in vars(target).items() if not name.startswith("__")]
-            parts += [f"{name}={_constant(value)}" for name, value in values if not callable(value)]
-            parts.append(f"annotations={_annotations(target)}")
-        return "\n".join(sorted(parts))
+    if tree := _tree(target):
+        return ast.dump(tree)
+    parts = []
+    for function in _functions(target):
+        defaults = _constant((function.__defaults__, function.__kwdefaults__))
+        parts.append(f"{function.__qualname__}{defaults}{_bytecode(function.__code__)}")
+    if isinstance(target, type):
+        values = [(name, value) for name, value in vars(target).items() if not name.startswith("__")]
+        parts += [f"{name}={_constant(value)}" for name, value in values if not callable(value)]
+        parts.append(f"annotations={_annotations(target)}")
+    return "\n".join(sorted(parts))
 
 
 def _annotations(target: type) -> dict[str, Any]:
@@ -241,7 +271,9 @@ def _constant(value: Any) -> str:
         return f"{type(value).__name__}({', '.join(sorted(map(_constant, value)))})"
     if isinstance(value, tuple | list):
         return f"{type(value).__name__}({', '.join(map(_constant, value))})"
-    if isinstance(value, dict):
+    if isinstance(value, types.SimpleNamespace):
+        return _constant(vars(value))
+    if isinstance(value, Mapping):
         return f"dict({', '.join(f'{_constant(key)}: {_constant(each)}' for key, each in value.items())})"
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return repr(value)

@@ -79,6 +79,89 @@ def test_what_changes_the_function_changes_the_digest_and_nothing_else(load, old
     assert (before == after) is same
 
 
+HIDDEN = """
+import dataclasses
+from types import MappingProxyType, SimpleNamespace
+import flax.linen as nn
+
+VALUE = 1
+NAMESPACE = SimpleNamespace(by=VALUE)
+MAPPING = MappingProxyType({"by": [VALUE]})
+
+
+class Settings:
+    by = VALUE
+
+    def __init__(self):
+        self.of_the_object = VALUE
+
+
+SETTINGS = [Settings()]
+
+
+def default(key, dataset, level, *, by=VALUE):
+    return by
+
+
+def in_a_namespace(key, dataset, level):
+    return NAMESPACE.by
+
+
+def in_a_mapping(key, dataset, level):
+    return MAPPING["by"]
+
+
+def in_a_list(key, dataset, level):
+    return SETTINGS[0].by
+
+
+def of_a_class(key, dataset, level):
+    return Settings.by
+
+
+class FieldOfAModel(nn.Module):
+    num_classes: int
+    width: int = VALUE
+
+
+class AttributeOfAModel(nn.Module):
+    num_classes: int
+    _width = VALUE
+
+
+class FactoryOfAModel(nn.Module):
+    num_classes: int
+    widths: tuple = dataclasses.field(default_factory=lambda: (VALUE,))
+"""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "default",
+        "in_a_namespace",
+        "in_a_mapping",
+        "in_a_list",
+        "of_a_class",
+        "FieldOfAModel",
+        "AttributeOfAModel",
+        "FactoryOfAModel",
+    ],
+)
+def test_a_constant_behind_a_default_an_attribute_or_an_object_counts(load, name):
+    texts = [HIDDEN, HIDDEN.replace("VALUE = 1", "VALUE = 1  # the same"), HIDDEN.replace("VALUE = 1", "VALUE = 2")]
+    first, same, other = (digests.of_code(getattr(load(text), name)) for text in texts)
+    assert first == same != other
+
+
+def test_a_model_has_the_same_digest_before_and_after_its_first_use(load):
+    model = load(HIDDEN.replace("_width = VALUE", "_width = VALUE\n\n    def __call__(self, x): return x"))
+    before = digests.of_code(model.AttributeOfAModel)
+    model.AttributeOfAModel(num_classes=2).init({}, np.zeros(3))
+    digests._source.cache_clear()
+    assert digests.of_code(model.AttributeOfAModel) == before
+
+
 def test_built_in_runs_have_no_digests():
     assert digests.of_run(rg.Run()) == {}
     assert digests.of_program(rg.Run(optimizer="adamw")) == ""
