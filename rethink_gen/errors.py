@@ -6,7 +6,8 @@ again · 130 Ctrl-C.
 
 import difflib
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 LISTED = 80  # characters of names, close ones and known ones, so that the line stays short
 
@@ -21,6 +22,10 @@ class UsageError(RethinkError, ValueError):
     """The request cannot be carried out as it was put: an unknown name, a value out of range."""
 
     exit_code = 2
+
+
+class ComponentError(UsageError):
+    """A component of a user's own fails, or returns the wrong thing. It concerns only the runs that use it."""
 
 
 class DataError(RethinkError):
@@ -45,6 +50,18 @@ class Interrupted(BaseException):
     """A stop signal was answered: the work so far is on disk. Like KeyboardInterrupt, it is no error to be handled."""
 
     exit_code = 75
+
+
+@contextmanager
+def naming(kind: str, text: str) -> Iterator[None]:
+    """Names the component whose code raises an error inside the block, as a ComponentError."""
+    try:
+        yield
+    except (UsageError, MemoryError):
+        raise
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise ComponentError(f"{kind} {text!r} failed: {type(error).__name__}: {first}") from error
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

@@ -223,7 +223,7 @@ class Register:
         return self._decorate("corruption", target)
 
     def model(self, target: Any) -> Any:
-        """A flax module with the fields num_classes and dropout, called with `(x, *, train=False) -> logits`."""
+        """A flax module with the field num_classes, called with `(x) -> logits`; it may have dropout and train, too."""
         return self._decorate("model", target)
 
     def augmentation(self, target: Any) -> Any:

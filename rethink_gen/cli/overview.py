@@ -112,7 +112,7 @@ def show(arguments: argparse.Namespace) -> int:
 
 def _in_words(row: dict[str, Any]) -> str:
     """What the missing runs of a scale take, for a reader; empty if it is not known."""
-    parts = [f"{duration(seconds)} on {device}" for device, seconds in row["estimated_seconds"].items() if seconds]
+    parts = [f"{duration(seconds)} on {device}" for device, seconds in row["estimated_seconds"].items()]
     if row["memory_bytes"] and row["missing"]:
         parts.append(f"{size(row['memory_bytes'])} of memory and {size(row['disk_bytes'])} of disk")
     return "; ".join(parts)
@@ -184,7 +184,8 @@ def _count_runs(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], li
                 rows.append({"experiment": found.name, "scale": scale, **row})
     if arguments.name in ("", studies.TRAIN) and (arguments.results / studies.TRAIN).is_dir():
         own = studies.survey_own(arguments.results)
-        rows.append({"experiment": own.experiment.name, "scale": own.experiment.scale, **_counted(own)})
+        counted = _counted(own) | {"failed": len(store.failed(own.folder))}  # of which no results tell
+        rows.append({"experiment": own.experiment.name, "scale": own.experiment.scale, **counted})
     return rows, broken
 
 
@@ -199,7 +200,7 @@ def _counted(study: studies.Study) -> dict[str, int]:
         "diverged": sum(result.status == "diverged" for result in study.results),
         "failed": len(study.failures),
         "damaged": len(study.damaged),
-        "stale": len(study.stale) + len(store.set_aside_files(study.experiment.runs, study.folder)),
+        "stale": len(study.stale),
     }
 
 

@@ -3,11 +3,13 @@
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 from rethink_gen import registry
 from rethink_gen.data import datasets, randomness
 from rethink_gen.data.augmentations import center_crop, crops
 from rethink_gen.data.dataset import Dataset
-from rethink_gen.errors import UsageError
+from rethink_gen.errors import ComponentError, naming
 from rethink_gen.runs import AnyRun, Run
 
 
@@ -21,7 +23,10 @@ def corrupt(run: AnyRun, clean: Dataset) -> Dataset:
     """Applies the corruption of a run to data that are already cut."""
     key = randomness.stream(randomness.root_key(run.seed_of("corruption")), "corrupt")
     clean = replace(clean, true_labels=clean.train.labels)
-    corrupted = registry.resolve("corruption", run.corruption)(key, clean, run.corruption_level)
+    if registry.is_built_in("corruption", run.corruption):
+        return registry.resolve("corruption", run.corruption)(key, clean, run.corruption_level)
+    with naming("corruption", run.corruption):
+        corrupted = registry.resolve("corruption", run.corruption)(key, clean, run.corruption_level)
     _check(run.corruption, corrupted, clean)
     return corrupted
 
@@ -40,19 +45,21 @@ def _check(name: str, corrupted: Dataset, clean: Dataset) -> None:
     """Refuses what a corruption of a user's own must not return.
 
     Raises:
-      UsageError: it is no data set, or its arrays do not fit together.
+      ComponentError: it is no data set, or its arrays do not fit together.
     """
     if not isinstance(corrupted, Dataset):
-        raise UsageError(f"corruption {name!r} must return a Dataset, not {type(corrupted).__name__}")
+        raise ComponentError(f"corruption {name!r} must return a Dataset, not {type(corrupted).__name__}")
     images, labels = corrupted.train
     sizes = (len(images), len(labels), len(corrupted.true_labels))
     if len(set(sizes)) > 1:
-        raise UsageError(
+        raise ComponentError(
             f"corruption {name!r} returns {sizes[0]} images, {sizes[1]} labels and {sizes[2]} true_labels; where it "
             "changes the number of examples it must set true_labels, too"
         )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ComponentError(f"corruption {name!r} returns labels {labels.dtype}; they must be whole numbers, int32")
     if labels.min() < 0 or labels.max() >= clean.num_classes:
-        raise UsageError(f"corruption {name!r} returns labels outside of 0 to {clean.num_classes - 1}")
+        raise ComponentError(f"corruption {name!r} returns labels outside of 0 to {clean.num_classes - 1}")
 
 
 def corrupted(

@@ -16,7 +16,7 @@ import jax
 
 from rethink_gen import digests
 from rethink_gen.data import pipeline
-from rethink_gen.errors import Interrupted, RethinkError, StorageError
+from rethink_gen.errors import ComponentError, Interrupted, RethinkError, StorageError
 from rethink_gen.results import locks, store
 from rethink_gen.results.store import Failure, Result
 from rethink_gen.runs import AnyRun, Run
@@ -148,19 +148,20 @@ def _attempt(
         for result in train(folders) if folders else map(partial(_solve, report, stopped), left):
             left.remove(result.run)
             yield result
-    except (RethinkError, OSError):
-        raise
     except Exception as error:
+        if isinstance(error, RethinkError | OSError) and not isinstance(error, ComponentError):
+            raise
         if jax.process_count() > 1:
             raise  # the other processes cannot continue without this one
         lines = str(error).splitlines() or [""]
-        reason = f"{type(error).__name__}: {lines[0]}{_where(error)}"
+        kind = "" if isinstance(error, ComponentError) else f"{type(error).__name__}: "
+        reason = f"{kind}{lines[0]}{_where(error.__cause__ or error)}"
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in lines[0]:
             reason = f"out of memory; try fewer examples or a smaller batch ({lines[0][:200]})"
         yield from [Failure(run, reason) for run in left]
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """The line of a user's own code that an error came from, for the reason of a failure; empty if there is none."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if digests.is_users_file(frame.filename) and not frame.filename.startswith("<frozen"):

@@ -1,12 +1,13 @@
 """Create a flax module from a model's name.
 
-A model maps whitened images float32[B, H, W, C] to logits float32[B, K]. It is built with `num_classes` and `dropout`.
-It is called with `train`, which switches dropout and the statistics of batch norm.
+A model maps whitened images float32[B, H, W, C] to logits float32[B, K]. It is built with `num_classes`, and with
+`dropout` if it has that field. If it takes `train`, that switches dropout and the statistics of batch norm.
 """
 
 import flax.linen as nn
 
 from rethink_gen import registry
+from rethink_gen.errors import UsageError, naming
 
 
 def create(name: str, num_classes: int, dropout: float = 0.0) -> nn.Module:
@@ -18,6 +19,16 @@ def create(name: str, num_classes: int, dropout: float = 0.0) -> nn.Module:
       dropout: dropout rate before the last layer, in [0, 1).
 
     Raises:
-      UsageError: the model or one of its options is unknown.
+      UsageError: the model or one of its options is unknown, or dropout is asked of a model that has none.
     """
-    return registry.resolve("model", name)(num_classes=num_classes, dropout=dropout)
+    build = registry.resolve("model", name)
+    takes = {"dropout": dropout} if "dropout" in registry.parameters(build) else {}
+    if dropout and not takes:
+        raise UsageError(f"model {name!r} has no dropout: give it a field `dropout: float = 0.0`, or set dropout=0")
+    with naming("model", name):
+        return build(num_classes=num_classes, **takes)
+
+
+def mode(model: nn.Module, *, train: bool) -> dict[str, bool]:
+    """What a model is called with beside the images: whether it is training, if it takes that."""
+    return {"train": train} if "train" in registry.parameters(type(model).__call__) else {}

@@ -295,12 +295,6 @@ def _set_aside(result: Result, folder: Path) -> Path:
     return path.rename(path.with_suffix(f".{digest}.stale"))
 
 
-def set_aside_files(runs: Iterable[AnyRun], folder: Path) -> list[Path]:
-    """The results of these runs that were set aside, for other code made them."""
-    ids = {run.id for run in runs}
-    return [path for path in sorted(folder.glob("*.stale")) if path.name.rsplit(".", 2)[0] in ids]
-
-
 def adopt(run: AnyRun, folder: Path) -> Path | None:
     """Copies the result of the same run from another experiment of the same scale, if there is one.
 
@@ -338,13 +332,14 @@ def save_failure(failure: Failure, folder: Path) -> None:
 
 def failures(runs: Iterable[AnyRun], folder: Path) -> list[Failure]:
     """The failures of the runs whose last attempt failed."""
-    found = {path.stem: path for path in folder.glob("*.failed") if path.is_file()}
-    files = [(run, found[run.id]) for run in runs if run.id in found] if found else []
-    return [
-        Failure(run, path.read_text(errors="replace").strip())
-        for run, path in files
-        if not result_file(folder, run).exists()
-    ]
+    reasons = failed(folder)
+    return [Failure(run, reasons[run.id]) for run in runs if run.id in reasons] if reasons else []
+
+
+def failed(folder: Path) -> dict[str, str]:
+    """Run id → reason, of all runs in a folder whose last attempt failed."""
+    found = [path for path in folder.glob("*.failed") if path.is_file() and not path.with_suffix(".json").exists()]
+    return {path.stem: path.read_text(errors="replace").strip() for path in found}
 
 
 def result_file(folder: Path, run: AnyRun) -> Path:

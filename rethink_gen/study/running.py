@@ -64,6 +64,9 @@ def run(
       report: called with the progress of the run under way; None: shown in the notebook, or as lines on stderr.
       execute: trains the runs in place of `scheduler.execute`: on a cluster, as `execution.ray.execute` does.
 
+    Returns:
+      The study. Runs that failed are in its `failures`, each with its reason; the next call tries them again.
+
     Raises:
       UsageError: an unknown name or a value out of range; DataError: no data; StorageError: results cannot be written.
     """
@@ -72,12 +75,15 @@ def run(
     if not force and not keep_weights:
         runs = [run for run in runs if not store.adopt(run, planned.folder)]
     work = {"force": force, "keep_weights": keep_weights}
-    report = report or progress.default()
+    show = report or progress.default()
     number = processes.count(planned.experiment.runs) if workers is None else workers
     if number > 1 and execute is None:
-        failures = processes.finish(runs, planned.folder, report, processes=number, **work)
+        failures = processes.finish(runs, planned.folder, show, processes=number, **work)
     else:
-        failures = finish(runs, planned.folder, report, execute=execute, **work)
+        failures = finish(runs, planned.folder, show, execute=execute, **work)
+    if report is None:  # the command line ends with the reason; a script or a notebook goes on
+        for failure in failures:
+            progress.say(f"{failure.run.id} failed: {failure.reason}")
     locks.tidy(planned.folder)
     study = gather(_experiment_of(what, scale, experiments), results)
     if study.results and shard == (1, 1) and study.experiment.scale != OWN:

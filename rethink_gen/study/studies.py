@@ -222,6 +222,11 @@ def _load_own(results: Folder) -> Study:
       UsageError: there are none.
     """
     study = survey_own(results)
+    if not study.results and study.stale:
+        raise UsageError(
+            f"{results}: all {len(study.stale)} runs of your own were made by other code or data; run them again, or "
+            "name the file that made them with --plugin"
+        )
     if not study.results:
         raise UsageError(f"no runs of your own in {results}; make some: rethink-gen train")
     return study

@@ -13,6 +13,7 @@ import numpy as np
 
 from rethink_gen.data import datasets, randomness
 from rethink_gen.data.streaming import Stream
+from rethink_gen.models import create
 from rethink_gen.training import core
 from rethink_gen.training.core import STATIC, Data, Hparams, Program, State
 from rethink_gen.training.data_parallel import read
@@ -53,7 +54,8 @@ def stepper(program: Program, data: Data | Stream, lanes: Lanes = ONE) -> tuple[
 def convolves(model: nn.Module, shape: tuple[int, ...]) -> bool:
     """Whether the model has a kernel with more than two axes, for images of this shape (H, W, C)."""
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    params = jax.eval_shape(model.init, randomness.root_key(0), images)["params"]
+    init = partial(model.init, **create.mode(model, train=False))
+    params = jax.eval_shape(init, randomness.root_key(0), images)["params"]
     return any(leaf.ndim > 2 for leaf in jax.tree.leaves(params))
 
 

@@ -11,6 +11,7 @@ not on how it got there, and a resumed run takes the same steps as an uninterrup
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
@@ -22,6 +23,7 @@ from rethink_gen import registry
 from rethink_gen.data import augmentations
 from rethink_gen.data.randomness import Key, stream
 from rethink_gen.errors import unknown
+from rethink_gen.models import create
 from rethink_gen.optimization import losses, optimizers
 
 # The kinds of arguments of a vectorized function: one value per lane, one for all lanes, static, or a split of data.
@@ -117,7 +119,8 @@ def init(program: Program, hparams: Hparams, images: jax.Array, key: Key | None 
       key: root key for the weights; None: the key of the run.
     """
     shape = jax.eval_shape(lambda x: inputs(program, x), images[:1])
-    variables = program.model.lazy_init(stream(hparams.key if key is None else key, "init"), shape)
+    initialize: Any = partial(program.model.lazy_init, **create.mode(program.model, train=False))
+    variables = initialize(stream(hparams.key if key is None else key, "init"), shape)
     params = variables["params"]
     # Copies: an optimizer may keep the parameters themselves, and a buffer can be donated only once.
     momentum = jax.tree.map(jnp.copy, _optimizer(program, hparams, 0.0).init(params))
@@ -241,18 +244,21 @@ def evaluate_batch(program: Program, state: State, batch: Data, weight: jax.Arra
     return _score(program, logits, batch, weight)
 
 
-def apply(program: Program, params: Any, batch_stats: Any, images: jax.Array, **options: Any) -> Any:
+def apply(
+    program: Program, params: Any, batch_stats: Any, images: jax.Array, *, train: bool = False, **options: Any
+) -> Any:
     """Applies the model to preprocessed images, in the precision of the program.
 
     Args:
-      options: for `flax.linen.Module.apply`, such as `train`, `mutable` and `rngs`.
+      train: for the model, if it takes it.
+      options: for `flax.linen.Module.apply`, such as `mutable` and `rngs`.
     """
 
     def to_precision(leaf: jax.Array) -> jax.Array:
         return leaf.astype(program.precision)
 
     variables = {"params": jax.tree.map(to_precision, params), "batch_stats": batch_stats}
-    return program.model.apply(variables, to_precision(images), **options)
+    return program.model.apply(variables, to_precision(images), **create.mode(program.model, train=train), **options)
 
 
 def full_batch(program: Program) -> bool:

@@ -14,7 +14,7 @@ from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import UsageError
 from rethink_gen.models import create
 from rethink_gen.runs import AnyRun, Run
-from rethink_gen.training import core
+from rethink_gen.training import contracts, core
 from rethink_gen.training.core import Data, Program
 from rethink_gen.training.vectorize import ONE, Lanes, width
 
@@ -51,6 +51,7 @@ def prepare(cohort: Sequence[Run], number: int | None = None) -> Prepared:
 
     Raises:
       UsageError: the optimizer needs the whole training set as its batch, and the batch is smaller.
+      ComponentError: a component of the user's own is wrong.
     """
     run = cohort[0]
     if source := _streamed(run):
@@ -66,8 +67,10 @@ def prepare(cohort: Sequence[Run], number: int | None = None) -> Prepared:
         train = lanes.data([Data(*dataset.train, dataset.train.labels != dataset.true_labels) for dataset in every])
         test = lanes.data([Data(*dataset.test, dataset.test.labels != clean.test.labels) for dataset in every])
         num_classes, checksum = clean.num_classes, clean.checksum
-    program = program_of(run, num_classes, min(run.batch_size, train.labels.shape[-1]))
     num_train = train.labels.shape[-1]
+    program = program_of(run, num_classes, min(run.batch_size, num_train))
+    if isinstance(train, Data):
+        contracts.check(run, program, train.images, num_classes, num_train)
     if core.full_batch(program) and program.batch_size < num_train:
         raise UsageError(
             f"optimizer {run.optimizer} needs the whole training set in a batch: set batch_size={num_train}"

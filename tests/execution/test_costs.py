@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from frames import result
 
-from rethink_gen.cli import main
+from rethink_gen.cli import main, overview
 from rethink_gen.execution import costs
 from rethink_gen.execution.costs import Speed
 from rethink_gen.runs import KernelRun, Run
@@ -114,3 +114,8 @@ def test_speeds_that_are_measured_are_those_of_a_run():
     assert 0 < speed.step < 1
     assert 0 < speed.image < 0.1
     assert speed.memory > speed.state > 8 * 33_000  # parameters of 49·512 + 512·10, and their momentum
+
+
+def test_a_run_of_less_than_a_twentieth_of_a_second_has_a_known_cost():
+    row = {"estimated_seconds": {"cpu": 0.0}, "memory_bytes": None, "disk_bytes": None, "missing": 2}
+    assert overview._in_words(row) == "0 s on cpu"

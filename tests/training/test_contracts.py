@@ -1,0 +1,120 @@
+"""A user's own component that is wrong is named, with what it must return, before anything is compiled."""
+
+from dataclasses import replace
+
+import flax.linen as nn
+import jax.numpy as jnp
+import pytest
+
+import rethink_gen as rg
+from rethink_gen import registry
+from rethink_gen.errors import UsageError
+
+SMALL = rg.Run(dataset="digits", train_size=64, test_size=32, batch_size=32, epochs=1, model="mlp(hidden=8)")
+
+
+@pytest.fixture(autouse=True)
+def own(monkeypatch):
+    for kind, entries in registry.COMPONENTS.items():
+        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
+
+
+class Logits(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.num_classes)(x.reshape(len(x), -1))
+
+
+class OneTooMany(Logits):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.num_classes + 1)(x.reshape(len(x), -1))
+
+
+class NoClasses(nn.Module):
+    def __call__(self, x):
+        return x
+
+
+def in_place(key, dataset, level):
+    dataset.train.labels[:] = 0
+    return dataset
+
+
+def fractions(key, dataset, level):
+    return replace(dataset, train=dataset.train._replace(labels=dataset.train.labels / 2))
+
+
+WRONG = {
+    "one logit too many": ("model", OneTooMany, "a logit for each image and class: shape (32, 10), not (32, 11)"),
+    "no num_classes": ("model", NoClasses, "failed: TypeError"),
+    "a number as optimizer": ("optimizer", lambda learning_rate: 3, "an optax.GradientTransformation, not int"),
+    "a scalar loss": ("loss", lambda logits, targets: jnp.float32(1), "a loss for each example: shape (32,), not ()"),
+    "no loss": ("loss", lambda logits, targets: None, "a loss for each example: shape (32,), not NoneType"),
+    "no factor": (
+        "schedule",
+        lambda step, steps_per_epoch, epochs: None,
+        "one number, the factor of the learning rate",
+    ),
+    "a branch on a traced step": (
+        "schedule",
+        lambda step, steps_per_epoch, epochs: 1.0 if step < 3 else 0.1,
+        "failed: TracerBoolConversionError",
+    ),
+    "indices beyond the data": (
+        "order",
+        lambda key, epoch, size, batch_size: jnp.full((size // batch_size, batch_size), size),
+        "indices of examples, 0 to 63, not 64 to 64",
+    ),
+    "one batch alone": (
+        "order",
+        lambda key, epoch, size, batch_size: jnp.arange(batch_size),
+        "indices of examples, 0 to 63: shape (2, 32), not (32,)",
+    ),
+    "no images": ("augmentation", lambda key, images: None, "images of the same size"),
+    "smaller images": ("augmentation", lambda key, images: images[:, 1:], "images of the same size"),
+    "labels written in place": ("corruption", in_place, "failed: ValueError: assignment destination is read-only"),
+    "fractions as labels": ("corruption", fractions, "they must be whole numbers"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_component_is_named_and_the_other_runs_go_on(wrong, tmp_path, capsys):
+    kind, target, says = WRONG[wrong]
+    registry.add(kind, "mine", target)
+    run = replace(SMALL, **{"augmentations": ("mine",)} if kind == "augmentation" else {kind: "mine"})
+    study = rg.run([run, SMALL], results=tmp_path, workers=1)
+    (failure,) = study.failures
+    assert failure.reason.startswith(f"{kind} 'mine' ")
+    assert says in failure.reason
+    assert [result.run for result in study.results] == [SMALL]
+    assert f"{run.id} failed: {failure.reason}" in capsys.readouterr().err.splitlines()
+
+
+def test_a_failing_component_is_named_with_its_line(tmp_path):
+    registry.add("schedule", "mine", lambda step, steps_per_epoch, epochs: 1 / 0)
+    study = rg.run(replace(SMALL, schedule="mine"), results=tmp_path, workers=1)
+    assert "ZeroDivisionError" in study.failures[0].reason
+    assert "test_contracts.py, line " in study.failures[0].reason
+
+
+def test_a_model_needs_neither_dropout_nor_train(tmp_path):
+    registry.add("model", "mine", Logits)
+    study = rg.run(replace(SMALL, model="mine"), results=tmp_path, workers=1)
+    assert [result.status for result in study.results] == ["finished"]
+    with pytest.raises(UsageError, match="has no dropout"):
+        rg.run(replace(SMALL, model="mine", dropout=0.5), results=tmp_path, workers=1)
+
+
+def test_a_model_that_must_be_told_whether_it_trains_is_told(tmp_path):
+    class Told(Logits):
+        @nn.compact
+        def __call__(self, x, train):
+            x = nn.BatchNorm(use_running_average=not train)(x.reshape(len(x), -1))
+            return nn.Dense(self.num_classes)(x)
+
+    registry.add("model", "mine", Told)
+    study = rg.run(replace(SMALL, model="mine"), results=tmp_path, workers=1)
+    assert [result.status for result in study.results] == ["finished"]
