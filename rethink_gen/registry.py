@@ -8,28 +8,29 @@ A user adds a component with a decorator, in a notebook, a script, an experiment
     def flip_pairs(key, dataset, level, *, step=1): ...
 
 Options are checked against the signature of what is registered. Each setting has one spelling: options at their default
-are left out, the others are sorted by name. So equal settings have equal run ids. Importing this loads no jax: what is
-built in is named by strings, with its description and its options, at the end of this module.
+are left out, the others are sorted by name. So equal settings have equal run ids. What is built in stands in `catalog`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from rethink_gen import catalog
+from rethink_gen.catalog import Component
 from rethink_gen.errors import UsageError, unknown
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,63}")
 CALL = re.compile(r"([^\s()]+)(?:\(([^()\n]*)\))?")
 WORD = re.compile(r"[A-Za-z0-9_./~-]+")  # a text value: a word, or the path of a file
 LONGEST = 200  # characters of a component's text
+
+COMPONENTS: dict[str, dict[str, Component]] = {kind: dict(entries) for kind, entries in catalog.BUILT_IN.items()}
 
 # What the suite itself passes to a component of each kind. All other parameters are options.
 PASSED: dict[str, tuple[str, ...]] = {
@@ -44,35 +45,6 @@ PASSED: dict[str, tuple[str, ...]] = {
     "kernel": ("inner", "a", "b", "gamma"),
     "dataset": (),
 }
-
-
-@dataclass(frozen=True)
-class Component:
-    """One entry of the registry.
-
-    target: the object, or "module:attribute" where it is built in.
-    options: option → its default; a type in place of a default means that the option must be given.
-    fixed: options that a preset sets: `mlp_1x512` is `mlp(hidden=512)`.
-    files: options that name files, whose content counts.
-    digest: of a user's code, where it came from another process; empty: computed when it is needed.
-    """
-
-    kind: str
-    name: str
-    target: Any
-    about: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    files: tuple[str, ...] = ()
-    built_in: bool = False
-    digest: str = ""
-
-    def load(self) -> Any:
-        """The object itself."""
-        if not isinstance(self.target, str):
-            return self.target
-        module, _, attribute = self.target.partition(":")
-        return getattr(importlib.import_module(module), attribute)
 
 
 def is_component(text: str) -> bool:
@@ -118,6 +90,16 @@ def find(kind: str, name: str) -> Component:
 def known(kind: str) -> dict[str, str]:
     """The names of a kind, each with the line that describes it and its options with their defaults."""
     return {name: " ".join(filter(None, [each.about, _usage(each)])) for name, each in COMPONENTS[kind].items()}
+
+
+def completions(kind: str, begun: str) -> list[str]:
+    """What a text that was begun can become: the names of a kind, or inside of parentheses the options of one."""
+    name, parenthesis, inside = begun.partition("(")
+    component = COMPONENTS[kind].get(name)
+    if not parenthesis or component is None:
+        return list(COMPONENTS[kind])
+    given = begun[: begun.rindex("," if "," in inside else "(") + 1]
+    return [f"{given}{option}=" for option in component.options if f"{option}=" not in given]
 
 
 def options_of(kind: str, text: str) -> dict[str, Any]:
@@ -335,212 +317,3 @@ def _usage(component: Component) -> str:
     shown = {name: value for name, value in component.options.items() if name not in component.fixed}
     inside = ", ".join(f"{name}={'…' if isinstance(v, type) else _value(v)}" for name, v in shown.items())
     return f"[{inside}]" if inside else ""
-
-
-def _entries(kind: str, room: str, entries: Iterable[Component]) -> dict[str, Component]:
-    table: dict[str, Component] = {}
-    for each in entries:
-        target = each.target
-        if target in table:  # a preset of another entry
-            base = table[target]
-            each = dataclasses.replace(each, target=base.target, options=base.options, fixed=each.options)
-        else:
-            each = dataclasses.replace(each, target=f"rethink_gen.{room}{target}")
-        table[each.name] = dataclasses.replace(each, kind=kind, built_in=True)
-    return table
-
-
-def _entry(name: str, target: str, about: str, files: tuple[str, ...] = (), **options: Any) -> Component:
-    """An entry: "module:attribute" within its room and its options with their defaults; or, of a preset, the name of
-    the entry that it is of, and the options that it sets.
-    """
-    return Component("", name, target, about, options, files=files)
-
-
-COMPONENTS: dict[str, dict[str, Component]] = {
-    "model": _entries(
-        "model",
-        "models.",
-        [
-            _entry("mlp", "mlp:MLP", "Hidden layers of ReLU units.", hidden=(512,), initialization="he"),
-            _entry("mlp_1x512", "mlp", "One hidden layer of 512 units: 1,209,866 parameters.", hidden=(512,)),
-            _entry("mlp_3x512", "mlp", "Three of them: 1,735,178 parameters.", hidden=(512, 512, 512)),
-            _entry(
-                "small_alexnet",
-                "alexnet:SmallAlexNet",
-                "Two (convolution, max-pool, response normalization) modules, then 384, 192 and K units.",
-                initialization="he",
-                last_layer="small",
-            ),
-            _entry(
-                "small_alexnet_he", "small_alexnet", "The same, its last layer drawn like the others.", last_layer="he"
-            ),
-            _entry(
-                "small_inception",
-                "inception:SmallInception",
-                "Figure 3: a convolution, eight Inception and two downsample modules, mean pooling.",
-                batch_norm=True,
-                initialization="he",
-                last_layer="small",
-            ),
-            _entry(
-                "small_inception_without_batch_norm",
-                "small_inception",
-                "The same, with a bias in place of batch normalization.",
-                batch_norm=False,
-            ),
-            _entry(
-                "softmax_regression", "mlp:SoftmaxRegression", "No hidden layer: one linear map.", initialization="he"
-            ),
-            _entry(
-                "inception_v3",
-                "inception_v3:InceptionV3",
-                "Inception V3 as in TF-slim, for 299×299 pixels: 23,817,352 parameters and an auxiliary head.",
-                auxiliary_weight=0.4,
-                batch_norm_momentum=0.9997,
-                batch_norm_epsilon=1e-3,
-            ),
-        ],
-    ),
-    "corruption": _entries(
-        "corruption",
-        "data.",
-        [
-            _entry("true_labels", "corruptions:true_labels", "The data set as it is."),
-            _entry("random_labels", "corruptions:random_labels", "Labels drawn uniformly from all classes."),
-            _entry("random_signs", "corruptions:random_signs", "Labels that are fair coin flips of two classes."),
-            _entry(
-                "shuffled_pixels",
-                "corruptions:shuffled_pixels",
-                "One permutation of the pixels for all images.",
-                channels_together=True,
-            ),
-            _entry(
-                "shuffled_pixels_channels_apart",
-                "shuffled_pixels",
-                "The same over all values of an image, channels apart.",
-                channels_together=False,
-            ),
-            _entry(
-                "random_pixels",
-                "corruptions:random_pixels",
-                "A permutation of the pixels of its own for each image.",
-                channels_together=True,
-            ),
-            _entry(
-                "random_pixels_channels_apart",
-                "random_pixels",
-                "The same over all values of an image, channels apart.",
-                channels_together=False,
-            ),
-            _entry(
-                "gaussian",
-                "corruptions:gaussian_pixels",
-                "Gaussian noise with the mean and variance of the images.",
-                statistics=(0, 1, 2, 3),
-            ),
-            _entry("gaussian_per_channel", "gaussian", "The same, statistics per channel.", statistics=(0, 1, 2)),
-            _entry("gaussian_per_pixel", "gaussian", "The same, statistics per pixel.", statistics=(0,)),
-            _entry("gaussian_standard", "corruptions:gaussian_standard", "Standard normal noise, for whitening=false."),
-            _entry("uniform_wrong", "label_noise:uniform_wrong", "Labels drawn uniformly from the other classes."),
-            _entry("pair_flip", "label_noise:pair_flip", "Each class becomes the next."),
-            _entry("asymmetric", "label_noise:asymmetric", "Similar classes exchanged.", map="cifar10"),
-            _entry(
-                "class_conditional",
-                "label_noise:class_conditional",
-                "Labels redrawn from the rows of a matrix in a file.",
-                files=("matrix",),
-                matrix=str,
-            ),
-            _entry(
-                "extra_noisy_copies",
-                "label_noise:extra_noisy_copies",
-                "Copies of each image with random labels.",
-                alpha=1,
-            ),
-            _entry("human", "label_noise:human", "Labels that people gave: CIFAR-10N.", set="worst"),
-        ],
-    ),
-    "augmentation": _entries(
-        "augmentation",
-        "data.augmentations:",
-        [
-            _entry("random_crop", "random_crop", "A window of the crop size at a random place."),
-            _entry("flip", "flip", "Left and right exchanged with probability one half."),
-            _entry("rotation", "rotation", "Turned by a uniform angle of up to ±25 degrees."),
-            _entry("crop", "crop", "A window of 10 to 100 % of the area, resized and flipped: for ImageNet."),
-            _entry("color", "color", "Random brightness, saturation, hue and contrast of RGB images."),
-        ],
-    ),
-    "features": _entries(
-        "features",
-        "solvers.features:",
-        [
-            _entry("pixels", "pixels", "All values of an image, divided by 255."),
-            _entry("gabor_wavelets", "gabor_wavelets", "Moduli of Gabor wavelets of eight orientations, pooled."),
-            _entry("random_convolutions", "random_convolutions", "Rectified responses to random patches, pooled."),
-        ],
-    ),
-    "kernel": _entries(
-        "kernel",
-        "solvers.kernels:",
-        [
-            _entry("gaussian", "gaussian", "Gaussian: exp(-γ‖x - x'‖²)."),
-            _entry("laplacian", "laplacian", "Laplacian: exp(-γ‖x - x'‖), with the Euclidean norm."),
-            _entry("linear", "linear", "Linear: ⟨x, x'⟩, without γ."),
-        ],
-    ),
-    "optimizer": _entries(
-        "optimizer",
-        "optimization.optimizers:",
-        [
-            _entry("sgd", "sgd", "SGD with momentum; weight decay as L2.", nesterov=False),
-            _entry("adam", "adam", "Adam; weight decay as L2.", b1=0.9, b2=0.999, eps=1e-8),
-            _entry("adamw", "adamw", "Adam with decoupled weight decay.", b1=0.9, b2=0.999, eps=1e-8),
-            _entry("lars", "lars", "SGD with a rate per kernel; weight decay as L2.", trust=0.001, eps=0.0),
-            _entry("lamb", "lamb", "Adam with a trust ratio per kernel; decoupled decay.", b1=0.9, b2=0.999, eps=1e-6),
-            _entry("lion", "lion", "Steps by sign; decoupled weight decay.", b1=0.9, b2=0.99),
-            _entry("rmsprop", "rmsprop", "RMSProp with momentum; weight decay as L2.", decay=0.9, eps=1e-8),
-            _entry("lbfgs", "lbfgs", "L-BFGS with a line search, full batch; L2.", memory=10),
-        ],
-    ),
-    "schedule": _entries(
-        "schedule",
-        "optimization.schedules:",
-        [
-            _entry(
-                "exponential",
-                "exponential",
-                "A constant factor per epoch, learning_rate_decay: the paper's.",
-                staircase=True,
-                warmup_epochs=0.0,
-            ),
-            _entry("constant", "constant", "The same rate throughout.", warmup_epochs=0.0),
-            _entry(
-                "step", "step", "Multiplied by a factor at some epochs.", at=(60, 120), factor=0.1, warmup_epochs=0.0
-            ),
-            _entry("cosine", "cosine", "Half a cosine over the run.", final=0.0, warmup_epochs=0.0),
-        ],
-    ),
-    "loss": _entries(
-        "loss",
-        "optimization.losses:",
-        [
-            _entry("cross_entropy", "cross_entropy", "Of softmax, in nats; with label_smoothing."),
-            _entry("squared_error", "squared_error", "Summed over classes, on one-hot or smoothed targets."),
-        ],
-    ),
-    "order": _entries(
-        "order",
-        "optimization.orders:",
-        [
-            _entry("reshuffle", "reshuffle", "A new permutation in each epoch."),
-            _entry("shuffle_once", "shuffle_once", "One permutation for the whole run."),
-            _entry("stored", "stored", "As the data are stored."),
-            _entry("with_replacement", "with_replacement", "Independent uniform draws."),
-            _entry("buffer", "buffer", "A shuffle buffer, as tf.data has it.", capacity=1000),
-            _entry("echo", "echo", "Each batch or example used several times.", times=2, of="batch"),
-        ],
-    ),
-    "dataset": {},
-}

@@ -357,8 +357,8 @@ def test_results_may_be_moved_and_read_where_nothing_can_be_written(sweep, place
 def test_stop_signal_is_answered_even_while_python_does_not_run(number, tmp_path):
     """As in a long compilation: a minute of one call into C, which lets no handler run."""
     (tmp_path / "long.py").write_text("import hashlib\nEXPERIMENT = hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)")
-    load = "import sys; from rethink_gen.cli import main as cli; "
-    code = load + "cli.SECONDS_TO_STOP = 0.2; sys.exit(cli.main(sys.argv[1:]))"
+    load = "import sys; from rethink_gen.cli import main as cli; from rethink_gen.execution import stopping; "
+    code = load + "stopping.SECONDS_TO_STOP = 0.2; sys.exit(cli.main(sys.argv[1:]))"
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # not so in the background
     code = heard + code
     line = ["show", "long", "--experiments", str(tmp_path)]

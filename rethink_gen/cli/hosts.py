@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from rethink_gen.errors import HostLost
+from rethink_gen.execution import stopping
 from rethink_gen.execution.multihost import WAY_OUT, parse
 from rethink_gen.execution.progress import say
 
@@ -36,14 +37,10 @@ def watch(argv: Sequence[str]) -> int:
         [sys.executable, "-P", "-c", code, str(lifeline), *argv], pass_fds=[lifeline], process_group=0
     )
     os.close(lifeline)
-    before = {
-        number: signal.signal(number, lambda n, _: child.send_signal(n)) for number in (signal.SIGTERM, signal.SIGINT)
-    }
     try:
-        returned = child.wait()
+        with stopping.by_child(child):
+            returned = child.wait()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         os.close(ours)
     if returned >= 0:
         return returned

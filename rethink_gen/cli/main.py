@@ -5,22 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from rethink_gen import plugins
 from rethink_gen.cli import commands, hosts
 from rethink_gen.cli.parser import parse
 from rethink_gen.errors import HostLost, Interrupted, RethinkError, StorageError, UsageError
-from rethink_gen.execution import machine
+from rethink_gen.execution import machine, stopping
 from rethink_gen.execution.progress import say
 from rethink_gen.words import in_one_line
 
-SECONDS_TO_STOP = 5.0  # the promise is ten, also on a busy machine
 LONGEST_ANSWER = 180  # characters of the answer to a bad command line
 BROKEN_PIPE = 128 + 13  # the exit code of tools that SIGPIPE ends
 
@@ -29,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Carries out one command; its exit code (see `errors`)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _stop_signals(argv):
+        with stopping.at_once(lambda: _say_how_to_continue(argv)):
             arguments = parse(argv)
             if not hosts.wanted(arguments):
                 _load_plugins(arguments)
@@ -79,36 +76,6 @@ def _say_how_to_continue(argv: Sequence[str]) -> None:
     """Tells how to continue a command that was stopped."""
     say("rethink-gen: stopped; what is done is kept. To continue:")
     say(shlex.join(["rethink-gen", *argv]))
-
-
-@contextmanager
-def _stop_signals(argv: Sequence[str]) -> Iterator[None]:
-    """Inside the block, SIGTERM raises Interrupted. The process ends itself after SECONDS_TO_STOP without an answer.
-
-    While a large network is compiled or measured, Python may not run a signal handler for minutes.
-    """
-    ended = threading.Event()
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-
-    def interrupt(number: int, frame: object) -> None:
-        raise Interrupted("stopped by SIGTERM")
-
-    def watch() -> None:
-        number = next((n for [n] in iter(lambda: os.read(read, 1), b"") if n in (signal.SIGTERM, signal.SIGINT)), None)
-        if number and not ended.wait(SECONDS_TO_STOP):
-            _say_how_to_continue(argv)
-            os._exit(Interrupted.exit_code if number == signal.SIGTERM else 130)
-
-    threading.Thread(target=watch, daemon=True).start()
-    before = signal.signal(signal.SIGTERM, interrupt), signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    try:
-        yield
-    finally:
-        ended.set()
-        signal.signal(signal.SIGTERM, before[0])
-        signal.set_wakeup_fd(before[1])
-        os.close(write)
 
 
 def carry_out() -> None:

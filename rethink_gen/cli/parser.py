@@ -8,7 +8,6 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -77,13 +76,17 @@ def complete(argument: argparse.Action) -> None:
         "format": lambda: rendering.FORMATS,
         "only": lambda: [f"{field}=" for field in runs.fields()],
         "dataset": lambda: [row["name"] for row in overview.data_sets()],
-        "model": lambda: registry.known("model"),
-        **{kind: partial(registry.known, kind) for kind in ("corruption", "optimizer", "schedule", "loss", "order")},
         "augmentations": lambda: registry.known("augmentation"),
         "kind": lambda: overview.KINDS,
     }
-    if argument.dest in words:
-        setattr(argument, "completer", lambda **_: list(words[argument.dest]()))  # noqa: B010
+    kinds = ("model", "corruption", "optimizer", "schedule", "loss", "order")
+    if argument.dest in kinds:
+        words_for = lambda prefix, **_: registry.completions(argument.dest, prefix)
+    elif argument.dest in words:
+        words_for = lambda **_: list(words[argument.dest]())
+    else:
+        return
+    setattr(argument, "completer", words_for)  # noqa: B010
 
 
 def _field_options() -> dict[str, dict[str, Any]]:

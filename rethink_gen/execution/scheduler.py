@@ -1,22 +1,21 @@
 """Schedule many runs in one process: order them, lock them, train or solve them, handle stop signals."""
 
 import importlib
-import signal
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from rethink_gen import digests
 from rethink_gen.data import pipeline
-from rethink_gen.errors import ComponentError, Interrupted, RethinkError, StorageError
+from rethink_gen.errors import ComponentError, RethinkError, StorageError
+from rethink_gen.execution import stopping
 from rethink_gen.results import locks, store
 from rethink_gen.results.store import Failure, Result
 from rethink_gen.runs import AnyRun, Run
@@ -64,7 +63,7 @@ def execute(
         return work is not None and not force and store.done(work, run, weights=keep_weights)
 
     passed_over = 0  # consecutive runs that other processes work on
-    with _stop_signals() as stopped:
+    with stopping.later() as stopped:
         while todo:
             chosen = _next_cohort(todo)
             report_runs = partial(_report_progress, report, len(runs) - len(todo) - len(chosen), len(runs))
@@ -110,7 +109,7 @@ def follow(work: Path) -> None:
       work: the folder of results.
     """
     compilation.use_compile_cache()
-    with _stop_signals() as stopped:
+    with stopping.later() as stopped:
         cohort, keep_weights = announce([])
         while cohort:
             for _ in _attempt(cohort, work, lambda progress: None, stopped, keep_weights):
@@ -200,34 +199,3 @@ def _solve(report: Callable[[Progress], None], stopped: Callable[[], None], run:
             "seconds_train": round(time.monotonic() - started - compile_seconds, 1),
         },
     )
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], None]]:
-    """Defers SIGTERM and Ctrl-C until the code is ready to stop.
-
-    Yields a function that raises Interrupted or KeyboardInterrupt if a signal has arrived. A second Ctrl-C interrupts
-    at once.
-    """
-    received: list[int] = []
-
-    def raise_if_stopped() -> None:
-        if signal.SIGINT in received:
-            raise KeyboardInterrupt
-        if received:
-            raise Interrupted("stopped by SIGTERM; run the same command to continue")
-
-    def receive(number: int, _: Any) -> None:
-        if number in received and number == signal.SIGINT:
-            raise KeyboardInterrupt  # a second Ctrl-C
-        received.append(number)
-
-    try:
-        before = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # only the main thread can set signal handlers
-        before = {}
-    try:
-        yield raise_if_stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

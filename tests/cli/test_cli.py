@@ -325,6 +325,8 @@ def test_status_is_shown_again_whenever_it_changes(tmp_path, monkeypatch, capsys
         ("rethink-gen run fig1b --only learning_rate_d", "learning_rate_decay="),
         ("rethink-gen train --corruption random_si", "random_signs"),
         ("rethink-gen train --weight-", "--weight-decay"),
+        ("rethink-gen train --schedule 'step(fac", "step(factor="),
+        ("rethink-gen train --schedule 'step(at=3,fac", "step(at=3,factor="),
     ],
 )
 def test_tab_completes_verbs_experiments_and_fields(line, word, tmp_path):

@@ -117,7 +117,7 @@ BUGS = [
         f"{R} -k until_it_is_removed",
     ),
     Bug(
-        "let no stop signal through", "cli/main.py", "if number and not ended.wait(SECONDS_TO_STOP):", "if False:",
+        "let no stop signal through", "execution/stopping.py", "if number and not ended.wait(SECONDS_TO_STOP):", "if False:",
         f"{R} -k while_python_does_not_run",
     ),
     Bug(
