@@ -127,6 +127,9 @@ def test_arrays_are_a_data_set_and_what_does_not_fit_is_said(tmp_path):
     assert len(floats.train.labels) == 32, "every fifth example is held out"
     both = np.concatenate([floats.train.images, floats.test.images]).sum()
     assert both == pytest.approx(x.sum(dtype=float), rel=1e-5)
+    whole = rg.Dataset.from_arrays("whole", train=(x.astype(np.float32), y), scale=1)
+    assert whole.train.images.max() == 255
+    assert repr(whole) == "Dataset(whole: 32 + 8 images of 6×5×3, 3 classes)"
     vectors = rg.Dataset.from_arrays("vectors", train=(x.reshape(40, -1)[:, :7], y))
     assert vectors.train.images.shape == (32, 1, 1, 7)
     for bad, said in (
@@ -135,6 +138,11 @@ def test_arrays_are_a_data_set_and_what_does_not_fit_is_said(tmp_path):
         ({"train": (x, y), "num_classes": 2}, "label 2 is out of range for 2 classes"),
         ({"train": (x, y), "test": (x[:, :3], y)}, "training images are"),
         ({"train": (x[0, 0, 0], y)}, "images must be"),
+        ({"train": x}, r"give each split as \(images, labels\)"),
+        ({"train": (x, y.astype(str))}, "labels must be whole numbers; give np.unique"),
+        ({"train": (x.astype(np.int64), y)}, "images must be uint8 or floats, got int64"),
+        ({"train": (x.astype(np.float32), y)}, "where they are in .0, 255., pass scale=1"),
+        ({"train": (x.transpose(0, 3, 1, 2), y)}, "is channels first"),
     ):
         with pytest.raises(UsageError, match=said):
             rg.Dataset.from_arrays("bad", **bad)

@@ -16,6 +16,8 @@ from rethink_gen.data.tfds import Source
 from rethink_gen.errors import UsageError
 
 HELD_OUT = 5  # where there is no test split, every fifth example of a fixed permutation is held out
+CHANNELS = 4  # of images, at most: gray, RGB, RGBA
+STANDARDIZED = 30.0  # larger values of images are not in [0, 1], nor deviations from a mean
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -37,6 +39,11 @@ class Dataset:
     checksum: str  # SHA-256, hex, of the number of classes and of every array's type, shape and bytes
     # int32[N]: the true label of each training example, where a corruption changed labels; None: train.labels.
     true_labels: Any = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.train.images.shape[1:]))
+        sizes = f"{len(self.train.labels)} + {len(self.test.labels)} images of {shape}"
+        return f"Dataset({self.name}: {sizes}, {self.num_classes} classes)"
 
     @property
     def changed(self) -> np.ndarray:
@@ -67,6 +74,9 @@ class Dataset:
         Raises:
           UsageError: the arrays do not fit together, or the name is taken; the line says what is wrong.
         """
+        for split in (train, test):
+            if split is not None and not (isinstance(split, tuple | list) and len(split) == 2):
+                raise UsageError(f"{name}: give each split as (images, labels)")
         splits = [_split(name, *train, scale)]
         splits += [_split(name, *test, scale)] if test is not None else []
         if test is None:
@@ -142,10 +152,18 @@ def _split(name: str, images: Any, labels: Any, scale: float) -> tuple[np.ndarra
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim not in (2, 3, 4) or not len(images) or 0 in images.shape:
         raise UsageError(f"{name}: images must be [N, H, W, C], [N, H, W] or [N, D], got shape {images.shape}")
+    if images.dtype != np.uint8 and images.dtype.kind not in "bf":
+        raise UsageError(f"{name}: images must be uint8 or floats, got {images.dtype}; convert them with astype")
+    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] > CHANNELS:
+        raise UsageError(f"{name}: {images.shape} is channels first; give images.transpose(0, 2, 3, 1)")
+    if labels.dtype.kind not in "biuf":
+        raise UsageError(f"{name}: labels must be whole numbers; give np.unique(labels, return_inverse=True)[1]")
     if labels.shape != (len(images),) or (labels.dtype.kind not in "iu" and not np.array_equal(labels, labels // 1)):
         raise UsageError(f"{name}: labels must be {len(images)} whole numbers, got {labels.dtype} {labels.shape}")
     if labels.min() < 0:
         raise UsageError(f"{name}: labels must be 0 to K - 1, got {labels.min()}")
+    if images.ndim > 2 and images.dtype.kind == "f" and scale > 1 and np.abs(images).max() > STANDARDIZED:
+        raise UsageError(f"{name}: images hold {np.abs(images).max():g}; where they are in [0, 255], pass scale=1")
     if images.ndim < 4:
         images = images.reshape(len(images), 1, 1, -1) if images.ndim == 2 else images[..., None]
     if images.dtype != np.uint8:

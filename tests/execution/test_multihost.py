@@ -172,44 +172,12 @@ def test_the_first_process_speaks_and_writes_for_all(apart):
     assert not [*apart[1].glob("**/checkpoint-*"), *apart[1].glob("**/.*-*")]
 
 
-PLUGIN = """
-from dataclasses import replace
-import flax.linen as nn, numpy as np, optax
-import rethink_gen as rg
-
-
-@rg.register.corruption
-def next_class(key, dataset, level, *, by=1):
-    labels = (dataset.train.labels + by) % dataset.num_classes
-    return replace(dataset, train=dataset.train._replace(labels=labels))
-
-
-@rg.register.model
-class Own(nn.Module):
-    num_classes: int
-    dropout: float = 0.0
-
-    @nn.compact
-    def __call__(self, x, *, train=False):
-        return nn.Dense(self.num_classes)(nn.tanh(nn.Dense(9)(x.reshape(len(x), -1))))
-
-
-@rg.register.optimizer
-def sign_sgd(learning_rate):
-    return optax.sign_sgd(learning_rate)
-
-
-rng = np.random.default_rng(0)
-rg.Dataset.from_arrays("scans", train=(rng.random((90, 6, 6)), rng.integers(3, size=90)))
-"""
-
-
 @pytest.mark.slow
 def test_components_of_a_plugin_have_the_numbers_of_one_process(experiments, tmp_path):
-    (tmp_path / "my_code.py").write_text(PLUGIN)
     options = (
-        "train", "--plugin", tmp_path / "my_code.py", "--dataset", "scans", "--corruption", "next_class(by=2)",
-        "--model", "Own", "--optimizer", "sign_sgd", "--learning-rate", 0.01, "--batch-size", 24, "--epochs", 3,
+        "train", "--plugin", Path(__file__).parent / "own.py", "--dataset", "scans", "--corruption", "next_class(by=2)",
+        "--model", "Own(width=9)", "--optimizer", "sign_sgd", "--learning-rate", 0.01,
+        "--batch-size", 24, "--epochs", 3,
     )  # fmt: skip
     for hosts in (1, 2):
         run(*options, "--results", tmp_path / str(hosts), hosts=hosts)

@@ -153,42 +153,6 @@ def test_task_whose_worker_died_resumes_from_the_checkpoint_that_had_arrived(nod
     assert ray._checkpoints(tmp_path, RUN), "which stays until the result is published"
 
 
-OWN = """
-from dataclasses import replace
-
-import flax.linen as nn
-import numpy as np
-import optax
-import rethink_gen as rg
-
-
-@rg.register.corruption
-def next_class(key, dataset, level, *, by=1):
-    labels = (dataset.train.labels + by) % dataset.num_classes
-    return replace(dataset, train=dataset.train._replace(labels=labels))
-
-
-@rg.register.model
-class Own(nn.Module):
-    num_classes: int
-    dropout: float = 0.0
-    width: int = 8
-
-    @nn.compact
-    def __call__(self, x, *, train=False):
-        return nn.Dense(self.num_classes)(nn.tanh(nn.Dense(self.width)(x.reshape(len(x), -1))))
-
-
-@rg.register.optimizer
-def sign_sgd(learning_rate):
-    return optax.sign_sgd(learning_rate)
-
-
-rng = np.random.default_rng(0)
-data = rg.Dataset.from_arrays("scans", train=(rng.random((90, 6, 6)), rng.integers(3, size=90)))
-"""
-
-
 @on_a_cluster
 def test_components_and_arrays_of_a_user_have_the_bits_of_a_local_run(tmp_path, monkeypatch):
     """The nodes have a cache of their own, as on other machines, so the arrays must come from the driver."""
@@ -201,8 +165,7 @@ def test_components_and_arrays_of_a_user_have_the_bits_of_a_local_run(tmp_path, 
     for kind, entries in registry.COMPONENTS.items():
         monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
     try:
-        (tmp_path / "own.py").write_text(OWN)
-        plugins.load(str(tmp_path / "own.py"))
+        plugins.load(str(Path(__file__).parent / "own.py"))
         run = Run(
             dataset="scans", corruption="next_class(by=2)", model="Own(width=9)", optimizer="sign_sgd",
             learning_rate=0.01, batch_size=24, epochs=3,

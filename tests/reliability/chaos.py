@@ -291,7 +291,7 @@ def workers(
             assert not study.damaged
             assert len(study.results) >= seen
             seen, looks = len(study.results), looks + 1
-            time.sleep(0.1)
+            time.sleep(0.05)
             if when and seen >= when[0]:
                 when.pop(0)
                 time.sleep(rng.uniform(0, 0.05))
