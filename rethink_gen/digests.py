@@ -12,11 +12,12 @@ import builtins
 import dataclasses
 import hashlib
 import inspect
+import os
 import sys
 import sysconfig
 import textwrap
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from rethink_gen.runs import AnyRun, components
 
 INSTALLED = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib"))
 PACKAGE = str(Path(__file__).resolve().parent)
+BROUGHT: dict[str, bytes] = {}  # files of the machine that sent the runs, by the path that options have for them
 
 
 def of_run(run: AnyRun) -> dict[str, str]:
@@ -40,9 +42,31 @@ def of_run(run: AnyRun) -> dict[str, str]:
             continue
         if not component.built_in:
             found[f"{kind}:{name}"] = of_component(component)
-        for option in component.files:
-            found[f"{kind}:{name}({option})"] = _of_file(str(registry.options_of(kind, text)[option]))
-    return found
+    return found | {option: _of_file(path) for option, path in _named_files(run)}
+
+
+def files_of(run: AnyRun) -> dict[str, bytes]:
+    """The content of the files that a run's options name, by the path that the run has for them."""
+    return {path: content(path) for _, path in _named_files(run)}
+
+
+def content(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file that an option names, read here or brought from another machine (`BROUGHT`).
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    brought = BROUGHT.get(str(path))
+    return Path(path).expanduser().read_bytes() if brought is None else brought
+
+
+def _named_files(run: AnyRun) -> Iterator[tuple[str, str]]:
+    """`kind:name(option)` and the path, for each option of a run that names a file."""
+    for kind, text in components(run):
+        name = registry.parse(text)[0]
+        component = registry.COMPONENTS[kind].get(name)
+        for option in component.files if component else ():
+            yield f"{kind}:{name}({option})", str(registry.options_of(kind, text)[option])
 
 
 def of_program(run: AnyRun) -> str:
@@ -282,6 +306,6 @@ def _constant(value: Any) -> str:
 
 def _of_file(path: str) -> str:
     try:
-        return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
+        return hashlib.sha256(content(path)).hexdigest()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error

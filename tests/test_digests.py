@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import rethink_gen as rg
-from rethink_gen import digests, registry
-from rethink_gen.errors import RethinkError
+from rethink_gen import digests, plugins, registry
+from rethink_gen.errors import RethinkError, UsageError
+from rethink_gen.execution import shipping
 from rethink_gen.results import store
 from rethink_gen.study import studies, verification
 
@@ -236,6 +237,37 @@ def test_the_file_that_an_option_names_counts(tmp_path):
     before = digests.of_run(run)
     np.savetxt(matrix, np.roll(np.eye(10), 1, axis=1), delimiter=",")
     assert digests.of_run(run) != before
+
+
+def test_a_file_that_an_option_names_travels_to_machines_that_do_not_have_it(tmp_path, monkeypatch):
+    matrix = tmp_path / "shift.csv"
+    np.savetxt(matrix, np.roll(np.eye(10), 1, axis=1), delimiter=",")
+    corruption = f"class_conditional(matrix={matrix})"
+    run = rg.Run(**SMALL, corruption=corruption, corruption_level=1)
+    here = digests.of_run(run)
+    packed = shipping.pack([run])
+    matrix.unlink()
+    with pytest.raises(UsageError, match=r"shift\.csv: cannot be read"):
+        digests.of_run(run)
+    monkeypatch.setattr(digests, "BROUGHT", {})
+    shipping.unpack(packed)
+    assert digests.of_run(run) == here
+    noisy = rg.corrupt("digits", corruption, level=1, seed=0)
+    assert (noisy.train.labels == (noisy.true_labels + 1) % 10).all()
+
+
+def test_a_moved_plug_in_is_the_same_code_as_a_module_or_a_file(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    (tmp_path / "here" / "mine.py").write_text(CODE)
+    (tmp_path / "elsewhere" / "renamed_and_moved.py").write_text(CODE)
+    found = []
+    for where in (str(tmp_path / "here" / "mine.py"), "renamed_and_moved"):
+        registry.COMPONENTS["corruption"].pop("next_class", None)
+        plugins.load(where)
+        found.append(digests.of_component(registry.COMPONENTS["corruption"]["next_class"]))
+    assert found[0] == found[1]
 
 
 def test_two_experiments_with_a_corruption_of_one_name_have_results_of_their_own(tmp_path):

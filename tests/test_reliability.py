@@ -663,6 +663,15 @@ def test_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
         train(replace(SMALL, seed=9), tmp_path)
 
 
+def test_checkpoint_of_a_version_with_other_names_of_arrays_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "_CHECKPOINT_SECONDS", 0.0)
+    train(SMALL, tmp_path)
+    arrays, notes = checkpointing.load_checkpoint(tmp_path)
+    checkpointing.save_checkpoint(tmp_path, {f".{name}": array for name, array in arrays.items()}, notes)
+    with pytest.raises(StorageError, match=f"{tmp_path}: .*another version of rethink-gen; delete it"):
+        train(SMALL, tmp_path)
+
+
 def test_folder_that_vanishes_stops_the_sweep_and_is_not_made_anew(places, options, capsys, monkeypatch):
     real = preparation.prepare
 
@@ -819,7 +828,7 @@ def test_accuracy_is_that_of_numpys_own_forward_pass(tmp_path, monkeypatch):
     run = replace(SMALL, crop_size=8)
     curves = train(run, tmp_path).curves
     arrays, _ = checkpointing.load_checkpoint(tmp_path)
-    weights = {name: value for name, value in arrays.items() if name.startswith(".params")}
+    weights = {name: value for name, value in arrays.items() if name.startswith("params/")}
     kernels = [value for name, value in sorted(weights.items()) if "kernel" in name]
     biases = [value for name, value in sorted(weights.items()) if "bias" in name]
     corrupted, _ = pipeline.load(run)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rethink_gen import digests
 from rethink_gen.errors import UsageError
 
 TOLERANCE = 1e-3  # of a row's sum: probabilities that are printed with four digits pass
@@ -95,7 +96,7 @@ def _read_csv(path: str | os.PathLike[str]) -> np.ndarray:
 def _content(path: str | os.PathLike[str]) -> bytes:
     """The bytes of the file."""
     try:
-        return Path(path).expanduser().read_bytes()
+        return digests.content(path)
     except OSError as error:
         way_out = "matrix=FILE names a .csv or .npy file"
         raise UsageError(f"{path}: cannot be read ({error.strerror or error}); {way_out}") from error

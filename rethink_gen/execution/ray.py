@@ -101,7 +101,7 @@ def execute(
     runs = list(runs)
     todo, busy = deque(Task(part) for part in parts(runs, runs_per_task)), []  # busy: other processes are at them
     left = {run.id: run for run in runs}
-    components = shipping.pack()
+    components = shipping.pack(runs)
     claims: dict[str, ExitStack] = {}
     flying: dict[Any, Task] = {}
     with _cluster(address, needs) as ray, ExitStack() as at_the_end:

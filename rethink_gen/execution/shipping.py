@@ -1,23 +1,31 @@
 """What users have registered in this process, for other processes: worker processes and tasks on Ray.
 
 Functions and classes travel by value, with what they use of the user's other modules, so a notebook's components are
-known everywhere. Arrays travel as files of the cache. Only what this process itself has packed is unpacked.
+known everywhere. Arrays travel as files of the cache, and files that options name as their bytes. Only what this
+process itself has packed is unpacked.
 """
 
 from __future__ import annotations
 
 import base64
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from rethink_gen import digests, registry
+from rethink_gen.runs import AnyRun
 
 
-def pack() -> str:
-    """All components that users have registered, as text; empty if there are none."""
+def pack(elsewhere: Iterable[AnyRun] = ()) -> str:
+    """All components that users have registered, as text; empty if there is nothing to bring.
+
+    Args:
+      elsewhere: runs for another machine: the files that their options name come along.
+    """
     added = registry.added()
-    if not added:
+    files = {path: content for run in elsewhere for path, content in digests.files_of(run).items()}
+    if not added and not files:
         return ""
     import cloudpickle
 
@@ -32,7 +40,7 @@ def pack() -> str:
     for module in by_value:
         cloudpickle.register_pickle_by_value(module)
     try:
-        return base64.b64encode(cloudpickle.dumps(items)).decode()
+        return base64.b64encode(cloudpickle.dumps((items, files))).decode()
     finally:
         for module in by_value:
             cloudpickle.unregister_pickle_by_value(module)
@@ -44,8 +52,10 @@ def unpack(text: str) -> None:
         return
     import cloudpickle
 
-    for kind, name, component in cloudpickle.loads(base64.b64decode(text)):
+    items, files = cloudpickle.loads(base64.b64decode(text))
+    for kind, name, component in items:
         registry.COMPONENTS[kind][name] = component
+    digests.BROUGHT.update(files)
 
 
 class _Arrays:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,8 @@ import numpy as np
 from rethink_gen.atomic import write
 from rethink_gen.errors import StorageError
 from rethink_gen.results.locks import logger
-from rethink_gen.training.core import State
+
+Tree = TypeVar("Tree")
 
 
 def save_checkpoint(folder: Path, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> None:
@@ -97,21 +98,29 @@ def check_same(then: dict[str, str], now: dict[str, str], work: Path) -> None:
         raise StorageError(f"{work}: its checkpoint was made with {'; '.join(differ)}; {way_out}")
 
 
-def flatten(state: State) -> dict[str, np.ndarray]:
-    """Converts a state to named arrays on the host."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+def step_of(arrays: Mapping[str, np.ndarray], work: Path | None) -> int:
+    """The step at which a checkpoint was saved.
+
+    Raises:
+      StorageError: its arrays have the names of an older version of this package.
+    """
+    if "step" not in arrays:
+        raise StorageError(f"{work}: its checkpoint is of another version of rethink-gen; delete it to start again")
+    return int(arrays["step"])
 
 
-def learned(state: State) -> dict[str, np.ndarray]:
-    """The learned weights of a network as named arrays on the host.
+def flatten(tree: Any) -> dict[str, np.ndarray]:
+    """The leaves of a state, or of a part of it, as named arrays on the host.
 
     Names are paths, such as params/Conv_0/kernel and batch_stats/BatchNorm_0/mean.
     """
-    leaves, _ = jax.tree_util.tree_flatten_with_path({"params": state.params, "batch_stats": state.batch_stats})
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
+    return {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def restore(like: State, arrays: dict[str, np.ndarray]) -> State:
-    """Converts named arrays from `flatten` back to a state with the structure of `like`."""
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: jnp.asarray(arrays[jax.tree_util.keystr(path)]), like)
+def restore(like: Tree, arrays: Mapping[str, np.ndarray]) -> Tree:
+    """Converts named arrays from `flatten` back to a tree with the structure of `like`."""
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: jnp.asarray(arrays[_name(path)]), like)
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from rethink_gen.data import datasets
 from rethink_gen.errors import UsageError
@@ -97,16 +97,4 @@ def _run_of(result: Result) -> Run:
 def _weights_of(result: Result) -> dict[str, Any]:
     if not result.weights:
         raise UsageError(f"{result.run.id} kept no weights; train it again with keep_weights=True or --keep-weights")
-    return _nested(result.weights)
-
-
-def _nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"a/b": c}` as `{"a": {"b": c}}`."""
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *path, last = name.split("/")
-        place = tree
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = array
-    return tree
+    return unflatten_dict(result.weights, sep="/")

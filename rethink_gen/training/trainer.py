@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from rethink_gen import digests
@@ -29,7 +30,7 @@ from rethink_gen.training import (
     preparation,
     provenance,
 )
-from rethink_gen.training.checkpointing import check_same, flatten, learned, restore
+from rethink_gen.training.checkpointing import check_same, flatten, restore
 from rethink_gen.training.core import Hparams, State
 from rethink_gen.training.progress import Progress
 
@@ -96,7 +97,9 @@ class _Cohort:
         for run, found in checkpoints.items():
             if found and found[1].get("made_by", {}).get("code", {}) != digests.of_run(run):
                 checkpoints[run] = None  # the user's code has changed since, so the run starts again
-        reached = {run: int(found[0][".step"]) if found else 0 for run, found in checkpoints.items()}
+        reached = {
+            run: checkpointing.step_of(found[0], folders[run]) if found else 0 for run, found in checkpoints.items()
+        }
         self.step = next(iter(reached.values()))
         self.runs = [run for run in folders if reached[run] == self.step]
         self.left = list(self.runs)  # runs that have not ended
@@ -209,6 +212,11 @@ class _Cohort:
             self.save()
             self.saved, self.cost = time.monotonic(), time.monotonic() - now
 
+    def weights(self, run: Run) -> dict[str, np.ndarray]:
+        """What a run has learned, as named arrays."""
+        state = self.lanes.unstack(self.state)[self.runs.index(run)]
+        return flatten({"params": state.params, "batch_stats": state.batch_stats})
+
     def result(self, run: Run, keep_weights: bool) -> Result:
         """The result of a run that has ended."""
         seconds_compile = (self.clock() - self.compiled) / len(self.runs)
@@ -230,5 +238,5 @@ class _Cohort:
                 "seconds_compile": round(seconds_compile, 1),
                 "seconds_train": round(self.seconds() - seconds_compile, 1),
             },
-            weights=learned(self.lanes.unstack(self.state)[self.runs.index(run)]) if keep_weights else None,
+            weights=self.weights(run) if keep_weights else None,
         )
