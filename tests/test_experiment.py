@@ -503,3 +503,14 @@ def test_checks_are_a_list_of_functions():
 def test_an_experiment_that_declares_no_table_has_a_row_for_each_setting():
     table = study_with([], *MODELS).table()
     assert set(table["model"]) == {"mlp_1x512", "mlp_3x512"}
+
+
+def test_a_check_of_a_number_that_has_no_value_is_not_known_and_prints_no_nan():
+    def of_nothing(study):
+        """The best run is good."""
+        best = study.runs["train_accuracy"].where(study.runs["seed"] < 0).max()
+        return best > 0.9, f"at most {best:+.1f} points"
+
+    [check] = study_with([of_nothing], *MODELS).checks()
+    assert check.holds is None
+    assert "nan" not in check.evidence

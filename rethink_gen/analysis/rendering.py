@@ -40,6 +40,9 @@ def render(table: pd.DataFrame, format: str = "markdown", *, checks: Iterable[Ch
     return FORMATS[format](table, list(checks), note)
 
 
+ONE_RUN, OUTSIDE = "¹", "†"  # marks behind a verdict; see `_mark`
+
+
 class Layout(NamedTuple):
     """The cells of a table as text."""
 
@@ -63,7 +66,7 @@ def lay_out(table: pd.DataFrame) -> Layout:
         columns.append([_header(metric) or "ours, %", *(_ours(row) if row else "" for row in cells)])
         if "paper" in table:
             columns.append(["paper", *(_theirs(row) if row else "" for row in cells)])
-            columns.append(["verdict", *(row["verdict"] if row else "" for row in cells)])
+            columns.append(["verdict", *(row["verdict"] + _mark(row) if row else "" for row in cells)])
     left = [i < len(shown) or column[0] == "verdict" for i, column in enumerate(columns)]
     lines = [list(line) for line in zip(*(column[1:] for column in columns), strict=True)]
     return Layout([column[0] for column in columns], lines, [not text for text in left], _legend(table, keys))
@@ -99,17 +102,32 @@ def _legend(table: pd.DataFrame, keys: list[str]) -> str:
     shared = [key for key in keys if not _informative(table, key) and table[key].nunique(dropna=False) == 1]
     same = ", ".join(f"{_key_header(key)} {_cell(key, table[key].iloc[0])}" for key in shared)
     used = set(table["verdict"]) if "verdict" in table else set()
+    marks = {_mark(row) for row in table.to_dict("records")} if used else set()
     near = f"reproduced is within {100 * REPRODUCED:g} percentage point of the paper, close within {100 * CLOSE:g}"
     sentences = {
         f"In all rows: {same}.": bool(shared),
         "In brackets: 95 % interval over n seeds (Student's t).": bool((table["n"] > 1).any()),
         f"Verdicts: {near}.": bool(used & {"reproduced", "close", "off"}),
+        f"{ONE_RUN} Of one run: nothing is known of the spread over seeds.": ONE_RUN in marks,
+        f"{OUTSIDE} The paper's number lies outside our interval.": OUTSIDE in marks,
         "Other scale than the paper's: no verdict.": "other scale" in used,
         "Smoke scale: no verdict.": "smoke scale" in used,
         "From memory: not checked against a source, so there is no verdict.": "confidence" in table
         and bool(table["confidence"].eq("memory").any()),
     }
     return " ".join(sentence for sentence, applies in sentences.items() if applies)
+
+
+def _mark(row: Row) -> str:
+    """What the verdict of a cell leaves out: that it rests on one run, or that our seeds are sure of another value."""
+    if row["verdict"] not in ("reproduced", "close", "off"):
+        return ""
+    if row["n"] + row["censored"] + row["diverged"] == 1:
+        return ONE_RUN
+    if row["verdict"] != "reproduced" or row["n"] < 2 or isinstance(row["paper"], str):
+        return ""
+    low, high = (round(row[name], 4) for name in ("low", "high"))  # as papers print them: 99.998 % is 100.00
+    return "" if low <= row["paper"] <= high else OUTSIDE
 
 
 def _ours(row: Row) -> str:
@@ -266,6 +284,8 @@ _LATEX |= {
     "≤": r"$\leq$",
     "±": r"$\pm$",
     "…": r"\ldots{}",
+    ONE_RUN: r"$^1$",
+    OUTSIDE: r"$^\dagger$",
 }
 
 

@@ -99,7 +99,13 @@ class _Section(NamedTuple):
             return "smoke scale: no verdict"
         known = f"{self.known} of {sum(self.counts.values())} known"
         scale = "" if self.full_size else f"{study.experiment.scale} scale"
-        return ", ".join(filter(None, [_partial(study), known, scale]))
+        return ", ".join(filter(None, [_partial(study), known, scale, "one seed" * self.one_seed]))
+
+    @property
+    def one_seed(self) -> bool:
+        """Whether each setting was run once, so that nothing is known of the spread over seeds."""
+        settings = [result.setting for result in self.study.results]
+        return len(set(settings)) == len(settings)
 
     @property
     def full_size(self) -> bool:
@@ -152,6 +158,7 @@ def render(studies: Iterable[Study]) -> str:
         groups=groups,
         title=alone or "Memorization and generalization",
         verdicts=VERDICTS,
+        marks=rendering.ONE_RUN + rendering.OUTSIDE,
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         dark={color: _dark_page(color) for color in sorted({found for svg in drawn for found in COLOR.findall(svg)})},
         script=Markup(script),

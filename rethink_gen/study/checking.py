@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from rethink_gen import papers
 from rethink_gen.experiment import Check, CheckFunction, select
 
 SMOKE = "smoke scale: no verdict"
+_NAN = re.compile(r"\bnan\b")
 
 
 def evaluate(check: CheckFunction, study: Any) -> Check:
@@ -24,6 +26,8 @@ def evaluate(check: CheckFunction, study: Any) -> Check:
         return Check(_statement(check), None, f"{len(there)} of {len(settings)} settings have results")
     try:
         holds, evidence = check(needed)
+        if _NAN.search(str(evidence)):  # a comparison with it is false, and says nothing
+            return Check(_statement(check), None, "a number that it compares has no value in these results")
         return Check(_statement(check), None if holds is None else bool(holds), str(evidence))
     except Exception as error:  # a mistake in one check does not end the table
         first = (str(error).splitlines() or [""])[0]

@@ -165,6 +165,37 @@ def test_a_table_of_single_seeds_prints_no_interval():
         assert "[" not in text
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "shown"),
+    [
+        ([0.51], "reproduced¹"),
+        ([0.7], "off¹"),
+        ([0.5100, 0.5101, 0.5102], "reproduced†"),  # [50.99, 51.03], the paper 50.51
+        ([0.50, 0.505, 0.51], "reproduced"),
+        ([0.53, 0.5301, 0.5302], "close"),  # outside, as the word says
+    ],
+)
+def test_a_verdict_says_that_it_is_of_one_run_or_that_the_interval_excludes_the_papers_number(accuracies, shown):
+    table = mlp_rows(tidy(seeds(MLP, "test", accuracies)), "table1")
+    text = rendering.render(table)
+    _, _, row, *_ = cells(text)
+    assert row[-1] == shown
+    assert ("¹ Of one run" in text) == ("¹" in shown)
+    assert ("† The paper's number lies outside our interval." in text) == ("†" in shown)
+    assert set(table["verdict"]) <= {"reproduced", "close", "off", "not run"}  # for programs, without marks
+
+
+def test_a_number_that_prints_as_the_papers_is_not_outside_its_interval():
+    """99.998 % is 100.00 with two digits."""
+    [row] = (
+        tables.beside_paper(tidy(seeds(MLP, "train", [(0.1, 0.99998)] * 3)), "table1", metrics=["train_accuracy"])
+        .query("model == 'mlp_1x512' and weight_decay == 'off' and corruption == 'true_labels'")
+        .to_dict("records")
+    )
+    assert row["high"] < row["paper"] == 1.0
+    assert rendering._mark(row) == ""
+
+
 def test_a_time_to_fit_that_was_not_reached_is_said():
     frame = tidy([*seeds(MLP, "train", [(0.1, 1.0), (0.1, 0.5)]), *seeds(RANDOM, "train", [(0.1, 0.5)])])
     text = rendering.render(tables.mean_and_interval(frame, ["corruption"], "epochs_to_fit"))
