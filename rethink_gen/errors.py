@@ -1,7 +1,7 @@
 """Errors a user can act on. Each carries the exit code of the command line that meets it.
 
-0 done · 1 some runs failed · 2 usage · 3 data · 4 storage · 75 interrupted, or a host was lost: run the same command
-again · 130 Ctrl-C.
+0 done · 1 some runs failed · 2 usage · 3 data · 4 storage · 75 interrupted, out of time, or a host was lost: run
+the same command again · 130 Ctrl-C.
 """
 
 import difflib
@@ -50,6 +50,10 @@ class Interrupted(BaseException):
     """A stop signal was answered: the work so far is on disk. Like KeyboardInterrupt, it is no error to be handled."""
 
     exit_code = 75
+
+
+class TimeIsUp(Interrupted):
+    """The time limit of the command is reached."""
 
 
 @contextmanager

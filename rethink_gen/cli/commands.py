@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rethink_gen import atomic, runs
 from rethink_gen.analysis import figures, rendering
-from rethink_gen.errors import RethinkError, UsageError, unknown
-from rethink_gen.execution import multihost, requests
+from rethink_gen.errors import RethinkError, TimeIsUp, UsageError, unknown
+from rethink_gen.execution import multihost, processes, requests, stopping
 from rethink_gen.execution.loggers import tracker
 from rethink_gen.execution.progress import progress, say
 from rethink_gen.runs import AnyRun, Run
@@ -24,6 +24,9 @@ from rethink_gen.words import count, duration, in_one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from rethink_gen.execution.time_limit import TimeLimit
+    from rethink_gen.results.store import Failure
 
 from rethink_gen.cli import overview
 from rethink_gen.cli.arguments import output_file, parse_only, parse_seeds, parse_shard, show_rows
@@ -42,6 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     rethink-gen run fig1b --scale laptop --only model=mlp_1x512 --seeds 0..4
     """
+    limit = _time_limit(arguments)
+    if arguments.all:
+        return _run_all(arguments, limit)
+    if not arguments.name:
+        raise UsageError(
+            "run takes the NAME of an experiment, such as quickstart, or --all; `rethink-gen list` shows them"
+        )
     request = {
         "scale": "laptop" if arguments.scale is None else arguments.scale,
         "seeds": parse_seeds(arguments.seeds),
@@ -82,7 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
                 report(now)
 
         number = 1 if arguments.hosts else None
-        study = running.run(arguments.name, **request, **work, workers=number, report=tell, execute=execute)
+        stack.enter_context(stopping.after(limit.left()) if limit else contextlib.nullcontext())
+        study = running.run(
+            arguments.name, **request, **work, workers=number, report=tell, execute=execute, limit=limit
+        )
     if study.results:
         print(study.text())
         print(f"table:  {study.folder / 'table.md'}")
@@ -95,7 +108,44 @@ def run(arguments: argparse.Namespace) -> int:
     diverged = [result.run.id for result in study.results if result.status == "diverged" and result.run in asked]
     if diverged and arguments.strict:
         raise RethinkError(f"{len(diverged)} of {len(asked)} runs diverged, the first is {diverged[0]}")
-    return _refuse_damaged(study)
+    _refuse_damaged(study)
+    left = running.to_do(running.plan(arguments.name, **request), shard=work["shard"])
+    if limit and left:
+        say(limit.remark(left, study.folder, processes.count(planned.experiment.runs)))
+        raise TimeIsUp
+    return 0
+
+
+def _time_limit(arguments: argparse.Namespace) -> TimeLimit | None:
+    """What --time-limit asks for."""
+    if arguments.time_limit is None:
+        return None
+    if arguments.engine != "local":
+        raise UsageError("--time-limit goes with --engine local: tasks on Ray end when they are done")
+    from rethink_gen.execution.time_limit import TimeLimit, parse
+
+    return TimeLimit(parse(arguments.time_limit), overview.timed(arguments))
+
+
+def _run_all(arguments: argparse.Namespace, limit: TimeLimit | None) -> int:
+    """Runs what is missing of all experiments, most needed first."""
+    from rethink_gen.study import everything
+
+    alone = ("name", "seeds", "only", "hosts", "log", "force", "keep_weights", "dry_run", "json")
+    if given := [name for name in alone if getattr(arguments, name)]:
+        option = f"--{given[0].replace('_', '-')}" if given[0] != "name" else "the name of an experiment"
+        raise UsageError(f"--all goes without {option}")
+    failures: list[Failure] = []
+    with stopping.after(limit.left()) if limit else contextlib.nullcontext(), progress() as report:
+        options = {"results": arguments.results, "experiments": arguments.experiments, "limit": limit}
+        for study, failed in everything.run(arguments.scale or "laptop", **options, report=report, say=say):
+            failures += failed
+            experiment = study.experiment
+            there = len(experiment.runs) - len(study.missing)
+            say(f"{experiment.name}, {experiment.scale} scale: {there} of {len(experiment.runs)} runs have results")
+    if failures:
+        raise RethinkError(f"{count(failures, 'run')} failed, the first is {failures[0].run.id}: {failures[0].reason}")
+    return 0
 
 
 def _engine(arguments: argparse.Namespace) -> running.Execute | None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from rethink_gen import plugins
 from rethink_gen.cli import commands, hosts
 from rethink_gen.cli.parser import parse
-from rethink_gen.errors import HostLost, Interrupted, RethinkError, StorageError, UsageError
+from rethink_gen.errors import HostLost, Interrupted, RethinkError, StorageError, TimeIsUp, UsageError
 from rethink_gen.execution import machine, stopping
 from rethink_gen.execution.progress import say
 from rethink_gen.words import in_one_line
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # --help and --version
         return 0 if end.code is None else int(end.code)
     except (KeyboardInterrupt, Interrupted) as stop:
-        _say_how_to_continue(argv)
+        _say_how_to_continue(argv, "the time limit is reached" if isinstance(stop, TimeIsUp) else "stopped")
         return stop.exit_code if isinstance(stop, Interrupted) else 130
     except BrokenPipeError:  # the reader has read enough, as in `rethink-gen list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains as it closes it
@@ -72,9 +72,9 @@ def _explain(error: Exception) -> tuple[int, str]:
     return RethinkError.exit_code, f"{type(error).__name__}: {error}; the same command with --debug shows where"
 
 
-def _say_how_to_continue(argv: Sequence[str]) -> None:
+def _say_how_to_continue(argv: Sequence[str], why: str = "stopped") -> None:
     """Tells how to continue a command that was stopped."""
-    say("rethink-gen: stopped; what is done is kept. To continue:")
+    say(f"rethink-gen: {why}; what is done is kept. To continue:")
     say(shlex.join(["rethink-gen", *argv]))
 
 

@@ -124,6 +124,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "I/N",
         "help": "the I-th of N parts of the runs, for machines that share no locks; then once without, for the table",
     },
+    "--time-limit": {
+        "metavar": "TIME",
+        "help": "such as 12m or 1h30m: begin no run that cannot end in it, and stop in time with checkpoints",
+    },
+    "--all": {
+        "action": "store_true",
+        "help": "all experiments: first settings without a result, then those with the fewest seeds, shortest first",
+    },
     "--engine": {"default": "local", "metavar": "ENGINE", "help": "local (default), or ray: on a Ray cluster"},
     "--address": {
         "metavar": "ADDRESS",
@@ -178,9 +186,20 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], t
     "show": (overview.show, {"name": None}, ("--calibrate", "--results", "--experiments", *PLUGIN, "--json")),
     "run": (
         commands.run,
-        {"name": None},
+        {"name": ""},
         (
-            *("--scale", "--seeds", "--only", "--shard", "--hosts", "--log", "--results", "--experiments"),
+            *(
+                "--all",
+                "--time-limit",
+                "--scale",
+                "--seeds",
+                "--only",
+                "--shard",
+                "--hosts",
+                "--log",
+                "--results",
+                "--experiments",
+            ),
             *("--engine", "--address", "--cpus-per-task", "--gpus-per-task", "--tpus-per-task", "--runs-per-task"),
             *("--force", "--keep-weights", "--strict", "--dry-run", *PLUGIN, "--json"),
         ),

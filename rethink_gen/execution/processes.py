@@ -52,8 +52,13 @@ def finish(
     processes: int,
     force: bool = False,
     keep_weights: bool = False,
+    fits: Callable[[AnyRun], bool] = lambda run: True,
 ) -> list[Failure]:
-    """Trains runs in several processes, which publish each result as it ends; the runs that failed."""
+    """Trains runs in several processes, which publish each result as it ends; the runs that failed.
+
+    Args:
+      fits: as in `scheduler.execute`.
+    """
     from rethink_gen.execution import requests
 
     if not runs:
@@ -70,7 +75,7 @@ def finish(
     try:
         for i in range(min(processes, len(runs))):
             workers.append(Worker({**order, "cores": machine.cores()[i * each : (i + 1) * each]}, said))
-            workers[-1].take(todo, workers)
+            workers[-1].take(todo, workers, fits)
         while any(worker.run for worker in workers):
             try:
                 worker, message = said.get(timeout=SECONDS_BETWEEN_LOOKS)
@@ -83,21 +88,21 @@ def finish(
                 worker.run = None
                 idle = [other for other in workers if not other.run and other.process.poll() is None]
                 for other in idle[: len(todo)]:
-                    other.take(todo, workers)
+                    other.take(todo, workers, fits)
             elif "error" in message:
                 raise getattr(errors, message["error"])(message["text"])
             elif "ended" in message:
                 ended += 1
                 if message["ended"]:
                     failures.append(Failure(from_dict(message["run"]), message["ended"]))
-                worker.take(todo, workers)
+                worker.take(todo, workers, fits)
             elif report:
                 numbers = {"done_runs": ended, "total_runs": len(runs), "failed_runs": len(failures)}
                 numbers["beside"] = sum(other.run is not None for other in workers) - 1
                 report(Progress(**{**message, **numbers, "run": worker.run}))
     finally:
         _stop(workers)
-    if todo:
+    if todo and died:
         raise RethinkError(f"{died}; NPROC={len(machine.cores())} keeps all runs in one process")
     return failures
 
@@ -143,11 +148,13 @@ class Worker:
         self.process.wait()
         said.put((self, None))
 
-    def take(self, todo: list[tuple[AnyRun, AnyRun]], workers: Sequence[Worker]) -> None:
+    def take(
+        self, todo: list[tuple[AnyRun, AnyRun]], workers: Sequence[Worker], fits: Callable[[AnyRun], bool]
+    ) -> None:
         """Gives it the next run, of the program it has compiled, or of one that no other is at, or any; or none."""
         others = [worker.recipe for worker in workers if worker is not self]
         choices = (lambda recipe: recipe == self.recipe, lambda recipe: recipe not in others, lambda recipe: True)
-        found = (item for choice in choices for item in todo if choice(item[1]))
+        found = (item for choice in choices for item in todo if choice(item[1]) and fits(item[0]))
         if item := next(found, None):
             todo.remove(item)
             self.run, self.recipe = item

@@ -29,8 +29,13 @@ def finish(
     force: bool = False,
     keep_weights: bool = False,
     execute: Execute | None = None,
+    fits: Callable[[AnyRun], bool] | None = None,
 ) -> list[Failure]:
-    """Trains runs and publishes each result as it ends; the runs that failed."""
+    """Trains runs and publishes each result as it ends; the runs that failed.
+
+    Args:
+      fits: as in `scheduler.execute`.
+    """
     runs = list(runs)
     if not runs:
         return []
@@ -38,7 +43,8 @@ def finish(
     check_writable(folder)
     failures: list[Failure] = []
     train_all: Execute = execute or import_scheduler().execute
-    options = {"keep_weights": True} if keep_weights else {}
+    options: dict[str, Any] = {"keep_weights": True} if keep_weights else {}
+    options |= {"fits": fits} if fits else {}
     show = report or progress.default()
 
     def tell(now: Progress) -> None:

@@ -35,6 +35,7 @@ def execute(
     force: bool = False,
     keep_weights: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
+    fits: Callable[[AnyRun], bool] = lambda run: True,
 ) -> Iterator[Result | Failure]:
     """Trains or solves runs and yields the outcome of each when it ends.
 
@@ -48,6 +49,7 @@ def execute(
       force: whether to execute runs that already have a result.
       keep_weights: whether trained results include their weights; results published without weights are trained again.
       report: called with the progress.
+      fits: whether there is time to begin a run; asked when it is its turn. One that does not fit is left out.
 
     Raises:
       Interrupted, KeyboardInterrupt: after a stop signal, when the current runs have checkpoints.
@@ -65,6 +67,9 @@ def execute(
     passed_over = 0  # consecutive runs that other processes work on
     with stopping.later() as stopped:
         while todo:
+            if not fits(todo[0]):
+                todo.popleft()
+                continue
             chosen = _next_cohort(todo)
             report_runs = partial(_report_progress, report, len(runs) - len(todo) - len(chosen), len(runs))
             with ExitStack() as claims:

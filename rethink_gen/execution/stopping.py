@@ -1,4 +1,7 @@
-"""Stop signals, SIGTERM and Ctrl-C, in the three ways that they are answered: at once, later, or by a child."""
+"""Stop signals, SIGTERM and Ctrl-C, in the three ways that they are answered: at once, later, or by a child.
+
+The end of a time limit is one more: SIGALRM, which a timer of this process sends.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rethink_gen.errors import Interrupted
+from rethink_gen.errors import Interrupted, TimeIsUp
 
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
 SECONDS_TO_STOP = 5.0  # the promise is ten, also on a busy machine
 
 
@@ -43,16 +47,16 @@ def at_once(last_words: Callable[[], None]) -> Iterator[None]:
     os.set_blocking(write, False)
 
     def interrupt(number: int, frame: object) -> None:
-        raise Interrupted("stopped by SIGTERM")
+        raise TimeIsUp("the time limit is reached") if number == signal.SIGALRM else Interrupted("stopped by SIGTERM")
 
     def watch() -> None:
-        number = next((n for [n] in iter(lambda: os.read(read, 1), b"") if n in (signal.SIGTERM, signal.SIGINT)), None)
+        number = next((n for [n] in iter(lambda: os.read(read, 1), b"") if n in _STOP_SIGNALS), None)
         if number and not ended.wait(SECONDS_TO_STOP):
             last_words()
-            os._exit(Interrupted.exit_code if number == signal.SIGTERM else 130)
+            os._exit(130 if number == signal.SIGINT else Interrupted.exit_code)
 
     threading.Thread(target=watch, daemon=True).start()
-    with _handled(interrupt, signal.SIGTERM):
+    with _handled(interrupt, signal.SIGTERM, signal.SIGALRM):
         before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         try:
             yield
@@ -74,6 +78,8 @@ def later() -> Iterator[Callable[[], None]]:
     def raise_if_stopped() -> None:
         if signal.SIGINT in received:
             raise KeyboardInterrupt
+        if signal.SIGALRM in received:
+            raise TimeIsUp("the time limit is reached; run the same command to continue")
         if received:
             raise Interrupted("stopped by SIGTERM; run the same command to continue")
 
@@ -82,8 +88,18 @@ def later() -> Iterator[Callable[[], None]]:
             raise KeyboardInterrupt  # a second Ctrl-C
         received.append(number)
 
-    with _handled(receive, signal.SIGTERM, signal.SIGINT):
+    with _handled(receive, *_STOP_SIGNALS):
         yield raise_if_stopped
+
+
+@contextmanager
+def after(seconds: float) -> Iterator[None]:
+    """Inside the block, stops this process after some seconds as a stop signal does; for the main thread."""
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextmanager

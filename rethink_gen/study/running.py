@@ -9,6 +9,7 @@ import hashlib
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rethink_gen import plugins
@@ -25,6 +26,7 @@ from rethink_gen.study.studies import OWN, Folder, Study, as_path, gather, open_
 from rethink_gen.study.trained import TrainedResult
 
 if TYPE_CHECKING:
+    from rethink_gen.execution.time_limit import TimeLimit
     from rethink_gen.training.progress import Progress
 
     Report = Callable[[Progress], None]
@@ -45,6 +47,7 @@ def run(
     workers: int | None = None,
     report: Report | None = None,
     execute: Execute | None = None,
+    limit: TimeLimit | None = None,
 ) -> Study:
     """The study of what is asked for, once every run has a result; only runs that have none are trained.
 
@@ -63,6 +66,7 @@ def run(
       workers: processes that share the runs, each with its part of the cores; None: as many as suit the machine.
       report: called with the progress of the run under way; None: shown in the notebook, or as lines on stderr.
       execute: trains the runs in place of `scheduler.execute`: on a cluster, as `execution.ray.execute` does.
+      limit: begin no run that cannot end in time; here only.
 
     Returns:
       The study. Runs that failed are in its `failures`, each with its reason; the next call tries them again.
@@ -72,15 +76,8 @@ def run(
     """
     planned = plan(what, scale=scale, seeds=seeds, only=only, results=results, experiments=experiments)
     runs = to_do(planned, force=force, keep_weights=keep_weights, shard=shard)
-    if not force and not keep_weights:
-        runs = [run for run in runs if not store.adopt(run, planned.folder)]
     work = {"force": force, "keep_weights": keep_weights}
-    show = report or progress.default()
-    number = processes.count(planned.experiment.runs) if workers is None else workers
-    if number > 1 and execute is None:
-        failures = processes.finish(runs, planned.folder, show, processes=number, **work)
-    else:
-        failures = finish(runs, planned.folder, show, execute=execute, **work)
+    failures = work_on(planned, runs, workers=workers, report=report, execute=execute, limit=limit, **work)
     if report is None:  # the command line ends with the reason; a script or a notebook goes on
         for failure in failures:
             progress.say(f"{failure.run.id} failed: {failure.reason}")
@@ -89,6 +86,30 @@ def run(
     if study.results and shard == (1, 1) and study.experiment.scale != OWN:
         study = renew(study.experiment, results)
     return replace(study, failures=tuple(failures))
+
+
+def work_on(
+    planned: Study,
+    runs: Iterable[AnyRun],
+    *,
+    force: bool = False,
+    keep_weights: bool = False,
+    workers: int | None = None,
+    report: Report | None = None,
+    execute: Execute | None = None,
+    limit: TimeLimit | None = None,
+) -> list[Failure]:
+    """Trains some runs of a plan, or copies their results from another experiment; those that failed. See `run`."""
+    if not force and not keep_weights:
+        runs = [run for run in runs if not store.adopt(run, planned.folder)]
+    work: dict[str, Any] = {"force": force, "keep_weights": keep_weights}
+    show = report or progress.default()
+    number = processes.count(planned.experiment.runs) if workers is None else workers
+    if limit:
+        work["fits"] = partial(limit.fits, folder=planned.folder, processes=number)
+    if number > 1 and execute is None:
+        return processes.finish(list(runs), planned.folder, show, processes=number, **work)
+    return finish(runs, planned.folder, show, execute=execute, **work)
 
 
 def _experiment_of(
