@@ -111,7 +111,9 @@ def options_of(kind: str, text: str) -> dict[str, Any]:
     for option in given:
         if option not in component.options or option in component.fixed:
             known_options = [each for each in component.options if each not in component.fixed]
-            raise unknown(f"option of {kind} {name}", option, known_options)
+            error = unknown(f"option of {kind} {name}", option, known_options)
+            hint = f"; {option} is a field of the run itself, beside {kind}" if option in PASSED[kind] else ""
+            raise UsageError(f"{error}{hint}")
     chosen = {**component.options, **component.fixed}
     chosen |= {option: _coerce(f"{name}({option})", value, chosen[option]) for option, value in given.items()}
     for option, value in chosen.items():
@@ -154,8 +156,12 @@ def is_built_in(kind: str, text: str) -> bool:
 
 
 def parameters(function: Callable[..., Any]) -> set[str]:
-    """The names that a component takes: the suite passes only those that are there."""
-    return set(inspect.signature(function).parameters)
+    """The names that a component takes: the suite passes only those that are there. With `**options`, all of them."""
+    found = inspect.signature(function).parameters.values()
+    everything = {name for names in PASSED.values() for name in names}
+    return {each.name for each in found} | (
+        everything if any(each.kind is each.VAR_KEYWORD for each in found) else set()
+    )
 
 
 def add(kind: str, name: str, target: Any) -> None:

@@ -88,6 +88,12 @@ def test_script_outside_of_the_project_trains_tables_and_plots(folder, monkeypat
     assert all(set(each["provenance"]["code"]) >= {"model:Tiny", "optimizer:sign_sgd"} for each in made.values())
     assert python(folder, "my_study.py") == shown
     assert results(folder) == made
+    told = python(folder, "answers.py", PYTHONPATH=str(folder)).removeprefix(shown)
+    classes, hardest = (re.findall(r"\d+", part) for part in told.strip("[]\n").split("]\n["))
+    assert len(classes) == 10
+    assert set(map(int, classes)) <= set(range(10))
+    assert len({*hardest}) == 5
+    assert all(0 <= int(row) < 300 for row in hardest)
 
 
 def test_plugin_brings_one_of_each_kind_to_the_command_line(folder):

@@ -143,6 +143,7 @@ def test_arrays_are_a_data_set_and_what_does_not_fit_is_said(tmp_path):
         ({"train": (x.astype(np.int64), y)}, "images must be uint8 or floats, got int64"),
         ({"train": (x.astype(np.float32), y)}, "where they are in .0, 255., pass scale=1"),
         ({"train": (x.transpose(0, 3, 1, 2), y)}, "is channels first"),
+        ({"train": (x, y + 1)}, "no training example has label 0, and the largest is 3; count labels from 0, or"),
     ):
         with pytest.raises(UsageError, match=said):
             rg.Dataset.from_arrays("bad", **bad)

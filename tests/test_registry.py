@@ -66,6 +66,7 @@ def test_equal_settings_have_one_spelling(kind, text, spelled):
         ("optimizer", "sgd(nesterov=maybe)", "must be true or false"),
         ("model", "mlp(hidden=64,hidden=32)", "is given twice"),
         ("model", "mlp_1x512(hidden=64)", "no option of model mlp_1x512 named 'hidden'"),
+        ("optimizer", "adamw(weight_decay=0.1)", "weight_decay is a field of the run itself, beside optimizer"),
         ("corruption", "class_conditional", r"needs matrix: write class_conditional\(matrix=…\)"),
         ("model", "mlp(64)", "is not option=value"),
         ("order", "buffer(capacity=1.5)", "must be a whole number"),

@@ -95,6 +95,12 @@ class Dataset:
             raise UsageError(
                 f"{name}: label {largest} is out of range for {num_classes} classes, 0 to {num_classes - 1}"
             )
+        absent = sorted({*range(largest + 1)} - {*np.unique(labels).tolist()}) if num_classes is None else []
+        if absent:
+            raise UsageError(
+                f"{name}: no training example has label {absent[0]}, and the largest is {largest}; "
+                f"count labels from 0, or say num_classes={largest + 1}"
+            )
         source = Source(name, "", images.shape[1:], num_classes or largest + 1, len(labels), len(test_labels))
         dataset = freeze(source, images, labels, test_images, test_labels)
         if name in PUBLISHED:

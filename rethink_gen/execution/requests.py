@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rethink_gen import atomic, registry
-from rethink_gen.errors import DataError
+from rethink_gen.errors import DataError, UsageError
 from rethink_gen.results.store import Failure, Result
-from rethink_gen.runs import AnyRun, components
+from rethink_gen.runs import AnyRun, Run, components
 
 if TYPE_CHECKING:
     from rethink_gen.training.progress import Progress
@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 
 
 def check_names(runs: Iterable[AnyRun]) -> None:
-    """Refuses a component that is not registered, or an option that it does not have."""
+    """Refuses a component that is not registered, an option that it does not have, and a level that has no effect."""
     runs = list(runs)
+    for run in runs:
+        if isinstance(run, Run) and run.corruption == "true_labels" and run.corruption_level != 1.0:
+            raise UsageError(
+                f"corruption_level={run.corruption_level:g} has no effect on true_labels; "
+                "name a corruption, such as corruption='random_labels', whose level 0 is the true labels"
+            )
     for kind, text in sorted({pair for run in runs for pair in components(run)}):
         registry.find(kind, registry.parse(text)[0])
         registry.options_of(kind, text)

@@ -7,7 +7,7 @@ A model maps whitened images float32[B, H, W, C] to logits float32[B, K]. It is 
 import flax.linen as nn
 
 from rethink_gen import registry
-from rethink_gen.errors import UsageError, naming
+from rethink_gen.errors import ComponentError, UsageError, naming
 
 
 def create(name: str, num_classes: int, dropout: float = 0.0) -> nn.Module:
@@ -19,12 +19,15 @@ def create(name: str, num_classes: int, dropout: float = 0.0) -> nn.Module:
       dropout: dropout rate before the last layer, in [0, 1).
 
     Raises:
-      UsageError: the model or one of its options is unknown, or dropout is asked of a model that has none.
+      UsageError: the model or one of its options is unknown, it has no field num_classes, or dropout is asked of a
+        model that has none.
     """
     build = registry.resolve("model", name)
     takes = {"dropout": dropout} if "dropout" in registry.parameters(build) else {}
     if dropout and not takes:
         raise UsageError(f"model {name!r} has no dropout: give it a field `dropout: float = 0.0`, or set dropout=0")
+    if "num_classes" not in registry.parameters(build):
+        raise ComponentError(f"model {name!r} needs a field `num_classes: int`, the number of logits")
     with naming("model", name):
         return build(num_classes=num_classes, **takes)
 

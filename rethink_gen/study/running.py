@@ -24,6 +24,7 @@ from rethink_gen.runs import NAME, AnyRun
 from rethink_gen.study import trained
 from rethink_gen.study.studies import OWN, Folder, Study, as_path, gather, open_folder, own_runs, renew, select
 from rethink_gen.study.trained import TrainedResult
+from rethink_gen.words import count
 
 if TYPE_CHECKING:
     from rethink_gen.execution.time_limit import TimeLimit
@@ -73,6 +74,7 @@ def run(
 
     Raises:
       UsageError: an unknown name or a value out of range; DataError: no data; StorageError: results cannot be written.
+      RethinkError: every run failed.
     """
     planned = plan(what, scale=scale, seeds=seeds, only=only, results=results, experiments=experiments)
     runs = to_do(planned, force=force, keep_weights=keep_weights, shard=shard)
@@ -82,6 +84,8 @@ def run(
         for failure in failures:
             progress.say(f"{failure.run.id} failed: {failure.reason}")
     locks.tidy(planned.folder)
+    if report is None and failures and len(failures) == len(runs):
+        raise RethinkError(f"{count(failures, 'run')} failed, all that there were to do; see the reasons above")
     study = gather(_experiment_of(what, scale, experiments), results)
     if study.results and shard == (1, 1) and study.experiment.scale != OWN:
         study = renew(study.experiment, results)
@@ -100,7 +104,7 @@ def work_on(
     limit: TimeLimit | None = None,
 ) -> list[Failure]:
     """Trains some runs of a plan, or copies their results from another experiment; those that failed. See `run`."""
-    if not force and not keep_weights:
+    if not force and not keep_weights and planned.experiment.scale != OWN:  # runs of one's own are in one folder
         runs = [run for run in runs if not store.adopt(run, planned.folder)]
     work: dict[str, Any] = {"force": force, "keep_weights": keep_weights}
     show = report or progress.default()

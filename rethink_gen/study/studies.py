@@ -60,6 +60,9 @@ class Study:
     def plot(self, x: str, y: str | Sequence[str], hue: str | None = None, **options: Any) -> Figure:
         """A figure of the results: metrics over `epoch` or `step`, or of whole runs against one of their fields.
 
+        A line is the mean over seeds, its band their range: what was seen. The 95 % interval of the mean is in `table`;
+        for a few seeds it is wider.
+
         Args:
           x: epoch, step, or a field of the runs, such as corruption_level.
           y: one metric or several, a panel each.

@@ -27,7 +27,12 @@ class TrainedResult(Result):
         return prediction.logits(self, images)
 
     def examples(self, split: str = "train") -> Examples:
-        """Logits, labels, true labels, loss and correctness of each example of "train" or "test"."""
+        """The answers to each example of "train" or "test", in the order of the data set.
+
+        Returns:
+          Arrays with one row for each example: `logits`, `labels` (as the run was given them), `true_labels`, `loss`;
+          and from these `predictions` and `correct`.
+        """
         from rethink_gen.training import prediction
 
         return prediction.examples(self, split)

@@ -10,10 +10,13 @@ import rethink_gen as rg
 from rethink_gen import registry
 from rethink_gen.errors import RethinkError, StorageError, UsageError
 from rethink_gen.execution import costs, requests
+from rethink_gen.models.create import create
 from rethink_gen.results import store
 from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
 from rethink_gen.study import running, trained
+
+SMALL = {"dataset": "digits", "train_size": 64, "test_size": 32, "batch_size": 32, "epochs": 1}
 
 EXPERIMENT = '''"""Digits for an epoch."""
 from matplotlib.figure import Figure
@@ -326,3 +329,34 @@ def test_plan_of_very_many_runs_is_made_and_parted_in_seconds(places):
     assert time.process_time() - started < 12  # seconds; 2 where nothing else is going on
     with pytest.raises(UsageError, match="100002 runs asked for"):
         running.plan("labels", seeds=range(50_001), **places)
+
+
+def test_runs_of_ones_own_in_another_folder_are_trained_and_not_copied_from_the_first(tmp_path):
+    """Beside it, as `results` and `results2` in one place: their `train/` folders look like two experiments."""
+    run = Run(**SMALL)
+    for name in ("first", "second"):
+        rg.run([run], results=tmp_path / name)
+    seconds = [store.read(path).provenance["seconds_train"] for path in sorted(tmp_path.glob("*/train/*.json"))]
+    assert len(seconds) == 2
+    first, second = (path.read_bytes() for path in sorted(tmp_path.glob("*/train/*.json")))
+    assert first != second, "a copy would have the seconds and the time of the first"
+
+
+def test_a_level_that_has_no_effect_is_refused_before_it_gives_one_run_three_names(tmp_path):
+    runs = rg.grid(Run(**SMALL), corruption_level=(0.0, 0.2), seed=range(2))
+    with pytest.raises(UsageError, match=r"corruption_level=0 has no effect on true_labels; name a corruption"):
+        rg.run(runs, results=tmp_path)
+
+
+def test_when_every_run_failed_a_script_does_not_go_on(tmp_path, monkeypatch, capsys):
+    broken = registry.Component("model", "broken", lambda num_classes: 1 / 0)
+    monkeypatch.setitem(registry.COMPONENTS["model"], "broken", broken)
+    with pytest.raises(RethinkError, match="2 runs failed, all that there were to do"):
+        rg.run(rg.grid(Run(**SMALL, model="broken"), seed=range(2)), results=tmp_path)
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_model_without_the_field_num_classes_is_told_to_have_it(monkeypatch):
+    monkeypatch.setitem(registry.COMPONENTS["model"], "bare", registry.Component("model", "bare", lambda width=3: None))
+    with pytest.raises(UsageError, match="model 'bare' needs a field `num_classes: int`"):
+        create("bare", 10)
