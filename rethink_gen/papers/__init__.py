@@ -110,6 +110,7 @@ NAMES = {
     "laplacian": "Laplacian",
     "gabor_wavelets": "Gabor wavelets",
     "l2_norm": "ℓ2 norm",
+    "coefficient_norm": "mean ‖α‖ of a class",
     "flip+rotation": "flip, rotation",
     "neyshabur_bound": "bound, Neyshabur",
     "golowich_bound": "bound, Golowich",

@@ -53,7 +53,8 @@ def solve(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[st
 
     Returns:
       Curves of one row, and facts about the solution for provenance. In the curves, train_loss and test_loss are the
-      mean of ‖f(x) - y‖² with y one-hot, l2_norm is ‖f‖, and residual is ‖(K + λI)α - Y‖ / ‖Y‖.
+      mean of ‖f(x) - y‖² with y one-hot, l2_norm is ‖f‖, coefficient_norm is the mean over classes of ‖α_k‖₂, and
+      residual is ‖(K + λI)α - Y‖ / ‖Y‖.
 
     Raises:
       UsageError: the problem does not fit into memory, or a name is unknown.
@@ -96,12 +97,14 @@ def _solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Cur
     residual = np.linalg.norm(fitted_NxK - targets) / np.linalg.norm(targets)
     if not residual < _UNSOLVED:
         raise singular(k, f"the residual is {residual:.2g}")
+    per_class = np.linalg.norm(alpha_NxK.astype(np.float64), axis=0)
     outputs = fitted_NxK - run.weight_decay * alpha_NxK
     row = {
         "epoch": 0.0,
         **_measure("train", outputs, train.labels),
         **_measure("test", test_outputs, test.labels),
         "l2_norm": float(np.sqrt(max(0.0, (alpha_NxK * outputs).sum(dtype=np.float64)))),
+        "coefficient_norm": float(per_class.mean()),
         "residual": float(residual),
     }
     seconds = {"features": prepared - start, "solve": solved - prepared, "predict": time.monotonic() - solved}
@@ -109,6 +112,7 @@ def _solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Cur
         "solver": chosen.solver,
         "bytes_planned": chosen.bytes,
         "num_features": sum(features.widths),
+        "coefficient_norms": [round(float(norm), 4) for norm in per_class],
         **facts,
         **{f"seconds_{name}": round(value, 1) for name, value in seconds.items()},
     }

@@ -58,6 +58,7 @@ def reference(run: KernelRun, dataset: Dataset) -> dict[str, float]:
         "test_loss": ((test_outputs - np.eye(dataset.num_classes)[dataset.test.labels]) ** 2).sum(1).mean(),
         "test_accuracy": (test_outputs.argmax(1) == dataset.test.labels).mean(),
         "l2_norm": np.sqrt(np.trace(alpha.T @ k(x, x) @ alpha)),
+        "coefficient_norm": np.mean([np.linalg.norm(alpha[:, k]) for k in range(alpha.shape[1])]),
     }
 
 
