@@ -33,9 +33,7 @@ def corrupted_images(name: str, count: int = 8) -> Figure:
       name: of the data set.
       count: number of classes, in the order of their numbers.
     """
-    import jax
-
-    from rethink_gen.data import datasets
+    from rethink_gen.data import datasets, randomness
 
     whole = datasets.load(name)
 
@@ -50,7 +48,8 @@ def corrupted_images(name: str, count: int = 8) -> Figure:
     versions = {}
     for corruption in registry.known("corruption"):
         try:
-            train = registry.resolve("corruption", corruption)(jax.random.key(0), some, 1.0).train
+            with randomness.pinned():
+                train = registry.resolve("corruption", corruption)(randomness.root_key(0), some, 1.0).train
         except RethinkError:  # it needs an option, a file, or other classes
             continue
         if len(train.labels) != len(some.train.labels):  # extra copies come after these images

@@ -19,6 +19,7 @@ def load(run: AnyRun) -> tuple[Dataset, Dataset]:
     return corrupt(run, clean), clean
 
 
+@randomness.pinned()
 def corrupt(run: AnyRun, clean: Dataset) -> Dataset:
     """Applies the corruption of a run to data that are already cut."""
     key = randomness.stream(randomness.root_key(run.seed_of("corruption")), "corrupt")

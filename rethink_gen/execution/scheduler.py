@@ -4,7 +4,7 @@ import importlib
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 
 from rethink_gen import digests
-from rethink_gen.data import pipeline
+from rethink_gen.data import pipeline, randomness
 from rethink_gen.errors import ComponentError, RethinkError, StorageError
 from rethink_gen.execution import stopping
 from rethink_gen.results import locks, store
@@ -28,6 +28,7 @@ _DEATHS = 3  # after so many processes crashed while running it, a run comes las
 _SOLVERS = {"kernel": "kernels", "expressivity": "theorem1", "least_squares": "least_squares"}  # kind → module
 
 
+@randomness.pinned_generator
 def execute(
     runs: Iterable[AnyRun],
     *,
@@ -36,7 +37,7 @@ def execute(
     keep_weights: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
     fits: Callable[[AnyRun], bool] = lambda run: True,
-) -> Iterator[Result | Failure]:
+) -> Generator[Result | Failure, None, None]:
     """Trains or solves runs and yields the outcome of each when it ends.
 
     Runs that share a program follow each other or train side by side. Other processes may work on the same runs: a run
@@ -107,6 +108,7 @@ def announce(cohort: Sequence[AnyRun], keep_weights: bool = False) -> tuple[list
     return [Run(**fields) for fields in told[1]["runs"]], told[1]["keep_weights"]
 
 
+@randomness.pinned()
 def follow(work: Path) -> None:
     """Trains the cohorts that the first process announces, until there are no more.
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from rethink_gen.data import datasets
+from rethink_gen.data import datasets, randomness
 from rethink_gen.errors import UsageError
 from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
@@ -36,6 +36,7 @@ class Examples(NamedTuple):
         return self.predictions == self.labels
 
 
+@randomness.pinned()
 def logits(result: Result, images: Any) -> np.ndarray:
     """float32[N, K]: what the network returns for images as they are in its data set.
 
@@ -52,6 +53,7 @@ def logits(result: Result, images: Any) -> np.ndarray:
     return _logits(program, weights, np.asarray(images))
 
 
+@randomness.pinned()
 def examples(result: Result, split: str = "train") -> Examples:
     """The examples of "train" or "test" as the run saw them: its corruption is applied again.
 
