@@ -77,6 +77,19 @@ def of_program(run: AnyRun) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest() if parts else ""
 
 
+@cache
+def of_package() -> str:
+    """The first digits of a digest of this package's code for training, which a checkpoint is tied to.
+
+    Results are not: their provenance names the commit.
+    """
+    digest = hashlib.sha256()
+    for folder in ("data", "models", "optimization", "training"):
+        for path in sorted(Path(PACKAGE, folder).glob("*.py")):
+            digest.update(f"{folder}/{path.name} {_text(path.read_text(encoding='utf-8'))}\n".encode())
+    return digest.hexdigest()[:12]
+
+
 def of_component(component: Component) -> str:
     """The digest of a user's component: of its code, or of a data set its checksum."""
     target = component.target

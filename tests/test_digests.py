@@ -10,10 +10,11 @@ import pytest
 
 import rethink_gen as rg
 from rethink_gen import digests, plugins, registry
-from rethink_gen.errors import RethinkError, UsageError
+from rethink_gen.errors import Interrupted, RethinkError, UsageError
 from rethink_gen.execution import shipping
 from rethink_gen.results import store
 from rethink_gen.study import studies, verification
+from rethink_gen.training import trainer
 
 CODE = """
 from dataclasses import replace
@@ -214,6 +215,41 @@ def test_a_redefined_model_is_trained_again_in_one_process(tmp_path):
     register(2)
     narrow = rg.train(run, results=tmp_path).summary["test_accuracy"]
     assert narrow < wide - 0.2
+
+
+MODEL = """
+import flax.linen as nn
+import rethink_gen as rg
+
+
+@rg.register.model
+class Mine(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.num_classes)(nn.relu(nn.Dense(16)(x.reshape(len(x), -1))))
+"""
+
+
+def test_a_checkpoint_is_not_continued_over_edited_code(load, tmp_path):
+    """The run begins again: half of it by one network and half by another would be a result of neither."""
+    stops = iter((False, False, True))
+
+    def stopped():
+        if next(stops, False):
+            raise Interrupted("stopped")
+
+    load(MODEL)
+    run = rg.Run(**{**SMALL, "epochs": 4}, model="Mine")
+    options = {"report": lambda progress: None, "stopped": stopped}
+    with pytest.raises(Interrupted):
+        list(trainer.train({run: tmp_path}, **options))
+    assert list(tmp_path.glob("checkpoint-*"))
+    load(MODEL.replace("relu", "tanh"))
+    [continued] = trainer.train({run: tmp_path}, **options)
+    [undisturbed] = trainer.train({run: None}, **options)
+    assert continued.curves == undisturbed.curves
 
 
 def test_other_arrays_under_one_name_are_other_data(tmp_path):

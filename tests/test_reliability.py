@@ -672,6 +672,36 @@ def test_checkpoint_of_a_version_with_other_names_of_arrays_is_refused(tmp_path,
         train(SMALL, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("fact", "then", "line"),
+    [
+        ("device", "cpu (7 cores)", r"device cpu \(7 cores\), here cpu.*continue there with NPROC=7, or delete"),
+        ("flags", "XLA_FLAGS=--xla_cpu_enable_fast_math=true", "flags XLA_FLAGS=.*, here none; continue there, or"),
+        ("package", "0123456789ab", "package 0123456789ab, here [0-9a-f]{12}; continue there, or delete"),
+    ],
+)
+def test_checkpoint_of_other_cores_flags_or_code_is_refused(fact, then, line, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    train(SMALL, tmp_path)
+    arrays, notes = checkpointing.load_checkpoint(tmp_path)
+    assert notes["made_by"][fact] != then
+    notes["made_by"][fact] = then
+    checkpointing.save_checkpoint(tmp_path, arrays, notes)
+    with pytest.raises(StorageError, match=line):
+        train(SMALL, tmp_path)
+
+
+def test_flags_that_change_the_arithmetic_are_in_the_result_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    assert "flags" not in train(SMALL, tmp_path).provenance
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
+    with jax.default_matmul_precision("bfloat16"):
+        found = train(SMALL, tmp_path).provenance["flags"]
+    expected = {"jax_default_matmul_precision": "bfloat16", "XLA_FLAGS": "--xla_cpu_enable_fast_math=true"}
+    assert found == expected
+
+
 def test_folder_that_vanishes_stops_the_sweep_and_is_not_made_anew(places, options, capsys, monkeypatch):
     real = preparation.prepare
 

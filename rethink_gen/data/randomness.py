@@ -1,7 +1,7 @@
 """Named random streams: each key is folded from a seed, the name of a stream and a counter.
 
-What is drawn depends on the seed alone: not on jax's flags, which `pinned` holds at their defaults, and not on an offset
-that jax adds to seeds.
+What is drawn depends on the seed alone: not on jax's flags, which `pinned` holds at their defaults, and not on an
+offset that jax adds to seeds.
 """
 
 import zlib

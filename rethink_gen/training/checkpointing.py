@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -82,7 +83,7 @@ def unpack(content: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def check_same(then: dict[str, str], now: dict[str, str], work: Path) -> None:
-    """Checks that a checkpoint belongs to this run, data, version of jax and device.
+    """Checks that a checkpoint belongs to this run and was made by what would continue it.
 
     Args:
       then: what the checkpoint was made with, by name.
@@ -92,9 +93,15 @@ def check_same(then: dict[str, str], now: dict[str, str], work: Path) -> None:
     Raises:
       StorageError: a fact differs.
     """
-    differ = [f"{name} {then.get(name)}, here {now[name]}" for name in now if then.get(name) != now[name]]
+    differ = [
+        f"{name} {then.get(name) or 'unknown'}, here {now[name] or 'none'}"
+        for name in now
+        if then.get(name) != now[name]
+    ]
     if differ:
-        way_out = "continue there, or delete that folder to start again"
+        cores = re.fullmatch(r".* \((\d+) cores\)", then.get("device", ""))
+        nproc = f" with NPROC={cores[1]}" if cores and then["device"] != now["device"] else ""
+        way_out = f"continue there{nproc}, or delete that folder to start again"
         raise StorageError(f"{work}: its checkpoint was made with {'; '.join(differ)}; {way_out}")
 
 

@@ -14,10 +14,24 @@ import jax
 
 from rethink_gen.version import __version__
 
+# What changes the arithmetic of a run and is the user's choice. The flags of random draws are held at their defaults.
+_FLAGS = {"jax_default_matmul_precision": None, "jax_disable_jit": False, "jax_disable_most_optimizations": False}
+_ENVIRONMENT = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+
+
+def flags() -> dict[str, str]:
+    """The flags of jax and XLA that are not at their defaults and change the arithmetic of a run, by name."""
+    found = {name: str(value) for name, least in _FLAGS.items() if (value := getattr(jax.config, name, least)) != least}
+    return found | {name: os.environ[name] for name in _ENVIRONMENT if os.environ.get(name)}
+
+
+def provenance() -> dict[str, Any]:
+    """Collects what made a result: versions, device, precision, commit and command; and flags, if some are set."""
+    return _of_process() | ({"flags": found} if (found := flags()) else {})
+
 
 @cache
-def provenance() -> dict[str, Any]:
-    """Collects what made a result: versions, device, precision, commit and command."""
+def _of_process() -> dict[str, Any]:
     device = jax.devices()[0]
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

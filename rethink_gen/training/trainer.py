@@ -57,8 +57,8 @@ def train(
 
     Raises:
       Interrupted, KeyboardInterrupt: raised by `stopped`, after checkpoints of all runs are written.
-      StorageError: a checkpoint belongs to another run, or was made with other data, another version of jax or another
-        device.
+      StorageError: a checkpoint belongs to another run, or was made with other data, flags, cores or code, or on another
+        version of jax or another device.
     """
     cohort = _Cohort(folders)
     if not cohort.measured:
@@ -111,8 +111,13 @@ class _Cohort:
         self.num_train = self.train_data.labels.shape[-1]
         self.steps_per_epoch = self.num_train // self.program.batch_size
         self.end = self.runs[0].epochs * self.steps_per_epoch
-        device = jax.devices()[0].device_kind
-        self.made_by = {"data": self.checksum, "jax": self.origin["versions"]["jax"], "device": device}
+        self.made_by = {
+            "data": self.checksum,
+            "jax": self.origin["versions"]["jax"],
+            "device": self.origin["device"],  # with its cores: they decide how sums are split
+            "flags": " ".join(f"{name}={value}" for name, value in sorted(self.origin.get("flags", {}).items())),
+            "package": digests.of_package(),
+        }
         if (side_by_side := self.lanes.number // self.lanes.devices) > 1:
             self.made_by["lanes"] = str(side_by_side)
         self.hparams, self.state = self.begin(checkpoints)
