@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,9 +53,10 @@ def load(name: str, *, data_dir: Folder = None) -> Dataset:
         return _as_published(read(source), source.cache)
     if source.cache.exists():
         try:
-            if _cached_source(source.cache) == replace(source, folder=None):
+            about = _about(source.cache)
+            if about.source == replace(source, folder=None) and about.content == source.content():
                 return _as_published(read(source), source.cache)
-            logger.warning("%s has changed since it was cached: decoding it again", source.folder)
+            logger.warning("%s is not what was cached: decoding it again", source.folder)
         except DataError:
             logger.warning("%s is damaged: decoding %s again", source.cache, source.folder)
     logger.info("decoding %s", source.folder)
@@ -88,7 +89,7 @@ def present(data_dir: Folder = None) -> list[Source]:
             found[name] = _source_of(_users(name))
     for path in sorted(filter(version, cache_folder().glob("*.npz")), key=version):
         with contextlib.suppress(DataError):  # `load` and `verify` will say what is wrong with it
-            source = _cached_source(path)
+            source = _about(path).source
             found[source.name] = source
     for root in (data_root(data_dir), _root_of(generated.NAME)):
         for path in (*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")):
@@ -137,7 +138,7 @@ def find(name: str, data_dir: Folder = None) -> Source:
     if folder := max(filter(version, folders), key=version, default=None):
         return describe(name, folder)
     if path := max(filter(version, caches), key=version, default=None):
-        return _cached_source(path)
+        return _about(path).source
     if configs := {f"{name}.{path.parts[-3]}" for path in root.joinpath(name).glob("*/*/dataset_info.json")}:
         raise UsageError(f"{name} comes in several configurations; name one of {', '.join(sorted(configs))}")
     if name in download.READERS or name in download.BY_HAND:
@@ -172,10 +173,20 @@ def _as_published(dataset: Dataset, where: object) -> Dataset:
     return dataset
 
 
+def holds(path: Path, checksum: str) -> bool:
+    """Whether a cache file is there, in which arrays of this checksum are."""
+    if path == arrays_file(checksum):
+        return path.exists()
+    with contextlib.suppress(DataError):
+        return _about(path).checksum == checksum
+    return False
+
+
 def write(source: Source, dataset: Dataset) -> None:
     """Writes the cache file atomically."""
     path = source.cache
-    about = json.dumps({"source": asdict(replace(source, folder=None)), "checksum": dataset.checksum})
+    facts = {"source": asdict(replace(source, folder=None)), "checksum": dataset.checksum, "content": source.content()}
+    about = json.dumps(facts)
     _write_arrays(path, dataset, about=np.array(about))
 
 
@@ -236,17 +247,25 @@ def read(source: Source) -> Dataset:
     return dataset
 
 
-def _cached_source(path: Path) -> Source:
-    """The source that was decoded into a cache file; reads a few hundred bytes of it."""
+class About(NamedTuple):
+    """What a cache file says of itself."""
+
+    source: Source  # that was decoded into it
+    checksum: str  # of the arrays
+    content: str  # of the files of the source; empty where an older version wrote the cache
+
+
+def _about(path: Path) -> About:
+    """Reads a few hundred bytes of a cache file."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            about = json.loads(str(file["about"]))["source"]
-        source = Source(**{name: _as_tuple(value) for name, value in about.items()})
+            about = json.loads(str(file["about"]))
+        source = Source(**{name: _as_tuple(value) for name, value in about["source"].items()})
         if source.cache != path:
             raise ValueError(f"it holds {source.name} {source.version}")
+        return About(source, str(about["checksum"]), str(about.get("content", "")))
     except Exception as error:
         raise _damaged(path, error) from error
-    return source
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

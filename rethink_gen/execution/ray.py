@@ -233,13 +233,13 @@ def _start(ray: Any, needs: Needs) -> tuple[Any, Any, Callable[[set[str]], dict[
             if isinstance(dataset, datasets.Dataset):
                 path = datasets.save_arrays(dataset)
                 if name not in known:
-                    known[name] = [ray.put(path.read_bytes())]
+                    known[name] = [ray.put(path.read_bytes()), dataset.checksum]
                 files[str(path.relative_to(datasets.cache_folder()))] = known[name]
         for name in names - {*datasets.BUNDLED, *registry.COMPONENTS["dataset"], datasets.generated.NAME}:
             source = datasets.find(name)
             if not source.streamed and name not in known:
-                datasets.load(name)  # afterwards it is in the cache
-                known[name] = [ray.put(source.cache.read_bytes())]
+                checksum = datasets.load(name).checksum  # afterwards it is in the cache
+                known[name] = [ray.put(source.cache.read_bytes()), checksum]
             if name in known:
                 files[source.cache.name] = known[name]
         return files
@@ -258,8 +258,8 @@ def train(
     shipping.unpack(components)
     sys.argv = argv  # for the command in provenance
     cache = datasets.cache_folder()
-    for name, [reference] in data.items():
-        if not (cache / name).exists():  # once per node; it is checked when it is read
+    for name, [reference, checksum] in data.items():
+        if not datasets.holds(cache / name, checksum):  # once per node; it is checked when it is read
             (cache / name).parent.mkdir(parents=True, exist_ok=True)
             atomic.write(cache / name, ray.get(reference))
     sent: set[Path] = set()

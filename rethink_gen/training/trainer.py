@@ -57,8 +57,8 @@ def train(
 
     Raises:
       Interrupted, KeyboardInterrupt: raised by `stopped`, after checkpoints of all runs are written.
-      StorageError: a checkpoint belongs to another run, or was made with other data, flags, cores or code, or on another
-        version of jax or another device.
+      StorageError: a checkpoint belongs to another run, or was made with other data, flags, cores or code, or on
+        another version of jax or another device.
     """
     cohort = _Cohort(folders)
     if not cohort.measured:
