@@ -61,7 +61,7 @@ class Source:
         """SHA-256 of the files as they are on disk, in hex: array_record pads files, so other labels may have one size.
 
         Args:
-          most: bytes to read at both ends of a file; None: the whole file, 0.1 s for CIFAR-10.
+          most: bytes to read at both ends of a file; None: the whole file, 0.3 s for CIFAR-10.
 
         Raises:
           DataError: a file cannot be read.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rethink_gen.training.progress import Progress
 
 
+# Runs whose logs are open at once; more than train side by side. A run that stops early, unseen, leaves its log open.
+_OPEN = 256
 Log = Callable[[int, dict[str, float]], None]  # (step, metrics); empty metrics at the end of a run
 
 
@@ -36,29 +38,25 @@ def tracker(name: str, folder: Path) -> Iterator[Callable[[Progress], None]]:
     package, begin = _TRACKERS[name]
     if importlib.util.find_spec(package) is None:
         raise UsageError(f"--log {name} needs {package}: pip install 'rethink-gen[{name}]'")
-    reached: tuple[AnyRun, int] | None = None
-
-    log: Log = _no_log
+    reached: dict[AnyRun, int] = {}  # the last epoch that was logged
+    opened: dict[AnyRun, Log] = {}  # in the order of their last rows
 
     def report(now: Progress) -> None:
-        nonlocal reached, log
         metrics = {key: value for key, value in now.metrics.items() if value is not None}
-        if not metrics or reached == (now.run, now.epoch):
+        if not metrics or now.epoch <= reached.get(now.run, -1):
             return
-        if reached is None or reached[0] != now.run:
-            log(0, {})
-            log = begin(now.run, folder)
-        reached = (now.run, now.epoch)
+        reached[now.run] = now.epoch
+        opened[now.run] = log = opened.pop(now.run, None) or begin(now.run, folder)
         log(int(metrics.pop("step", now.step)), metrics)
+        ended = [now.run] if now.step == now.steps else []
+        for run in ended + [run for run in opened if run not in ended][: max(0, len(opened) - _OPEN)]:
+            opened.pop(run)(0, {})
 
     try:
         yield report
     finally:
-        log(0, {})
-
-
-def _no_log(step: int, metrics: dict[str, float]) -> None:
-    """Logs nothing, before the first run."""
+        for log in opened.values():
+            log(0, {})
 
 
 def _tensorboard(run: AnyRun, folder: Path) -> Log:
@@ -76,10 +74,16 @@ def _tensorboard(run: AnyRun, folder: Path) -> Log:
 
 
 def _weights_and_biases(run: AnyRun, folder: Path) -> Log:
-    """Logs to a run with this id in the project rethink-gen; to folder/wandb if WANDB_MODE=offline."""
+    """Logs to a run with this id in the project rethink-gen; to folder/wandb if WANDB_MODE=offline.
+
+    Runs that train side by side have sessions side by side.
+    """
     wandb: Any = importlib.import_module("wandb")
     folder.mkdir(parents=True, exist_ok=True)
-    session = wandb.init(project="rethink-gen", id=run.id, resume="allow", dir=folder, config=dataclasses.asdict(run))
+    fields = dataclasses.asdict(run)
+    session = wandb.init(
+        project="rethink-gen", id=run.id, resume="allow", reinit="create_new", dir=folder, config=fields
+    )
 
     def log(step: int, metrics: dict[str, float]) -> None:
         session.log(metrics, step=step) if metrics else session.finish()

@@ -51,7 +51,7 @@ def train(
 
     Args:
       folders: for each run, the folder for its checkpoints; None: no checkpoints.
-      report: called with the progress after each call of the device.
+      report: called with the progress after each call of the device; after an epoch, with that of each run.
       stopped: raises Interrupted or KeyboardInterrupt after a stop signal.
       keep_weights: whether results hold the learned weights.
 
@@ -63,7 +63,7 @@ def train(
     cohort = _Cohort(folders)
     if not cohort.measured:
         cohort.measure()
-    report(cohort.progress())
+    cohort.tell(report)
     while True:
         for run in cohort.ended():
             yield cohort.result(run, keep_weights)
@@ -71,7 +71,7 @@ def train(
         if not cohort.left:
             return
         for _ in cohort.epoch():
-            report(cohort.progress())
+            cohort.tell(report)
             try:
                 stopped()
             except (Interrupted, KeyboardInterrupt):
@@ -188,9 +188,15 @@ class _Cohort:
 
         return [run for run in self.left if over(run)]
 
-    def progress(self) -> Progress:
-        """The progress of the first run that has not ended."""
-        run, seconds_left = self.left[0], None
+    def tell(self, report: Callable[[Progress], None]) -> None:
+        """Reports the first run that has not ended; after an epoch, the others before it, for they have new metrics."""
+        measured = self.step % self.steps_per_epoch == 0
+        for run in reversed(self.left if measured else self.left[:1]):
+            report(self.progress(run))
+
+    def progress(self, run: Run) -> Progress:
+        """The progress of a run that has not ended."""
+        seconds_left = None
         if self.first_call and (steps := self.step - self.first_call[1]):
             seconds_left = (time.monotonic() - self.first_call[0]) / steps * (self.end - self.step)
         metrics = {name: values[-1] for name, values in self.curves[run].items()}

@@ -150,7 +150,20 @@ def test_a_run_at_another_step_than_the_rest_is_trained_after_them(tmp_path, mon
 def test_progress_counts_the_runs_side_by_side(three_lanes):
     seen = []
     list(scheduler.execute([replace(run, epochs=1) for run in COHORT], report=seen.append))
-    assert [(now.done_runs, now.beside, now.step, now.total_runs) for now in seen] == [(0, 2, 0, 3), (0, 2, 6, 3)]
+    assert {(now.done_runs, now.beside, now.total_runs) for now in seen} == {(0, 2, 3)}
+    assert [now.step for now in seen] == [0, 0, 0, 6, 6, 6]
+    assert [now.run.seed for now in seen] == [run.seed for run in reversed(COHORT)] * 2
+
+
+def test_progress_tells_the_curves_of_all_runs_side_by_side(three_lanes):
+    told = {}
+
+    def report(now):
+        told.setdefault(now.run, {})[now.epoch] = now.metrics["train_loss"]
+
+    results = list(scheduler.execute([replace(run, epochs=2) for run in COHORT], report=report))
+    for result in results:
+        assert [*told[result.run].values()] == result.curves["train_loss"]
 
 
 def test_a_result_says_in_how_many_lanes_it_was_made_and_its_share_of_the_time(three_lanes):
