@@ -178,8 +178,9 @@ def test_an_edited_corruption_is_trained_again_and_the_old_result_set_aside(tmp_
 
     run = rg.Run(**SMALL, corruption="shifted")
     register(1)
-    first = rg.train(run, results=tmp_path)
+    first = rg.train(run, results=tmp_path, keep_weights=True)
     folder = tmp_path / "train"
+    weights = store.weights_file(folder, run).read_bytes()
     assert store.done(folder, run)
     assert rg.train(run, results=tmp_path).curves == first.curves
     register(2)
@@ -190,7 +191,8 @@ def test_an_edited_corruption_is_trained_again_and_the_old_result_set_aside(tmp_
     assert any("made by other code or data of yours than today's" in line for line in finding.wrong)
     second = rg.train(run, results=tmp_path)
     assert second.provenance["code"] != first.provenance["code"]
-    assert [path.suffix for path in folder.iterdir() if path.name.startswith(run.id)].count(".stale") == 1
+    [old] = folder.glob(f"{run.id}.*.stale")
+    assert old.with_suffix(".stale.npz").read_bytes() == weights, "set aside with their result"
     assert store.done(folder, run)
 
 

@@ -2,8 +2,9 @@
 
 The cache is a Parquet file in the user's cache folder. It may be deleted at any time and is never part of the results.
 A result file is read and checked again if its name, size or times differ from those in the cache. Damaged files are
-never cached. Changes that leave size and times as they are, such as a flipped bit on disk, are found by `rethink-gen
-verify`, which reads every file.
+never cached. Changes of a result file that leave size and times as they are, such as a flipped bit on disk, are found
+by `rethink-gen verify`, which reads every file and does not use the cache. The cache has a checksum of its own: if that
+is wrong, it is built anew.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 
 _MANY = 1000  # results in a folder; smaller folders load in a second without a cache
-_FORMAT = 2  # version of the cache file; it is also specific to the version of the package
+_FORMAT = 3  # version of the cache file; it is also specific to the version of the package
+_DIGEST = 32  # bytes of a SHA-256
 _BATCH = 2000  # results in memory as Python objects while the cache is built
 _TYPES = (type(None), bool, int, float, str)  # of the values of `frames.about`
 _STAMP = ("size", "changed", "touched")  # st_size in bytes, st_mtime_ns, st_ctime_ns of a file
@@ -87,9 +89,9 @@ def _copy_of(folder: Path) -> Path:
 class _Copy:
     """A table of results, one row per result; a column is read on first use.
 
-    Columns are `name`, those of _STAMP, `setting`, `seed` and `status`; `about NAME`, the values of `frames.about` as
-    JSON, because their types differ; `head`, the fields, summary and provenance as JSON; `curve NAME`, lists of
-    numbers.
+    Columns are `name`, those of _STAMP, `setting`, `seed`, `status`, `dataset` and `checksum`; `about NAME`, the values
+    of `frames.about` as JSON, because their types differ; `head`, the fields, summary and provenance as JSON;
+    `curve NAME`, lists of numbers.
     """
 
     def __init__(self, table: Any) -> None:
@@ -138,13 +140,14 @@ class _Copy:
         return self.parsed[1]
 
     def content(self) -> bytes:
-        """The table as the bytes of a Parquet file."""
+        """The SHA-256 of a Parquet file, 32 bytes, and the file itself."""
         import pyarrow as pa
         import pyarrow.parquet as parquet
 
         buffer = pa.BufferOutputStream()
         parquet.write_table(self.table, buffer, compression="zstd")
-        return buffer.getvalue().to_pybytes()
+        content = buffer.getvalue().to_pybytes()
+        return hashlib.sha256(content).digest() + content
 
 
 class _Stored(Result):
@@ -187,6 +190,10 @@ class _Stored(Result):
         return self.copy["seed"][self.place]
 
     @property
+    def data(self) -> tuple[str, str]:
+        return self.copy["dataset"][self.place], self.copy["checksum"][self.place]
+
+    @property
     def fields(self) -> dict[str, Any]:
         return self.copy.head(self.place)["fields"]
 
@@ -204,12 +211,16 @@ class _Stored(Result):
 def _open_copy(path: Path) -> _Copy | None:
     """Opens the cache file, or returns None if it is missing or invalid.
 
-    An open file keeps its content, even if another process replaces it.
+    It is read whole, so that what was checked is what is used.
     """
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
     try:
-        copy = _Copy(parquet.ParquetFile(path))
+        content = path.read_bytes()
+        if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
+            return None
+        copy = _Copy(parquet.ParquetFile(pa.BufferReader(pa.py_buffer(content).slice(_DIGEST))))
         assert len({len(copy[name]) for name in ("name", *_STAMP, "setting", "seed", "status")}) == 1
         return copy
     except Exception:  # pyarrow raises many kinds of errors on missing, damaged or other files
@@ -251,12 +262,14 @@ def _as_table(results: Iterable[Result], there: dict[str, tuple[int, int, int]])
     columns: dict[str, Any] = {"name": [f"{result.id}.json" for result in results]}
     columns |= {what: [there[name][i] for name in columns["name"]] for i, what in enumerate(_STAMP)}
     columns |= {what: [getattr(result, what) for result in results] for what in ("setting", "seed", "status")}
+    columns |= {what: [result.data[i] for result in results] for i, what in enumerate(("dataset", "checksum"))}
 
     def head(result: Result) -> dict[str, Any]:
         return {what: getattr(result, what) for what in ("fields", "summary", "provenance")}
 
     columns["head"] = [json.dumps(head(result)) for result in results]
-    kinds = {"name": pa.string(), "setting": pa.string(), "status": pa.string(), "head": pa.large_string()}
+    kinds = dict.fromkeys(("name", "setting", "status", "dataset", "checksum"), pa.string())
+    kinds["head"] = pa.large_string()
     arrays = {name: pa.array(values, kinds.get(name, pa.int64())) for name, values in columns.items()}
     facts = [{name: json.dumps(value) for name, value in frames.about(result).items()} for result in results]
     for name in dict.fromkeys(name for each in facts for name in each):

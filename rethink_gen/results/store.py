@@ -9,7 +9,7 @@ Other files of a run are in the same folder:
 * <run id>.weights.npz: the learned weights, if they were to be kept;
 * <run id>.failed: why the last attempt ended without a result;
 * <run id>.<digest>.conflict: a different result of the same run;
-* <run id>.<digest>.stale: a result of the user's own code or data, which has changed since.
+* <run id>.<digest>.stale: a result of the user's own code or data, which has changed since; .stale.npz: its weights.
 
 See also atomic.py (how files are written), locks.py (runs in progress) and training/checkpointing.py.
 """
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
 import logging
 import math
@@ -31,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen import atomic, digests
 from rethink_gen.errors import StorageError, UsageError
-from rethink_gen.results import locks
+from rethink_gen.results import locks, weights
 from rethink_gen.runs import KINDS, AnyRun, Run
 
 if TYPE_CHECKING:
@@ -99,6 +98,11 @@ class Result:
         return self.run.seed
 
     @property
+    def data(self) -> tuple[str, str]:
+        """The name of the data set, and the checksum of its content before corruption; empty if it is not recorded."""
+        return self.run.dataset, self.provenance.get("data_sha256") or ""
+
+    @property
     def fields(self) -> dict[str, Any]:
         """The kind of the run and its fields, as plain Python values."""
         return {"kind": self.run.kind, **dataclasses.asdict(self.run)}
@@ -150,7 +154,7 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     """Publishes a result as folder/<run id>.json, atomically, and deletes the checkpoints of the run.
 
     If a different result of the same run exists, it stays, and the new one is written as .conflict. Weights are written
-    before the result; old weights are deleted.
+    before the result, whose provenance has their checksum; old weights are deleted.
 
     Args:
       result: to publish.
@@ -163,6 +167,10 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     Raises:
       StorageError: a file cannot be written.
     """
+    kept = None if result.weights is None else weights.pack(result.weights)
+    provenance = {name: value for name, value in result.provenance.items() if name != "weights_sha256"}
+    if kept is not None:
+        provenance["weights_sha256"] = weights.checksum(kept)
     content = {
         "schema": _SCHEMA,
         "kind": result.run.kind,
@@ -171,7 +179,7 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
         "run": dataclasses.asdict(result.run),
         "summary": _finite(result.summary),
         "curves": _finite(result.curves),
-        "provenance": result.provenance,
+        "provenance": provenance,
     }
     path = result_file(folder, result.run)
     digest = _digest(content)
@@ -186,7 +194,10 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     else:
         atomic.make_folder(folder)
         try:
-            _save_weights(result, folder)
+            if kept is not None:
+                atomic.write(weights_file(folder, result.run), kept)
+            else:
+                weights_file(folder, result.run).unlink(missing_ok=True)
             atomic.write(path, text.encode())
         except StorageError:
             if not path.exists():  # otherwise another process just published it and deleted our temporary file
@@ -248,37 +259,16 @@ def sift(folder: Path) -> tuple[list[Result], list[Damaged]]:
     return sound, damaged
 
 
-def _save_weights(result: Result, folder: Path) -> None:
-    """Writes the weights of a result beside its file; if it has none, deletes older ones."""
-    import numpy as np
-
-    path = weights_file(folder, result.run)
-    if result.weights is None:
-        if path.exists():
-            path.unlink()
-        return
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **result.weights)  # type: ignore[arg-type]
-    atomic.write(path, buffer.getvalue())
-
-
 def with_weights(path: Path) -> Result:
     """Reads a result file and its weights, if they were kept.
 
     Raises:
-      StorageError: see `read`; or the weights are damaged.
+      StorageError: see `read`; or the weights are damaged, or those of another result.
     """
-    import numpy as np
-
     result = read(path)
     kept = weights_file(path.parent, result.run)
-    if not kept.exists():
-        return result
-    try:
-        with np.load(io.BytesIO(kept.read_bytes()), allow_pickle=False) as file:
-            return dataclasses.replace(result, weights={name: file[name] for name in file.files})
-    except Exception as error:  # NumPy and zipfile raise many kinds of errors on damaged bytes
-        raise StorageError(f"{kept}: damaged; delete it and run the command that made it again") from error
+    content = weights.read(kept, result.provenance.get("weights_sha256"))
+    return result if content is None else dataclasses.replace(result, weights=weights.unpack(content, kept))
 
 
 def is_stale(result: Result) -> bool:
@@ -288,10 +278,12 @@ def is_stale(result: Result) -> bool:
 
 
 def _set_aside(result: Result, folder: Path) -> Path:
-    """Renames a stale result to <run id>.<digest>.stale, so that tables leave it out; returns the new path."""
+    """Renames a stale result to <run id>.<digest>.stale, and its weights, so that tables leave it out."""
     path = result_file(folder, result.run)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     logger.warning("%s was made with other code or data: renamed to .%s.stale", path, digest)
+    if (kept := weights_file(folder, result.run)).exists():
+        kept.rename(path.with_suffix(f".{digest}.stale.npz"))
     return path.rename(path.with_suffix(f".{digest}.stale"))
 
 
@@ -311,8 +303,12 @@ def adopt(run: AnyRun, folder: Path) -> Path | None:
 
 
 def copy(path: Path, folder: Path) -> Path:
-    """Copies a result file unchanged to another folder, atomically; returns the new path."""
+    """Copies a result file and its weights unchanged to another folder, atomically; returns the new path."""
     atomic.make_folder(folder)
+    result = read(path)
+    kept = weights.read(weights_file(path.parent, result.run), result.provenance.get("weights_sha256"))
+    if kept is not None:
+        atomic.write(weights_file(folder, result.run), kept)
     atomic.write(folder / path.name, path.read_bytes())
     (folder / path.name).with_suffix(".failed").unlink(missing_ok=True)
     return folder / path.name
@@ -323,6 +319,16 @@ class Failure(NamedTuple):
 
     run: AnyRun
     reason: str
+
+
+def different_data(results: Iterable[Result]) -> dict[str, dict[str, list[Result]]]:
+    """The data sets whose name stands for different data: name → checksum → the results that were made from these."""
+    found: dict[str, dict[str, list[Result]]] = {}
+    for result in results:
+        name, checksum = result.data
+        if checksum:
+            found.setdefault(name, {}).setdefault(checksum, []).append(result)
+    return {name: parts for name, parts in sorted(found.items()) if len(parts) > 1}
 
 
 def save_failure(failure: Failure, folder: Path) -> None:

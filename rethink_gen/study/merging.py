@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,7 +34,8 @@ def merge(
     """Copies the results of other folders into one, and renews the tables and figures of their experiments.
 
     All files are read and compared before the first is copied. Existing results stay, so the same command can be
-    repeated, and continues one that was stopped.
+    repeated, and continues one that was stopped. A result travels with its weights; it takes the place of the same
+    result without.
 
     Raises:
       UsageError: a source has no results.
@@ -41,18 +43,21 @@ def merge(
     """
     target = studies.open_folder(results)
     chosen: dict[Path, dict[str, Path]] = {}  # folder of `results` → name of a file there → what it is to hold
-    curves: dict[Path, str] = {}
+    facts = functools.cache(_facts)
     for source in map(Path, sources):
         for path in find(source):
             place = target / path.parent.relative_to(source)
             there = place / path.name
             known = chosen.setdefault(place, {}).setdefault(path.name, there if there.exists() else path)
-            for file in (known, path):
-                curves[file] = curves.get(file) or _fingerprint(file)
-            if curves[known] != curves[path]:
+            if facts(known).ending != facts(path).ending:
                 raise StorageError(
                     f"{path}: conflicting results for one run: {known} and this file; delete the wrong one"
                 )
+            if _has_weights(path) and not _has_weights(known):
+                chosen[place][path.name] = path
+    for place, origins in chosen.items():
+        files = {**{path.name: path for path in sorted(place.glob("*.json"))}, **origins}
+        _check_data({path: facts(path) for path in files.values()})
     for place, origins in sorted(chosen.items()):
         new = [origin for origin in origins.values() if origin.parent != place]
         atomic.make_folder(place)
@@ -72,10 +77,40 @@ def find(source: Path) -> list[Path]:
     return found
 
 
-def _fingerprint(path: Path) -> str:
-    """What two results of one run have in common if they are the same: how it ended, and its curves."""
-    result = store.read(path)
-    return hashlib.sha256(json.dumps([result.status, result.curves]).encode()).hexdigest()
+def _has_weights(path: Path) -> bool:
+    return path.with_name(path.stem + store.WEIGHTS).exists()
+
+
+class _Facts(NamedTuple):
+    """What is compared of a result."""
+
+    ending: str  # how it ended, and its curves, as a digest: equal for two results of one run that are the same
+    data: tuple[str, str]
+    stale: bool
+
+
+def _facts(path: Path) -> _Facts:
+    """Reads a result, and its weights, which are checked."""
+    result = store.with_weights(path)
+    ending = hashlib.sha256(json.dumps([result.status, result.curves]).encode()).hexdigest()
+    return _Facts(ending, result.data, store.is_stale(result))
+
+
+def _check_data(facts: Mapping[Path, _Facts]) -> None:
+    """Refuses results of one folder that were made from different data of one name.
+
+    Raises:
+      StorageError: names the data set and a file of each kind.
+    """
+    known: dict[str, tuple[str, Path]] = {}
+    for path, (_, (name, checksum), stale) in facts.items():
+        if stale or not checksum:
+            continue
+        expected, other = known.setdefault(name, (checksum, path))
+        if checksum != expected:
+            raise StorageError(
+                f"{path}: made from other data named {name} than {other}; delete the wrong one, and train it again"
+            )
 
 
 def renew(folder: Path, results: Folder, experiments_folder: Folder | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +106,8 @@ class Study:
         damaged = "".join(f" {error.path.name} is damaged and left out." for error in self.damaged)
         stale = f" Left out, made by other code or data: {', '.join(self.stale)}." if self.stale else ""
         mixed = "".join(f" Results of different code are mixed: {name}." for name in self._mixed())
+        data = store.different_data(self.results)
+        mixed += "".join(f" Results from different data are mixed: {name}." for name in data)
         counted = f"{done} of {len(self.experiment.runs)} runs done{failed}."
         note = f"{counted}{damaged}{stale}{mixed} {tables.describe(self.curves)}"
         body = rendering.render(self.table(), format, checks=self.checks(), note=note)
@@ -187,11 +189,17 @@ def survey(
     return studies
 
 
-def gather(experiment: Experiment, results: Folder) -> Study:
-    """An experiment with its results: those of its settings under any seed, in the order of its runs."""
+def gather(
+    experiment: Experiment, results: Folder, read: Callable[[Path], tuple[list[Result], list[Damaged]]] | None = None
+) -> Study:
+    """An experiment with its results: those of its settings under any seed, in the order of its runs.
+
+    Args:
+      read: the sound and the damaged results of a folder; None: through the cache of results.
+    """
     folder = _folder_of(experiment, results)
     order = {setting: i for i, setting in reversed(list(enumerate(run.setting for run in experiment.runs)))}
-    sound, damaged = results_cache.sift(folder)
+    sound, damaged = (read or results_cache.sift)(folder)
     found = [result for result in sound if result.setting in order]
     stale = [result.id for result in found if store.is_stale(result)]
     found = sorted(

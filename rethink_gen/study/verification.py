@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rethink_gen import experiment
-from rethink_gen.errors import UsageError
+from rethink_gen.errors import DataError, StorageError, UsageError
 from rethink_gen.execution import publishing, requests
 from rethink_gen.experiment import SCALES
 from rethink_gen.results import store
@@ -31,8 +32,9 @@ class Finding(NamedTuple):
 def verify(name: str | None = None, *, results: Folder = "results", experiments: Folder | None = None) -> list[Finding]:
     """A finding for each folder of results: of one experiment, or of all that are there.
 
-    A folder is right if each result has its checksum and was made from the published data, no run has two different
-    results, and the table beside them is what they give.
+    A folder is right if each result has its checksum and its own weights, and was made from the published data, or from
+    one and the same data and those that are here; if no run has two different results; and if the table beside them is
+    what they give.
     """
     return [inspect(folder, results, experiments) for folder in _folders(name, results, experiments)]
 
@@ -53,7 +55,7 @@ def inspect(folder: Path, results: Folder, experiments_folder: Folder | None) ->
     """What is wrong in one folder."""
     from rethink_gen.data.dataset import PUBLISHED
 
-    sound, damaged = store.sift(folder)
+    sound, damaged = store.sift(folder)  # each file itself, not the cache of results
     wrong = [str(error) for error in damaged]
     way_out = "train it again and delete the wrong file"
     wrong += [f"{path}: conflicting result for one run; {way_out}" for path in sorted(folder.glob("*.conflict"))]
@@ -64,14 +66,38 @@ def inspect(folder: Path, results: Folder, experiments_folder: Folder | None) ->
         data = result.provenance.get("data_sha256")
         if data != PUBLISHED.get(result.run.dataset, data):
             wrong.append(f"{folder / result.run.id}.json: made from other data than the published {result.run.dataset}")
+        try:
+            store.with_weights(folder / f"{result.run.id}.json")
+        except StorageError as error:
+            wrong.append(str(error))
+    wrong += [f"{folder}: {line}" for line in _different_data(sound)]
     table = folder / "table.md"
     name = folder.parent.name
     if folder.name in SCALES and name in experiment.names(studies.as_path(experiments_folder)) and table.exists():
-        study = studies.gather(experiment.find(name, studies.as_path(experiments_folder)).at(folder.name), results)
+        found = experiment.find(name, studies.as_path(experiments_folder)).at(folder.name)
+        study = studies.gather(found, results, lambda _: (sound, damaged))
         if table.read_bytes() != study.text().encode():
             again = f"rethink-gen run {name} --scale {folder.name}"
             wrong.append(f"{table}: is not what the results beside it give; write it anew: {again}")
     return Finding(f"{folder}: {len(sound)} results with the right checksum", wrong)
+
+
+def _different_data(results: Iterable[Result]) -> Iterator[str]:
+    """A line for each data set whose results in one folder, or the data that are there, are different data."""
+    from rethink_gen.data import datasets
+    from rethink_gen.data.dataset import PUBLISHED
+
+    results = [result for result in results if not store.is_stale(result)]
+    for name, parts in store.different_data(results).items():
+        files = " and ".join(f"{part[0].id} ({checksum[:8]}…)" for checksum, part in parts.items())
+        yield f"made from different data named {name}: {files}; delete the wrong ones, and train them again"
+    made_from = {result.data for result in results}
+    for name in sorted({name for name, _ in made_from} - {*PUBLISHED, datasets.generated.NAME}):
+        with suppress(DataError, UsageError):  # it is not here
+            source = datasets.find(name)
+            there = source.fingerprint if source.streamed else datasets.load(name).checksum
+            if any(checksum not in ("", there) for each, checksum in made_from if each == name):
+                yield f"made from other data than the {name} that is here ({there[:8]}…)"
 
 
 def retrain(

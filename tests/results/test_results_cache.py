@@ -2,15 +2,18 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from rethink_gen.cli import main
 from rethink_gen.experiment import find
 from rethink_gen.results import frames, results_cache, store
+from rethink_gen.study import verification
 
 COMMITTED = sorted((Path(__file__).parents[2] / "results").glob("*/*"))
 
@@ -42,7 +45,7 @@ def same(folder):
             results_cache.frame(copied), frames.frame(sound), check_exact=True, check_like=True
         )
         for ours, theirs in zip(copied, sound, strict=True):
-            for what in ("run", "status", "curves", "provenance", "id", "setting", "seed"):
+            for what in ("run", "status", "curves", "provenance", "id", "setting", "seed", "data"):
                 assert getattr(ours, what) == getattr(theirs, what)
             assert json.dumps(ours.summary) == json.dumps(theirs.summary)
     return sound
@@ -94,6 +97,27 @@ def test_copy_that_is_gone_or_damaged_is_made_anew(folder, spoil):
     spoil(results_cache._copy_of(folder))
     same(folder)
     assert results_cache._open_copy(results_cache._copy_of(folder))
+
+
+def test_no_flipped_bit_of_the_copy_is_loaded(folder):
+    same(folder)
+    path = results_cache._copy_of(folder)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    for place, bit in zip(rng.integers(len(content), size=200), rng.integers(8, size=200), strict=True):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << bit
+        path.write_bytes(flipped)
+        assert results_cache._open_copy(path) is None
+    same(folder)
+    assert results_cache._open_copy(path)
+
+
+def test_verify_does_not_believe_the_copy(tmp_path, monkeypatch):
+    folder = tmp_path / "fig1b_convergence_slowdown" / "smoke"
+    shutil.copytree(COMMITTED[0].parent.parent / "fig1b_convergence_slowdown" / "smoke", folder)
+    monkeypatch.setattr(results_cache, "sift", lambda folder: pytest.fail("the copy was read"))
+    [finding] = verification.verify(results=tmp_path)
+    assert not finding.wrong
 
 
 def test_where_no_copy_can_be_kept_results_are_read_all_the_same(folder, tmp_path):

@@ -5,13 +5,20 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from frames import EXPERIMENT
 
+from rethink_gen import registry
 from rethink_gen.cli import main
+from rethink_gen.data import datasets
+from rethink_gen.data.dataset import Dataset
+from rethink_gen.errors import StorageError
+from rethink_gen.experiment import Experiment
 from rethink_gen.results import store
 from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
+from rethink_gen.study import studies, verification
 from rethink_gen.study.merging import merge
 
 RUN = Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=2)
@@ -118,6 +125,61 @@ def test_copies_are_the_files_themselves_and_failures_are_forgotten():
     assert not store.failures([RUN], folder)
     [path] = folder.glob("*.json")
     assert path.read_bytes() == Path("part/labels/laptop", path.name).read_bytes()
+
+
+def test_a_result_is_merged_with_its_weights_also_where_the_same_result_is_without():
+    kept = replace(result(), weights={"params/kernel": np.ones(3)})
+    made("part1", result(seconds=7.0))
+    made("part2", kept)
+    for sources, copied in ((["part1"], 1), (["part1", "part2"], 1), (["part1", "part2"], 0)):
+        [done] = merge(sources, experiments="mine")
+        assert done.copied == copied
+    [path] = Path("results/labels/laptop").glob("*.json")
+    assert store.with_weights(path).weights["params/kernel"].tolist() == [1, 1, 1]
+    [wrong] = Path("part2").rglob("*.npz")
+    wrong.write_bytes(b"of another run")
+    with pytest.raises(StorageError, match="weights of another result"):
+        list(merge(["part2"], results="elsewhere", experiments="mine"))
+    assert not Path("elsewhere").exists(), "all files are compared before the first is copied"
+
+
+def of_data(checksum, seed=0):
+    made = result(replace(RUN, dataset="fashion_mnist", seed=seed))
+    return replace(made, provenance={**made.provenance, "data_sha256": checksum})
+
+
+def test_seeds_of_other_data_under_one_name_are_refused_and_named(own_data):
+    """They would be averaged in one row."""
+    made("part1", of_data("aa" * 32))
+    [other] = made("part2", of_data("bb" * 32, seed=1))
+    with pytest.raises(StorageError, match=f"{other}: made from other data named fashion_mnist than part1"):
+        list(merge(["part1", "part2"], experiments="mine"))
+    assert not Path("results").exists()
+    list(merge(["part1"], experiments="mine"))
+    with pytest.raises(StorageError, match="made from other data named fashion_mnist than results"):
+        list(merge(["part2"], experiments="mine"))
+
+    made("results", of_data("bb" * 32, seed=1))
+    [finding] = verification.verify(results="results")
+    [line] = [line for line in finding.wrong if "table.md" not in line]
+    for part in ("made from different data named fashion_mnist", "(aaaaaaaa…)", "(bbbbbbbb…)", other.stem):
+        assert part in line
+    settings = tuple(replace(RUN, dataset="fashion_mnist", seed=seed) for seed in range(2))
+    experiment = Experiment(claim="", locator="", runs=settings, laptop=settings, name="labels", scale="laptop")
+    study = studies.gather(experiment, "results")
+    assert "Results from different data are mixed: fashion_mnist." in study.text()
+
+
+def test_results_of_other_data_than_those_that_are_here_are_wrong(monkeypatch):
+    arrays = np.zeros((20, 4, 4), np.uint8), np.arange(20) % 2
+    monkeypatch.setitem(registry.COMPONENTS, "dataset", {})
+    here = replace(Dataset.from_arrays("own", arrays), name="fashion_mnist")
+    monkeypatch.setattr(datasets, "find", lambda name: datasets._source_of(here))
+    monkeypatch.setattr(datasets, "load", lambda name: here)
+    made("results", of_data("aa" * 32))
+    [finding] = verification.verify(results="results")
+    [line] = finding.wrong
+    assert f"made from other data than the fashion_mnist that is here ({here.checksum[:8]}…)" in line
 
 
 def test_results_of_other_experiments_and_of_ones_own_runs_are_merged_without_a_table():

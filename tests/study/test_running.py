@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 import time
@@ -8,13 +9,14 @@ import pytest
 
 import rethink_gen as rg
 from rethink_gen import registry
+from rethink_gen.cli import main
 from rethink_gen.errors import RethinkError, StorageError, UsageError
 from rethink_gen.execution import costs, requests
 from rethink_gen.models.create import create
-from rethink_gen.results import store
+from rethink_gen.results import store, weights
 from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
-from rethink_gen.study import running, trained
+from rethink_gen.study import running, trained, verification
 
 SMALL = {"dataset": "digits", "train_size": 64, "test_size": 32, "batch_size": 32, "epochs": 1}
 
@@ -135,16 +137,48 @@ def test_weights_are_kept_where_asked_for_and_gone_with_the_result_they_belong_t
     assert weights() == [f"{after.experiment.runs[1].id}.weights.npz"]
 
 
-def test_a_file_of_a_result_is_the_same_with_and_without_weights(tmp_path):
+def test_a_result_with_weights_differs_from_one_without_by_their_checksum_alone(tmp_path):
     made = result(Run())
-    bare = store.save(made, tmp_path / "bare").read_bytes()
-    assert store.save(replace(made, weights={"params/kernel": np.ones(3)}), tmp_path / "kept").read_bytes() == bare
+    bare = store.read(store.save(made, tmp_path / "bare"))
+    kept = store.read(store.save(replace(made, weights={"params/kernel": np.ones(3)}), tmp_path / "kept"))
+    checksum = hashlib.sha256(store.weights_file(tmp_path / "kept", made.run).read_bytes()).hexdigest()
+    assert kept == replace(bare, provenance={**bare.provenance, "weights_sha256": checksum})
+    assert (
+        store.save(kept, tmp_path / "again").read_bytes() == store.result_file(tmp_path / "bare", made.run).read_bytes()
+    )
     assert store.with_weights(tmp_path / "kept" / f"{made.run.id}.json").weights["params/kernel"].tolist() == [
         1,
         1,
         1,
     ]
     assert store.with_weights(tmp_path / "bare" / f"{made.run.id}.json").weights is None
+
+
+def test_weights_of_another_run_are_refused_by_all_that_read_them(tmp_path, capsys):
+    """Two files swapped, as by a copy that went wrong."""
+    folder = tmp_path / "train"
+    runs = [Run(dataset="own"), Run(dataset="own", seed=1)]
+    for run in runs:
+        store.save(replace(result(run), weights={"params/kernel": np.full(3, float(run.seed))}), folder)
+    assert not verification.verify(results=tmp_path)[0].wrong
+    files = [store.weights_file(folder, run) for run in runs]
+    first, second = (path.read_bytes() for path in files)
+    files[0].write_bytes(second)
+    files[1].write_bytes(first)
+    [finding] = verification.verify(results=tmp_path)
+    assert [line.partition(": ")[0] for line in finding.wrong] == sorted(map(str, files))
+    assert all("damaged, or the weights of another result; delete it" in line for line in finding.wrong)
+    with pytest.raises(StorageError, match="weights of another result"):
+        trained.kept([runs[1].id], results=tmp_path)
+    assert main.main(["plot", "confusion", runs[1].id, "--results", str(tmp_path)]) == 4
+    assert "weights of another result" in capsys.readouterr().err
+
+
+def test_weights_of_older_results_which_have_no_checksum_are_still_read(tmp_path):
+    made = replace(result(Run()), weights={"params/kernel": np.ones(3)})
+    store.save(replace(made, weights=None), tmp_path)
+    store.weights_file(tmp_path, made.run).write_bytes(weights.pack(made.weights))
+    assert store.with_weights(store.result_file(tmp_path, made.run)).weights["params/kernel"].tolist() == [1, 1, 1]
 
 
 def test_runs_that_kept_their_weights_are_found_by_the_beginning_of_their_id(tmp_path):
