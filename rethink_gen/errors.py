@@ -63,7 +63,7 @@ def naming(kind: str, text: str) -> Iterator[None]:
         yield
     except (UsageError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit in a component would end all runs, without an error
         first = (str(error).splitlines() or [""])[0]
         raise ComponentError(f"{kind} {text!r} failed: {type(error).__name__}: {first}") from error
 

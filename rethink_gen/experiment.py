@@ -254,7 +254,7 @@ def _load(path: Path) -> tuple[Experiment, str]:
         found = module.EXPERIMENT
         if not isinstance(found, Experiment):
             raise TypeError(f"EXPERIMENT must be an Experiment; it is of type {type(found).__name__}")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{path}: {plugins.describe(error, str(path.resolve()))}") from error
     finally:
         sys.path.remove(str(path.parent))

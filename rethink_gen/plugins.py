@@ -33,7 +33,7 @@ def load(plugin: str) -> None:
         importlib.import_module(plugin)
     except RethinkError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"plug-in {plugin}: {describe(error, plugin)}") from error
 
 
@@ -43,7 +43,7 @@ def load_installed() -> None:
     for entry in importlib.metadata.entry_points(group=GROUP):
         try:
             entry.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UsageError(f"plug-in {entry.name} of {entry.value}: {describe(error, entry.value)}") from error
 
 
@@ -78,7 +78,7 @@ def _load_file(path: Path) -> None:
     except RethinkError:
         del sys.modules[name]
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UsageError(f"plug-in {path}: {describe(error, str(path))}") from error
     finally:

@@ -343,6 +343,7 @@ def test_a_name_that_is_not_known_is_answered_with_those_that_are(folder, asked)
         ("from rethink_gen import Run\nEXPERIMENT = Run(epochs=0)", "line 2: .*epochs must be in"),
         ("from rethink_gen import needs\n@needs(modle='a')\ndef f(study): ...\nEXPERIMENT = 1", "did you mean 'model'"),
         ("EXPERIMENT = 1\n\0", "null bytes"),
+        ("import sys\nsys.exit(0)\nEXPERIMENT = 1", "line 2: SystemExit: 0"),  # or nothing is done, and that is success
     ],
 )
 def test_an_experiment_file_that_is_broken_is_named(folder, source, reason):

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _load_plugins(arguments)
                 if arguments.function in (commands.run, commands.train, commands.verify):
                     machine.keep_memory()  # before jax starts; a notebook's process stays as it is
-                code = arguments.function(arguments)
+                code = _perform(arguments)
                 sys.stdout.flush()
                 return code
         return hosts.watch(argv)
@@ -53,6 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             text = f"{text[: LONGEST_ANSWER - 60]} … {text[-57:]}"
         say(f"rethink-gen: error: {text}")
         return code
+
+
+def _perform(arguments: argparse.Namespace) -> int:
+    """Calls the function of a command. If code of the user's own ends the process, that is an error."""
+    try:
+        return arguments.function(arguments)
+    except SystemExit as end:
+        raise RethinkError(f"code of yours called sys.exit({end.code!r}); --debug shows where") from end
 
 
 def _load_plugins(arguments: argparse.Namespace) -> None:

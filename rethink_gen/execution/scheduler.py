@@ -154,7 +154,7 @@ def _attempt(
         for result in train(folders) if folders else map(partial(_solve, report, stopped), left):
             left.remove(result.run)
             yield result
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, RethinkError | OSError) and not isinstance(error, ComponentError):
             raise
         if jax.process_count() > 1:

@@ -29,7 +29,7 @@ def evaluate(check: CheckFunction, study: Any) -> Check:
         if _NAN.search(str(evidence)):  # a comparison with it is false, and says nothing
             return Check(_statement(check), None, "a number that it compares has no value in these results")
         return Check(_statement(check), None if holds is None else bool(holds), str(evidence))
-    except Exception as error:  # a mistake in one check does not end the table
+    except (Exception, SystemExit) as error:  # a mistake in one check does not end the table
         first = (str(error).splitlines() or [""])[0]
         return Check(_statement(check), None, f"the check failed: {type(error).__name__}: {first}")
 

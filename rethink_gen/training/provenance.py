@@ -51,9 +51,13 @@ def _of_process() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of this checkout, with "+" if there are uncommitted changes; None outside a checkout."""
+    """The commit of this checkout, with "+" if there are uncommitted changes; None outside a checkout.
+
+    Installed inside the checkout of another project, this package is not part of it.
+    """
     git = partial(subprocess.run, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     try:
+        git(["git", "ls-files", "--error-unmatch", Path(__file__).name])
         head = git(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
         return head + ("+" if git(["git", "status", "--porcelain", "--", ".", "../experiments"]).stdout.strip() else "")
     except (OSError, subprocess.CalledProcessError):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rethink_gen import experiment
+from rethink_gen import experiment, registry
 from rethink_gen.cli import main, overview, parser
 from rethink_gen.results import locks
 
@@ -275,6 +275,24 @@ def test_unforeseen_error_is_one_line_and_a_traceback_on_request(elsewhere, caps
     assert err.splitlines()[-1].startswith("rethink-gen: error: ")
     assert main.main(["--debug", "table", "labels", "--experiments", "mine"]) != 0
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_code_that_calls_sys_exit_is_an_error_not_a_success(elsewhere, capsys, monkeypatch):
+    """In a plug-in, a table, and a component; as an experiment file it is in test_experiment.py."""
+    code = EXPERIMENT.format(epochs=1)
+    monkeypatch.setitem(registry.COMPONENTS, "corruption", dict(registry.COMPONENTS["corruption"]))
+    Path("quits.py").write_text("raise SystemExit(0)")
+    assert main.main(["list", "models", "--plugin", "quits.py"]) == 2
+    assert "quits.py: line 1: SystemExit: 0" in capsys.readouterr().err
+    (elsewhere / "mine" / "labels.py").write_text(code.replace("table=by(", "table=lambda study: exit(0) or by("))
+    assert main.main(["run", "labels", "--experiments", "mine"]) == 1
+    assert "error: code of yours called sys.exit(0); --debug shows where" in capsys.readouterr().err
+    Path("component.py").write_text(
+        "import rethink_gen as rg\n@rg.register.corruption\ndef quits(key, dataset, level):\n    raise SystemExit\n"
+    )
+    line = ["train", "--dataset", "digits", "--corruption", "quits", "--epochs", "1", "--plugin", "component.py"]
+    assert main.main(line) == 1
+    assert "corruption 'quits' failed: SystemExit" in capsys.readouterr().err
 
 
 def test_disk_without_room_is_a_matter_of_storage():
