@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 KEYS = ("model", "corruption", "corruption_level", "augmentations", "weight_decay", "dropout")
 MANY_SEEDS = 20  # of which the first and the last are named
+MANY_DIVERGED = 5  # of which the first are named
 MORE_KEYS = ("dataset", "features")  # of an item of the paper in which they differ
 
 
@@ -103,7 +104,9 @@ def describe(frame: pd.DataFrame) -> str:
         return "no runs yet"
     ends = frame[frame["last"]]
     data = ends.drop_duplicates(["dataset", "num_train", "num_test"])
-    diverged = int((ends["status"] == "diverged").sum())
+    diverged = ends["run"][ends["status"] == "diverged"].tolist()
+    more = " …" if len(diverged) > MANY_DIVERGED else ""
+    named = f", {len(diverged)} diverged ({', '.join(diverged[:MANY_DIVERGED])}{more})" if diverged else ""
     seeds, epochs = sorted(ends["seed"].unique()), sorted({int(ends["epoch"].min()), int(ends["epoch"].max())})
     listed = (
         f"{seeds[0]} to {seeds[-1]}, {len(seeds)} of them" if len(seeds) > MANY_SEEDS else ", ".join(map(str, seeds))
@@ -111,7 +114,7 @@ def describe(frame: pd.DataFrame) -> str:
     parts = [
         *(f"{scale} scale" for scale in ends["scale"].unique()),
         *(f"{papers.label(d.dataset)}, {d.num_train:,} train, {d.num_test:,} test images" for d in data.itertuples()),
-        f"{len(ends)} run{'s' * (len(ends) > 1)}" + (f", {diverged} diverged" if diverged else ""),
+        f"{len(ends)} run{'s' * (len(ends) > 1)}{named}",
         f"seed{'s' * (len(seeds) > 1)} {listed}",
         f"{'–'.join(map(str, epochs))} epochs",
         *ends["device"].unique(),

@@ -1,11 +1,13 @@
 """Evaluate whole splits and compute the metrics of an epoch."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from rethink_gen import registry
 from rethink_gen.data.streaming import Stream
 from rethink_gen.training import collectives, core
 from rethink_gen.training.compilation import convolves, jit
@@ -14,6 +16,9 @@ from rethink_gen.training.data_parallel import read
 from rethink_gen.training.vectorize import Lanes
 
 _EVALUATION_BATCH = 1000  # examples
+# A run has diverged, and ends, if its loss is so many times that of a constant guess for so many epochs. Our choice: the
+# committed runs stay below 1 after their first epochs, and a run that explodes is above 1e6.
+_EXPLODED, _EXPLODED_EPOCHS = 100, 3
 _STREAMED_EVALUATION = 50_000  # training images of a stream to evaluate; as many as ImageNet's test split has
 
 
@@ -74,6 +79,28 @@ def total(program: Program, state: State, data: Data | Stream, lanes: Lanes) -> 
         return sum(np.asarray(part, np.float64) for part in column)
 
     return jax.tree.map(exact, *collectives.fetch(parts))
+
+
+def constant_guess(program: Program, num_classes: int) -> float:
+    """The loss of equal logits for all classes: log K for cross-entropy."""
+    labels = jax.nn.one_hot(np.zeros(1, np.int32), num_classes)
+    return float(registry.resolve("loss", program.loss)(np.zeros((1, num_classes), np.float32), labels)[0])
+
+
+def diverged(losses: Sequence[float | None], guess: float, *, ended: bool) -> bool:
+    """Whether a run diverged: its loss is not finite, or far above that of a constant guess for several epochs.
+
+    Args:
+      losses: of the training set, at the start and after each epoch. The start does not count: before the first step
+        the statistics of batch norm are not those of the data.
+      guess: from `constant_guess`.
+      ended: whether there are no more epochs. Then all of a few are enough.
+    """
+    if losses[-1] is None:
+        return True
+    last = losses[1:][-_EXPLODED_EPOCHS:]
+    enough = len(last) == _EXPLODED_EPOCHS or (ended and len(last) > 0)
+    return enough and guess > 0 and all(loss is None or loss > _EXPLODED * guess for loss in last)
 
 
 def _ratio(total: float, count: float) -> float | None:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from rethink_gen import digests
-from rethink_gen.data import randomness
+from rethink_gen.data import datasets, randomness
 from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import Interrupted
 from rethink_gen.results import store
@@ -107,6 +107,8 @@ class _Cohort:
         self.spent = 0.0  # seconds per run before its checkpoint
         prepared = preparation.prepare(self.runs)
         self.program, self.train_data, self.test_data, self.checksum, self.lanes = prepared
+        num_classes = datasets.find(self.runs[0].dataset).num_classes
+        self.guess = measurement.constant_guess(self.program, num_classes)
         self.step_function, self.steps_per_call = compilation.stepper(self.program, self.train_data, self.lanes)
         self.num_train = self.train_data.labels.shape[-1]
         self.steps_per_epoch = self.num_train // self.program.batch_size
@@ -181,12 +183,13 @@ class _Cohort:
     def ended(self) -> list[Run]:
         """The runs that end now: at their last epoch, diverged, or at the accuracy to stop at."""
 
-        def over(run: Run) -> bool:
-            loss, accuracy = (self.curves[run][name][-1] for name in ("train_loss", "train_accuracy"))
+        def is_over(run: Run) -> bool:
+            losses, accuracy = self.curves[run]["train_loss"], self.curves[run]["train_accuracy"][-1]
             goal = run.stop_at_train_accuracy
-            return self.step == self.end or loss is None or (goal is not None and (accuracy or 0) >= goal)
+            over = self.step == self.end or measurement.diverged(losses, self.guess, ended=False)
+            return over or (goal is not None and (accuracy or 0) >= goal)
 
-        return [run for run in self.left if over(run)]
+        return [run for run in self.left if is_over(run)]
 
     def tell(self, report: Callable[[Progress], None]) -> None:
         """Reports the first run that has not ended; after an epoch, the others before it, for they have new metrics."""
@@ -231,9 +234,10 @@ class _Cohort:
     def result(self, run: Run, keep_weights: bool) -> Result:
         """The result of a run that has ended."""
         seconds_compile = (self.clock() - self.compiled) / len(self.runs)
+        diverged = measurement.diverged(self.curves[run]["train_loss"], self.guess, ended=True)
         return Result(
             run=run,
-            status="diverged" if self.curves[run]["train_loss"][-1] is None else "finished",
+            status="diverged" if diverged else "finished",
             curves=self.curves[run],
             provenance={
                 **self.origin,

@@ -333,7 +333,8 @@ def test_time_to_fit_is_ordered_and_infinite_where_a_run_never_fitted():
 def test_describe_says_how_the_runs_were_done():
     frame = tidy([*seeds(MLP, "test", [0.5] * 4), result(replace(MLP, seed=4), (0.1, 0.2, 0.3), status="diverged")])
     assert tables.describe(frame) == (
-        "paper scale · CIFAR-10, 50,000 train, 10,000 test images · 5 runs, 1 diverged · "
+        "paper scale · CIFAR-10, 50,000 train, 10,000 test images · 5 runs, 1 diverged "
+        f"({replace(MLP, seed=4).id}) · "
         "seeds 0, 1, 2, 3, 4 · 1–2 epochs · a device"
     )
     assert tables.describe(tidy([])) == "no runs yet"

@@ -18,7 +18,7 @@ from rethink_gen.execution import scheduler
 from rethink_gen.models import inception
 from rethink_gen.results import store
 from rethink_gen.runs import Run
-from rethink_gen.training import checkpointing, compilation, core, preparation, trainer
+from rethink_gen.training import checkpointing, compilation, core, measurement, preparation, trainer
 
 SMALL = Run(
     dataset="digits", train_size=200, test_size=100, batch_size=32, epochs=3, model="mlp_1x512",
@@ -118,6 +118,33 @@ def test_a_run_that_diverges_is_recorded_as_diverged():
     assert result.status == "diverged"
     assert result.curves["train_loss"][-1] is None
     assert len(result.curves["epoch"]) < 5
+
+
+def test_a_run_whose_loss_explodes_but_stays_finite_has_diverged_and_ends():
+    result = finish(replace(SMALL, corruption="true_labels", learning_rate=30.0, epochs=12))
+    last = result.curves["train_loss"][-3:]
+    assert result.status == "diverged"
+    assert all(loss is not None and loss > 100 * np.log(10) for loss in last)
+    assert len(result.curves["epoch"]) < 13, "it ends then"
+
+
+@pytest.mark.parametrize(
+    ("losses", "while_it_trains", "at_the_end"),
+    [
+        ([2.3, 1.0, 0.5], False, False),
+        ([2.3, 400.0, 400.0, 400.0], True, True),
+        ([2.3, 400.0, 400.0, None], True, True),
+        ([2.3, 400.0, 400.0], False, True),  # a run of two epochs
+        ([2.3, 400.0, 400.0, 200.0], False, False),  # 100 times log 10 is 230
+        ([1e8, 7.8, 2.8], False, False),  # at the start batch norm knows no statistics
+        ([1e8], False, False),
+    ],
+)
+def test_a_run_has_diverged_when_it_is_far_above_a_constant_guess_for_three_epochs(losses, while_it_trains, at_the_end):
+    guess = measurement.constant_guess(preparation.program_of(SMALL, 10, 32), 10)
+    assert guess == pytest.approx(np.log(10))
+    assert measurement.diverged(losses, guess, ended=False) is while_it_trains
+    assert measurement.diverged(losses, guess, ended=True) is at_the_end
 
 
 def test_a_run_stops_at_the_accuracy_it_was_asked_for():
