@@ -62,6 +62,27 @@ def _entry(name: str, target: str, about: str, files: tuple[str, ...] = (), **op
     return Component("", name, target, about, options, files=files)
 
 
+# The values that options of built-in components can have, both ends included; of several numbers, each of them.
+OPTION_RANGES: dict[str, tuple[float, float]] = {
+    "hidden": (1, 10**6),
+    "auxiliary_weight": (0, 1e3),
+    "batch_norm_momentum": (0, 1),
+    "batch_norm_epsilon": (0, 1),
+    "statistics": (0, 3),
+    "b1": (0, 0.999999),
+    "b2": (0, 0.999999999),
+    "decay": (0, 1),
+    "eps": (0, 1),
+    "trust": (0, 1e3),
+    "memory": (1, 10**4),
+    "warmup_epochs": (0, 1e6),
+    "at": (0, 1e6),
+    "factor": (0, 1e3),
+    "final": (0, 1e3),
+    "capacity": (1, 10**9),
+    "times": (1, 10**6),
+}
+
 BUILT_IN: dict[str, dict[str, Component]] = {
     "model": _entries(
         "model",

@@ -122,6 +122,21 @@ def options_of(kind: str, text: str) -> dict[str, Any]:
     return chosen
 
 
+def check_options(kind: str, text: str) -> None:
+    """Refuses options that a component does not have, and values that a built-in one cannot have.
+
+    Raises:
+      UsageError: names the option and its range.
+    """
+    name, _ = parse(text)
+    for option, value in options_of(kind, text).items():
+        low, high = catalog.OPTION_RANGES.get(option, (-math.inf, math.inf))
+        values = value if isinstance(value, tuple) else (value,)
+        numbers = [each for each in values if isinstance(each, int | float)]
+        if is_built_in(kind, text) and not all(low <= each <= high for each in numbers):
+            raise UsageError(f"{kind} {name}: {option} must be in [{low:g}, {high:g}], got {_value(value)}")
+
+
 def canonical(kind: str, text: str) -> str:
     """The one spelling of a component and its options.
 

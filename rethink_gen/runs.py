@@ -67,6 +67,12 @@ class AnyRun:
     seed: int = setting(0, "of all that is random", traced=True, within=SEED)
     corruption_seed: int | None = setting(None, "of the corruption; None: the seed", traced=True, within=SEED)
 
+    def __new__(cls, *values: Any, **fields: Any) -> Self:
+        for name in fields:
+            if name not in hints(cls):
+                raise unknown(f"field of {cls.__name__}", name, hints(cls))
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         for each in dataclasses.fields(self):
             if (value := getattr(self, each.name)) is each.default:

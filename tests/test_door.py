@@ -249,6 +249,10 @@ def test_a_study_of_runs_has_frames_a_table_and_figures(tmp_path):
     with pytest.raises(UsageError, match="no column named 'test_acuracy'; did you mean 'test_accuracy'"):
         study.plot(x="epoch", y="test_acuracy")
     assert rg.load("train", results=tmp_path).runs["run"].tolist() == study.runs["run"].tolist()
+    with pytest.raises(UsageError, match="no option of a plot over epoch named 'logg'; did you mean 'log'"):
+        study.plot(x="epoch", y="test_error", logg="x")
+    with pytest.raises(UsageError, match="log must be 'x', 'y' or 'xy', got 'z'"):
+        study.plot(x="epoch", y="test_error", log="z")
     with pytest.raises(UsageError, match="run takes an experiment's name, an Experiment, a Run, or several runs"):
         rg.run([1, 2], results=tmp_path)
 
@@ -262,8 +266,39 @@ def test_a_result_that_kept_its_weights_answers(tmp_path):
     assert (train.labels != train.true_labels).any()
     raw = datasets.digits().test.images[:48]
     np.testing.assert_allclose(result.predict(raw), test.logits, rtol=1e-4, atol=1e-4)
+    for wrong, said in ((raw[..., 0], r"\(48, 8, 8\)"), (raw[0], r"\(8, 8, 1\)"), (raw[:, :6], r"\(48, 6, 8, 1\)")):
+        with pytest.raises(UsageError, match=rf"must be \[N, H, W, C\] of 8×8×1, as for digits; got shape {said}"):
+            result.predict(wrong)
+    with pytest.raises(UsageError, match="images must be uint8, or floats"):
+        result.predict(raw.astype(str))
     with pytest.raises(UsageError, match="kept no weights"):
         rg.train(SMALL, results=tmp_path).predict(raw)
+
+
+def test_a_batch_larger_than_the_data_is_said_and_recorded(tmp_path, caplog):
+    result = rg.train(changed(batch_size=500, epochs=1), results=tmp_path)
+    assert "batch_size 500 is more than there are: each epoch is one step on all 96 training images" in caplog.text
+    assert result.provenance["batch_size"] == 96
+    assert result.curves["step"] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"schedule": "cosine(warmup_epochs=-1)"}, r"cosine: warmup_epochs must be in \[0, 1e\+06\], got -1"),
+        ({"schedule": "step(at=5+-2)"}, "step: at must be in"),
+        ({"model": "mlp(hidden=16+0)"}, r"mlp: hidden must be in \[1, 1e\+06\], got 16\+0"),
+        ({"optimizer": "adam(b1=1.5)"}, "adam: b1 must be in"),
+        ({"order": "echo(times=0)"}, "echo: times must be in"),
+        ({"order": "buffer(capacity=0)"}, "buffer: capacity must be in"),
+        ({"optimizer": "lbfgs(memory=0)"}, "lbfgs: memory must be in"),
+    ],
+    ids=str,
+)
+def test_an_option_that_no_component_can_have_is_refused_before_anything_is_trained(choice, said, tmp_path):
+    with pytest.raises(UsageError, match=said):
+        rg.train(changed(**choice), results=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_train_takes_seeds_and_table_and_plot_show_ones_own_runs(tmp_path, capsys):

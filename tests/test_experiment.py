@@ -1,9 +1,11 @@
 """What is studied: runs have one spelling and one id, grids an order, and experiments are found by file name."""
 
+import copy
 import dataclasses
 import importlib
 import json
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +172,15 @@ def test_a_value_becomes_its_annotated_type(field, value, expected):
     got = getattr(run_of(**{field: value}), field)
     assert got == expected
     assert type(got) is type(expected)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_misspelled_field_is_answered_with_the_nearest(kind):
+    with pytest.raises(UsageError, match=rf"no field of {kind.__name__} named 'datset'; did you mean 'dataset'"):
+        kind(datset="digits")
+    with pytest.raises(UsageError, match="did you mean 'corruption'"):
+        dataclasses.replace(kind(), coruption="random_labels")
+    assert copy.deepcopy(kind(seed=3)) == pickle.loads(pickle.dumps(kind(seed=3))) == kind(seed=3)
 
 
 def test_minus_zero_is_zero():

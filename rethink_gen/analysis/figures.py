@@ -223,6 +223,8 @@ def _panels(count: int, *, height: float = 3.6, sharey: bool = False, log: str =
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, NullFormatter
 
+    if log not in ("", "x", "y", "xy", "yx"):
+        raise UsageError(f"log must be 'x', 'y' or 'xy', got {log!r}")
     figure = Figure(figsize=(6.6 if count == 1 else 9, height), layout="constrained")
     panels = list(figure.subplots(1, count, squeeze=False, sharey=sharey)[0])
     for name, side in ((name, getattr(axes, f"{name}axis")) for axes in panels for name in "xy"):

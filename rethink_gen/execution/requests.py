@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def check_names(runs: Iterable[AnyRun]) -> None:
-    """Refuses a component that is not registered, an option that it does not have, and a level that has no effect."""
+    """Refuses a component that is not registered, options that it cannot have, and a level that has no effect."""
     runs = list(runs)
     for run in runs:
         if isinstance(run, Run) and run.corruption == "true_labels" and run.corruption_level != 1.0:
@@ -32,7 +32,7 @@ def check_names(runs: Iterable[AnyRun]) -> None:
             )
     for kind, text in sorted({pair for run in runs for pair in components(run)}):
         registry.find(kind, registry.parse(text)[0])
-        registry.options_of(kind, text)
+        registry.check_options(kind, text)
     with suppress(DataError):  # not here, but there is such a data set
         check_data(runs)
 

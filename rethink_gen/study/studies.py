@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -70,7 +71,7 @@ class Study:
           options: of `figures.curves` or `figures.against`, such as log="x".
 
         Raises:
-          UsageError: no such column, or runs of one line differ in more than their seeds.
+          UsageError: no such column or option, or runs of one line differ in more than their seeds.
         """
         frame = self.curves
         for name in (x, *([y] if isinstance(y, str) else y), *([hue] if hue else [])):
@@ -79,6 +80,11 @@ class Study:
         if hue is None:
             hue = next((name for name in differing(self.runs) if name != x), "model")
         draw = figures.curves if x in ("epoch", "step") else figures.against
+        known = [each.name for each in inspect.signature(draw).parameters.values() if each.kind is each.KEYWORD_ONLY]
+        known.remove("hue")
+        for name in options:
+            if name not in known:
+                raise unknown(f"option of a plot over {x}", name, known)
         return draw(frame, x, y, hue=hue, **options)
 
     @property

@@ -45,12 +45,29 @@ def logits(result: Result, images: Any) -> np.ndarray:
       images: [N, H, W, C] of the size of the data set, or already cropped; uint8 or floats in [0, 255].
 
     Raises:
-      UsageError: the weights were not kept.
+      UsageError: the weights were not kept, or the images are not of that size.
     """
     run, weights = _run_of(result), _weights_of(result)
-    num_classes = datasets.find(run.dataset).num_classes
-    program = preparation.program_of(run, num_classes, run.batch_size)
-    return _logits(program, weights, np.asarray(images))
+    source, images = datasets.find(run.dataset), np.asarray(images)
+    _check_images(run, source.shape, images)
+    program = preparation.program_of(run, source.num_classes, run.batch_size)
+    return _logits(program, weights, images)
+
+
+def _check_images(run: Run, shape: tuple[int, ...], images: np.ndarray) -> None:
+    """Refuses images of another size than the network was trained on.
+
+    Args:
+      shape: (height, width, channels) of the data set; -1 where it varies.
+    """
+    if -1 in shape:
+        shape = (run.crop_size, run.crop_size, shape[2])
+    cropped = (min(run.crop_size, shape[0]), min(run.crop_size, shape[1]), shape[2])
+    if images.ndim != 4 or images.shape[1:] not in (shape, cropped):
+        sizes = " or ".join(dict.fromkeys("×".join(map(str, size)) for size in (shape, cropped)))
+        raise UsageError(f"images must be [N, H, W, C] of {sizes}, as for {run.dataset}; got shape {images.shape}")
+    if images.dtype.kind not in "buif":
+        raise UsageError(f"images must be uint8, or floats in [0, 255], got {images.dtype}")
 
 
 @randomness.pinned()

@@ -1,5 +1,6 @@
 """Prepare runs of one program: their data, on devices or streamed, their program, and their lanes."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from rethink_gen.training import contracts, core
 from rethink_gen.training.core import Data, Program
 from rethink_gen.training.vectorize import ONE, Lanes, width
 
+logger = logging.getLogger(__name__)
 FEW_CLASSES = 10  # with more, top-5 accuracy is measured too
 STREAMED_CORRUPTIONS = ("true_labels", "random_labels")
 
@@ -68,6 +70,9 @@ def prepare(cohort: Sequence[Run], number: int | None = None) -> Prepared:
         test = lanes.data([Data(*dataset.test, dataset.test.labels != clean.test.labels) for dataset in every])
         num_classes, checksum = clean.num_classes, clean.checksum
     num_train = train.labels.shape[-1]
+    if run.batch_size > num_train:
+        all_of_them = f"each epoch is one step on all {num_train} training images of {run.dataset}"
+        logger.warning("batch_size %d is more than there are: %s", run.batch_size, all_of_them)
     program = program_of(run, num_classes, min(run.batch_size, num_train))
     if isinstance(train, Data):
         contracts.check(run, program, train.images, num_classes, num_train)

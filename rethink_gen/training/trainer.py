@@ -246,6 +246,7 @@ class _Cohort:
                 **({"code": code} if (code := digests.of_run(run)) else {}),
                 "num_train": self.num_train,
                 "num_test": self.test_data.labels.shape[-1],
+                **({"batch_size": self.program.batch_size} if self.program.batch_size < run.batch_size else {}),
                 "steps_per_epoch": self.steps_per_epoch,
                 "steps_per_call": self.steps_per_call,
                 **({"lanes": self.lanes.number} if self.lanes.number > 1 else {}),
