@@ -25,7 +25,8 @@ def stream(key: Key, name: str) -> Key:
 
 def root_key(seed: int) -> Key:
     """The root key of a seed: `jax.random.key(seed)` of threefry, without JAX_RANDOM_SEED_OFFSET."""
-    return jax.random.wrap_key_data(np.array([0, seed], np.uint32), impl="threefry2x32")
+    words: Any = np.array([0, seed], np.uint32)
+    return jax.random.wrap_key_data(words, impl="threefry2x32")
 
 
 @contextmanager

@@ -268,8 +268,8 @@ def _as_table(results: Iterable[Result], there: dict[str, tuple[int, int, int]])
         return {what: getattr(result, what) for what in ("fields", "summary", "provenance")}
 
     columns["head"] = [json.dumps(head(result)) for result in results]
-    kinds = dict.fromkeys(("name", "setting", "status", "dataset", "checksum"), pa.string())
-    kinds["head"] = pa.large_string()
+    kinds = {"head": pa.large_string()}
+    kinds |= {name: pa.string() for name in ("name", "setting", "status", "dataset", "checksum")}
     arrays = {name: pa.array(values, kinds.get(name, pa.int64())) for name, values in columns.items()}
     facts = [{name: json.dumps(value) for name, value in frames.about(result).items()} for result in results]
     for name in dict.fromkeys(name for each in facts for name in each):
