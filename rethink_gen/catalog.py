@@ -62,6 +62,19 @@ def _entry(name: str, target: str, about: str, files: tuple[str, ...] = (), **op
     return Component("", name, target, about, options, files=files)
 
 
+# Model → the learning rate of a run that names none. Those of MLPs and AlexNet are the paper's (Appendix A), the
+# others are our choice.
+LEARNING_RATES = {
+    "mlp": 0.01,
+    "mlp_1x512": 0.01,
+    "mlp_3x512": 0.01,
+    "softmax_regression": 0.01,
+    "small_alexnet": 0.01,
+    "small_alexnet_he": 0.01,
+    "small_inception_without_batch_norm": 0.01,
+}
+LEARNING_RATE = 0.1  # of every other model; the paper's for the small Inception
+
 # The values that options of built-in components can have, both ends included; of several numbers, each of them.
 OPTION_RANGES: dict[str, tuple[float, float]] = {
     "hidden": (1, 10**6),

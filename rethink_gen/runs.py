@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, ClassVar, Self, TypeVar
 
-from rethink_gen import registry
+from rethink_gen import catalog, registry
 from rethink_gen.errors import UsageError, unknown
 
 NAME = registry.NAME
@@ -32,17 +32,21 @@ def setting(
     within: tuple[float, float] = (-math.inf, math.inf),
     traced: bool = False,
     kind: str = "",
+    left_out: Any = ...,
 ) -> Any:
     """A field of a run.
 
     Args:
-      default: the value that run ids leave out.
+      default: the value of a run that does not name the field.
+      left_out: the value that run ids leave out, where it is not the default.
       about: the help of its option on the command line.
       within: the range of values, both ends included.
       traced: a number that is fed to a compiled program; the other fields choose the program.
       kind: the kind of component that it names, see `registry`.
     """
-    return field(default=default, metadata={"about": about, "range": within, "traced": traced, "kind": kind})
+    left_out = default if left_out is ... else left_out
+    metadata = {"about": about, "range": within, "traced": traced, "kind": kind, "left_out": left_out}
+    return field(default=default, metadata=metadata)
 
 
 SEED = (0, 2**31 - 1)
@@ -92,13 +96,15 @@ class AnyRun:
 
     @property
     def recipe(self) -> Self:
-        """This run with its traced fields at their defaults: equal recipes share one compiled program."""
-        return replace(self, **{f.name: f.default for f in dataclasses.fields(self) if f.metadata["traced"]})
+        """This run with its traced fields as ids leave them out: equal recipes share one compiled program."""
+        plain = {f.name: f.metadata["left_out"] for f in dataclasses.fields(self) if f.metadata["traced"]}
+        return replace(self, **plain)
 
     @property
     def changes(self) -> dict[str, Any]:
-        """The fields that differ from the defaults."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
+        """The fields that run ids do not leave out: those that differ from the defaults."""
+        values = ((each, getattr(self, each.name)) for each in dataclasses.fields(self))
+        return {each.name: value for each, value in values if value != each.metadata["left_out"]}
 
     @property
     def shrunk(self) -> Self:
@@ -114,7 +120,7 @@ class AnyRun:
 
     @cached_property
     def id(self) -> str:
-        """Readable, and unique by a digest of the fields that differ from the defaults: a new field keeps old ids."""
+        """Readable, and unique by a digest of `changes`: a new field keeps old ids."""
         return self._name(self.changes)
 
     @cached_property
@@ -159,7 +165,13 @@ class Run(AnyRun):
     order: str = setting("reshuffle", "in which training examples are seen", kind="order")
     max_gradient_norm: float | None = setting(None, "longer gradients are clipped to this norm", within=(1e-12, 1e12))
 
-    learning_rate: float = setting(0.1, "at the start", traced=True, within=(0, 1e3))
+    learning_rate: float = setting(
+        None,
+        "at the start; None: 0.01 for MLPs and AlexNet, as in the paper, and without batch norm; else 0.1",
+        traced=True,
+        within=(0, 1e3),
+        left_out=0.1,
+    )
     learning_rate_decay: float = setting(0.95, "factor per epoch of `exponential`", traced=True, within=(0, 1))
     momentum: float = setting(0.9, "of optimizers that have one", traced=True, within=(0, 1))
     weight_decay: float = setting(0.0, "coefficient of ½‖w‖², on kernels only", traced=True, within=(0, 1e3))
@@ -168,6 +180,9 @@ class Run(AnyRun):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.learning_rate is None:
+            rate = catalog.LEARNING_RATES.get(registry.parse(self.model)[0], catalog.LEARNING_RATE)
+            object.__setattr__(self, "learning_rate", rate)
         if len(set(self.augmentations)) < len(self.augmentations):
             raise UsageError(f"augmentations must each be named once, got {','.join(self.augmentations)}")
 

@@ -7,6 +7,7 @@ import pytest
 
 from rethink_gen import experiment, runs
 from rethink_gen.execution import requests, scheduler
+from rethink_gen.papers.zhang2017 import protocol
 from rethink_gen.results import store
 from rethink_gen.study import checking, running, studies
 from rethink_gen.study.studies import Study
@@ -135,6 +136,11 @@ def test_the_defaults_of_a_run_are_the_papers():
     assert stated.items() <= defaults.items()
     assert defaults["augmentations"] == ()
     assert defaults["dropout"] == 0.0
+
+
+@pytest.mark.parametrize(("model", "run"), protocol.PAPER.items())
+def test_the_default_learning_rate_of_a_model_is_that_of_its_protocol(model, run):
+    assert runs.Run(model=model).learning_rate == run.learning_rate
 
 
 def test_half_of_the_filters_stand_beside_the_paper_without_a_verdict(tmp_path):
