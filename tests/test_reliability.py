@@ -58,7 +58,7 @@ from rethink_gen import Experiment, Run, grid
 from rethink_gen.analysis.declare import by
 
 RUNS = grid(
-    Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=1),
+    Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=1, learning_rate=0.1),
     corruption=("true_labels", "random_labels"),
 )
 
