@@ -49,7 +49,7 @@ def fractions(key, dataset, level):
 
 WRONG = {
     "one logit too many": ("model", OneTooMany, "a logit for each image and class: shape (32, 10), not (32, 11)"),
-    "no num_classes": ("model", NoClasses, "failed: TypeError"),
+    "no num_classes": ("model", NoClasses, "needs a field `num_classes: int`"),
     "a number as optimizer": ("optimizer", lambda learning_rate: 3, "an optax.GradientTransformation, not int"),
     "a scalar loss": ("loss", lambda logits, targets: jnp.float32(1), "a loss for each example: shape (32,), not ()"),
     "no loss": ("loss", lambda logits, targets: None, "a loss for each example: shape (32,), not NoneType"),
@@ -95,7 +95,7 @@ def test_a_wrong_component_is_named_and_the_other_runs_go_on(wrong, tmp_path, ca
 
 def test_a_failing_component_is_named_with_its_line(tmp_path):
     registry.add("schedule", "mine", lambda step, steps_per_epoch, epochs: 1 / 0)
-    study = rg.run(replace(SMALL, schedule="mine"), results=tmp_path, workers=1)
+    study = rg.run([replace(SMALL, schedule="mine"), SMALL], results=tmp_path, workers=1)
     assert "ZeroDivisionError" in study.failures[0].reason
     assert "test_contracts.py, line " in study.failures[0].reason
 
