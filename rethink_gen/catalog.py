@@ -259,6 +259,14 @@ BUILT_IN: dict[str, dict[str, Component]] = {
                 "step", "step", "Multiplied by a factor at some epochs.", at=(60, 120), factor=0.1, warmup_epochs=0.0
             ),
             _entry("cosine", "cosine", "Half a cosine over the run.", final=0.0, warmup_epochs=0.0),
+            _entry(
+                "inverse_sqrt",
+                "inverse_sqrt",
+                "1 / √(1 + growth · periods passed); a period in epochs.",
+                period=1.0,
+                growth=1.0,
+                warmup_epochs=0.0,
+            ),
         ],
     ),
     "loss": _entries(

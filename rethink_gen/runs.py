@@ -164,6 +164,9 @@ class Run(AnyRun):
     loss: str = setting("cross_entropy", "what is minimized", kind="loss")
     order: str = setting("reshuffle", "in which training examples are seen", kind="order")
     max_gradient_norm: float | None = setting(None, "longer gradients are clipped to this norm", within=(1e-12, 1e12))
+    measurements: int | None = setting(
+        None, "how many epochs are measured, spaced evenly on a logarithmic axis; None: all", within=(2, 10**6)
+    )
 
     learning_rate: float = setting(
         None,
@@ -189,6 +192,14 @@ class Run(AnyRun):
     @property
     def subject(self) -> str:
         return self.model
+
+    @cached_property
+    def measured_epochs(self) -> frozenset[int] | range:
+        """The epochs at which both splits are evaluated: 0, before training, and then up to the last one."""
+        if self.measurements is None:
+            return range(self.epochs + 1)
+        count = self.measurements
+        return frozenset((0, *(round(self.epochs ** (i / (count - 1))) for i in range(count))))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,8 @@ def cost(runs: Sequence[AnyRun], known: Iterable[Result], processes: int) -> Cos
         speed, (train, test) = speeds[keys[run]], _sizes(run)
         epochs = _expected_epochs(run, known)
         steps = epochs * (train // min(run.batch_size, train))
-        seconds.append(steps * speed.step + (epochs + 1) * (train + test) * speed.image)
+        measured = sum(epoch <= epochs for epoch in run.measured_epochs)
+        seconds.append(steps * speed.step + measured * (train + test) * speed.image)
     compiled = sum(speeds[each].compile for each in set(keys.values()))
     longest, share = max(seconds, default=0.0), (sum(seconds) + compiled) / processes
     memory = processes * max((speeds[each].memory for each in keys.values()), default=0)

@@ -76,6 +76,29 @@ def step(
     return _warm_up(value, step, steps_per_epoch, warmup_epochs)
 
 
+def inverse_sqrt(
+    step: Any,
+    steps_per_epoch: int,
+    epochs: int,
+    *,
+    period: float = 1.0,
+    growth: float = 1.0,
+    warmup_epochs: float = 0,
+) -> jax.Array:
+    """Inverse square root: 1 / √(1 + growth · ⌊epoch / period⌋). Epochs count from the start, warm-up included.
+
+    Args:
+      period: epochs between two changes; may be fractional.
+      growth: what each period adds under the root.
+
+    References:
+      Nakkiran et al. 2019, "Deep double descent", Section 4 (a period of 512 steps). Gu et al. 2024 (see
+      papers/gu2024/protocol.py): a period of 100 epochs, growth 2.
+    """
+    periods = jnp.asarray(step) // max(1, round(period * steps_per_epoch))
+    return _warm_up(1 / jnp.sqrt(1 + growth * periods.astype(jnp.float32)), step, steps_per_epoch, warmup_epochs)
+
+
 def cosine(step: Any, steps_per_epoch: int, epochs: int, *, final: float = 0.0, warmup_epochs: float = 0) -> jax.Array:
     """Cosine decay: half a cosine from 1 to `final`, final + (1 − final) · (1 + cos(π t)) / 2.
 

@@ -150,7 +150,7 @@ class _Cohort:
 
     @property
     def measured(self) -> int:
-        """The number of rows in the curves: one before the first epoch, and one after each epoch."""
+        """The number of rows in the curves: one before the first epoch, and one after each epoch that is measured."""
         return len(self.curves[self.left[0]].get("epoch", []))
 
     def measure(self) -> None:
@@ -165,7 +165,7 @@ class _Cohort:
                     self.curves[run].setdefault(name, []).append(value)
 
     def epoch(self) -> Iterator[None]:
-        """Trains to the end of the epoch and measures it. Yields after each call of the device."""
+        """Trains to the end of the epoch, and measures it if its runs ask for that. Yields after each device call."""
         epoch = self.step // self.steps_per_epoch
         end = (epoch + 1) * self.steps_per_epoch
         draw_order = compilation.jit(core.epoch_order, self.lanes)
@@ -175,7 +175,7 @@ class _Cohort:
             self.state = self.step_function(self.hparams, self.train_data, order, self.state, count)
             self.step += count
             jax.block_until_ready(self.state.step)
-            if self.step == end:
+            if self.step == end and epoch + 1 in self.runs[0].measured_epochs:
                 self.measure()
             self.first_call = self.first_call or (time.monotonic(), self.step)
             yield
@@ -204,7 +204,8 @@ class _Cohort:
             seconds_left = (time.monotonic() - self.first_call[0]) / steps * (self.end - self.step)
         metrics = {name: values[-1] for name, values in self.curves[run].items()}
         done, beside = len(self.runs) - len(self.left), len(self.left) - 1
-        return Progress(run, self.step, self.end, self.measured - 1, metrics, done, 1, seconds_left, beside=beside)
+        epoch = self.step // self.steps_per_epoch
+        return Progress(run, self.step, self.end, epoch, metrics, done, 1, seconds_left, beside=beside)
 
     def seconds(self) -> float:
         """Seconds per run so far: the time of the cohort divided by its runs."""
