@@ -23,15 +23,19 @@ if TYPE_CHECKING:
 Derive = Callable[["pd.DataFrame"], "pd.DataFrame"]
 
 
-def by(*keys: str, metrics: Sequence[str], derive: Derive | None = None) -> Callable[[Study], pd.DataFrame]:
+def by(
+    *keys: str, metrics: Sequence[str], derive: Derive | None = None, path: bool = False
+) -> Callable[[Study], pd.DataFrame]:
     """A table with a row for each setting: mean and interval of the metrics over seeds.
 
     Args:
       keys: the columns that tell the settings apart, such as "model", "corruption_level".
+      path: of runs that solve a path of penalties, each row is a setting, and not the last row alone.
     """
 
     def table(study: Study) -> pd.DataFrame:
-        return tables.mean_and_interval(_derived(study.runs, derive), keys, metrics)
+        frame = study.curves.assign(last=True) if path else study.runs
+        return tables.mean_and_interval(_derived(frame, derive), keys, metrics)
 
     return table
 
@@ -61,6 +65,7 @@ def lines(
     hue: str,
     where: Mapping[str, Any] | None = None,
     derive: Derive | None = None,
+    path: bool = False,
     **options: Any,
 ) -> Callable[[Study], Figure]:
     """A figure of metrics over epochs or steps, or of whole runs against one of their fields.
@@ -70,12 +75,14 @@ def lines(
       y: one metric or several, a panel each.
       hue: the column that has a line for each of its values.
       where: column → value, or list of values; other rows are not drawn.
-      options: of `figures.curves` or `figures.against`: relative_to, chance, log, dashed, best.
+      path: of runs that solve a path of penalties, each row is drawn, and not the last row alone.
+      options: of `figures.curves` (dashed, best, log) or `figures.against` (relative_to, chance, threshold, theory,
+        beside, log).
     """
     draw = figures.curves if x in ("epoch", "step") else figures.against
 
     def figure(study: Study) -> Figure:
-        frame = _derived(study.curves, derive)
+        frame = _derived(study.curves.assign(last=True) if path else study.curves, derive)
         for column, values in (where or {}).items():
             frame = frame[frame[column].isin(values if isinstance(values, list) else [values])]
         return draw(frame, x, y, hue=hue, **options)

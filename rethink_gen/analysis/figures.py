@@ -10,12 +10,13 @@ import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rethink_gen import atomic, papers
+from rethink_gen.analysis.line_drawing import DASHES, DOTS, POINTS, Line, draw_lines, mark_threshold, name_lines
 from rethink_gen.analysis.style import GREY, LOOKS, PALETTE, Look, axis, dark, look, styled
 from rethink_gen.errors import UsageError, unknown
-from rethink_gen.results.verdicts import differing, is_fraction
+from rethink_gen.results.verdicts import differing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,18 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-DASHES = (0, (3, 1.5))
-NAME_HEIGHT = 0.065  # between the names beside a panel, as a fraction of its height
 MOST_LINES = 200  # of runs in one picture; more are neither drawn in a minute nor told apart
-
-
-class _Line(NamedTuple):
-    """One line of a figure: at each x the `mean`, `min` and `max` of its seeds, and whether the mean is a `bound`."""
-
-    name: str
-    look: Look
-    points: pd.DataFrame
-    dashes: Any = "-"
 
 
 @styled
@@ -62,7 +52,7 @@ def curves(
     """
     metrics = [y] if isinstance(y, str) else list(y)
     figure, panels = _panels(len(metrics), log=log)
-    lines: list[_Line] = []
+    lines: list[Line] = []
     for axes, metric in zip(panels, metrics, strict=True):
         lines = []
         shown = {metric: "-"} | ({dashed: DASHES} if dashed else {})
@@ -72,10 +62,10 @@ def curves(
                 points = _over_time(runs, x, column)
                 if best and dashes == "-":
                     points["max"] = points["max"].cummax()
-                lines.append(_Line(name, look(value, frame[hue]), points, dashes))
+                lines.append(Line(name, look(value, frame[hue]), points, dashes))
         axes.set(xlabel=axis(x), ylabel=axis(metric.partition("_")[2] if dashed else metric))
-        _draw_lines(axes, lines, metric)
-    _name_lines(panels[-1], lines)
+        draw_lines(axes, lines, metric)
+    name_lines(panels[-1], lines)
     return _small_print(figure, [*_about(frame, hue), *["shaded: up to the best so far"] * best])
 
 
@@ -88,6 +78,9 @@ def against(
     hue: str,
     relative_to: float | None = None,
     chance: float | None = None,
+    threshold: float | None = None,
+    theory: str | None = None,
+    beside: tuple[str, pd.DataFrame] | None = None,
     log: str = "",
 ) -> Figure:
     """Metrics of whole runs against one of their fields, a line per value of `hue`: time to fit over corruption level.
@@ -98,6 +91,9 @@ def against(
     Args:
       relative_to: divides each line by its mean at this x; a line without one is left out, and the small print says so.
       chance: where guessing stands, as a dashed line.
+      threshold: the x of the interpolation threshold: from there on, the model can fit every label.
+      theory: the metric that a theory predicts for the first; it is drawn as a line, and what was measured as points.
+      beside: a name and numbers of others, a frame with x as its index and the metrics as columns; a dotted line.
       log: the axes that are logarithmic: "x", "y" or "xy".
 
     Raises:
@@ -105,7 +101,7 @@ def against(
     """
     metrics = [y] if isinstance(y, str) else list(y)
     figure, panels = _panels(len(metrics), log=log)
-    lines: list[_Line] = []
+    lines: list[Line] = []
     prints: list[str] = []
     for axes, metric in zip(panels, metrics, strict=True):
         lines = []
@@ -116,14 +112,22 @@ def against(
                     prints.append(f"no line for {name}, which has not fitted at {axis(x)} {relative_to:g}")
                     continue
                 points[["mean", "min", "max"]] /= points.loc[relative_to, "mean"]
-            lines.append(_Line(name, look(value, frame[hue]), points))
+            style = look(value, frame[hue])
+            lines.append(Line(name, style, points, POINTS if theory else "-"))
+            if theory:
+                lines.append(Line(name, style, _over_field(runs, x, theory), marked=False))
+        if beside and metric in beside[1]:
+            lines.append(Line(beside[0], Look("#000000", "x"), _of_others(beside[1][metric]), DOTS))
         relation = "" if relative_to is None else f", relative to {axis(x)} {relative_to:g}"
         axes.set(xlabel=axis(x), ylabel=axis(metric) + relation)
-        _draw_lines(axes, lines, metric)
+        draw_lines(axes, lines, metric)
+        if threshold is not None:
+            mark_threshold(axes, threshold)
         if chance is not None:
             axes.axhline(chance, color=GREY, linewidth=1, linestyle=DASHES, zorder=1)
             axes.text(0.01, chance + 0.01, "chance", color=GREY, va="bottom", transform=axes.get_yaxis_transform())
-    _name_lines(panels[-1], lines)
+    name_lines(panels[-1], lines)
+    prints += ["points: measured; lines: theory"] * bool(theory)
     prints += ["triangles: not fitted when the run ended"] * any(line.points["bound"].any() for line in lines)
     return _small_print(figure, [*_about(frame, hue), *prints])
 
@@ -287,57 +291,14 @@ def _over_field(runs: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     )
 
 
+def _of_others(values: pd.Series) -> pd.DataFrame:
+    """The points of a line of single numbers."""
+    return values.dropna().to_frame("mean").assign(min=values, max=values, bound=False)
+
+
 def _check_replicates(runs: pd.DataFrame) -> None:
     if fields := differing(runs):
         raise UsageError(f"runs that differ in {', '.join(fields)} have no common mean; give one as `hue`, or select")
-
-
-def _draw_lines(axes: Axes, lines: list[_Line], metric: str) -> None:
-    """Draws lines and bands; on a linear axis from zero on, accuracies and errors to one."""
-    for i, (name, (color, marker), points, dashes) in enumerate(lines):
-        step = max(1, len(points) // 8)
-        first = i * step // len(lines)  # staggered, so that lines on top of each other both show
-        sure, bounds = points[["mean", "min", "max"]].mask(points["bound"]), points["mean"][points["bound"]]
-        style: Any = {
-            "label": name,
-            "color": color,
-            "marker": marker,
-            "markerfacecolor": color if dashes == "-" else "white",
-        }
-        axes.plot(sure.index, sure["mean"], linestyle=dashes, markevery=(first, step), zorder=3, **style)
-        axes.fill_between(
-            sure.index, sure["min"], sure["max"], color=color, alpha=0.18, linewidth=0, zorder=2, label=name
-        )
-        axes.plot(bounds.index, bounds, "^", color=color, fillstyle="none", markersize=7, zorder=4, label=name)
-    if axes.get_yscale() == "linear":
-        axes.set_ylim(0, 1.03 if is_fraction(metric) else None)
-
-
-def _name_lines(axes: Axes, lines: list[_Line]) -> None:
-    """Names stand right of a panel, in the order of the lines, as near to their ends as other names allow.
-
-    Lines that end within a name's height of each other are in the order of their means over x.
-    """
-    import numpy as np
-
-    in_panel = axes.transScale + axes.transLimits  # data → fractions of the panel
-    ends = []  # all in such fractions
-    for line in lines:
-        points = line.points["mean"].dropna()
-        if len(points):
-            x, y = in_panel.transform(np.column_stack([points.index, points])).clip(0, 1).T
-            mean = np.interp(np.linspace(0, 1, 200), x, y).mean()
-            ends.append((round(y[-1] / NAME_HEIGHT), mean, x[-1], y[-1], line))
-    ends.sort(key=lambda end: end[:2])
-    steps = NAME_HEIGHT * np.arange(len(ends))
-    places = np.maximum.accumulate([end[3] - step for end, step in zip(ends, steps, strict=True)]) + steps  # apart
-    places = np.minimum(places, 1 - steps[::-1])  # none above the panel
-    for (_, _, x, y, line), place in zip(ends, places, strict=True):
-        free = {"transform": axes.transAxes, "clip_on": False, "label": line.name}
-        face = line.look.color if line.dashes == "-" else "white"
-        axes.plot([x, 1, 1.02, 1.03], [y, y, place, place], color=line.look.color, linewidth=0.6, zorder=1, **free)
-        axes.plot(1.035, place, line.look.marker, color=line.look.color, markerfacecolor=face, **free)
-        axes.text(1.055, place, line.name, color=dark(line.look.color), va="center_baseline", parse_math=False, **free)
 
 
 def _small_print(figure: Figure, sentences: Sequence[str]) -> Figure:

@@ -41,6 +41,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 COLOR = re.compile(r"#[0-9a-f]{6}\b")  # as matplotlib writes them in an svg
 VERDICTS = ("reproduced", "close", "off", "no verdict", "not run")
 UNKNOWN = VERDICTS[-2:]
+MOST_SIZES = 6  # of data sets that are each named
 FEWEST_EPOCHS = 3  # of which a curve says something
 
 
@@ -371,11 +372,9 @@ def _about(study: Study) -> dict[str, str]:
         return about
     ends = study.curves[study.curves["last"]]
     sizes = [
-        f"{papers.label(name)}: "
-        + " or ".join(f"{n:,}" for n in sorted(data["num_train"].unique()))
-        + " training images, "
-        + " or ".join(f"{n:,}" for n in sorted(data["num_test"].unique()))
-        + " test images"
+        f"{papers.label(name)}: {_numbers(data['num_train'])} training images, {_numbers(data['num_test'])} test images"
+        if data["num_test"].any()
+        else f"{papers.label(name)}: {_numbers(data['num_train'])} examples; the test error is exact"
         for name, data in ends.groupby("dataset", sort=False)
     ]
     seconds = ends["seconds_compile"].fillna(0) + ends["seconds_train"].fillna(0)
@@ -394,6 +393,12 @@ def _about(study: Study) -> dict[str, str]:
         "versions": ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in versions.items()),
     }
     return {name: text for name, text in about.items() if text}
+
+
+def _numbers(sizes: pd.Series) -> str:
+    """The sizes that there are; of many, the least and the largest."""
+    few = sorted(sizes.unique())
+    return " or ".join(f"{n:,}" for n in few) if len(few) <= MOST_SIZES else f"{few[0]:,} to {few[-1]:,}"
 
 
 def _settings(study: Study) -> dict[str, str]:

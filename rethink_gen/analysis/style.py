@@ -97,13 +97,20 @@ _STYLE = {
 
 
 _AXES = {
+    "capacity": "features per training image",
     "corruption_level": "label corruption",
     "distance": "distance to the least-norm solution / its norm",
     "distance_to_limit": "distance to the predicted limit / that norm",
     "epoch": "epoch",
+    "excess_risk": "squared error on new inputs (guessing zero: 1)",
     "epochs_to_fit": "epochs to fit",
     "max_residual": "largest residual",
+    "model.hidden": "width of the hidden layer",
+    "num_features": "features that the student sees",
     "num_train": "training images",
+    "penalty": "λ",
+    "relative_penalty": "λ/λ*",
+    "running_accuracy": "training accuracy, mean over the epoch",
     "running_loss": "training loss, mean over the epoch (nats)",
     "seconds_forward": "seconds to evaluate them all",
     "seconds_solve": "seconds to solve",
@@ -112,6 +119,8 @@ _AXES = {
     "test_loss": "test loss (nats)",
     "train_accuracy": "training accuracy",
     "train_loss": "training loss (nats)",
+    "train_size": "training examples",
+    "weight_norm": "norm of the weights",
 }
 
 

@@ -37,6 +37,14 @@ def test_by_has_a_row_for_each_setting_and_metric():
     assert not len(by("corruption", metrics=["half"], derive=halved)(study([])))
 
 
+def test_of_a_path_every_row_is_shown():
+    """Here an ordinary run stands for a path, its epochs for penalties."""
+    table = by("epoch", metrics=["train_accuracy"], path=True)(study(RESULTS[2:]))
+    assert table["mean"].tolist() == [0.1, 0.4, 0.99]
+    drawn = lines(x="corruption_level", y="train_accuracy", hue="epoch", path=True)(study(RESULTS[2:]))
+    assert {text.get_text() for text in drawn.axes[0].texts} == {"epoch 0", "epoch 1", "epoch 2"}
+
+
 def test_beside_takes_the_paper_of_the_experiment_or_its_own():
     own = beside("table1", paper="zhang2017")(study())
     pd.testing.assert_frame_equal(own, beside("table1")(study(paper="zhang2017")))

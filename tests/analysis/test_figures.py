@@ -9,6 +9,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from frames import MLP, RANDOM, result, seeds, tidy
 from matplotlib.colors import to_rgb
@@ -131,6 +132,37 @@ def test_a_line_without_a_baseline_is_left_out_and_named():
     never = result(replace(RANDOM, model="small_alexnet", corruption_level=0.0), (0.1,) * 9)
     figure = figures.against(tidy([*LEVELS, never]), "corruption_level", "steps_to_fit", hue="model", relative_to=0.0)
     assert any("No line for AlexNet, which has not fitted at label corruption 0" in text for text in texts(figure))
+
+
+def test_theory_is_a_line_through_the_points_that_were_measured_with_one_name():
+    frame = tidy(LEVELS).assign(predicted=0.5)
+    figure = figures.against(frame, "corruption_level", "test_accuracy", hue="model", theory="predicted")
+    (axes,) = figure.axes
+    points = [line for line in axes.get_lines() if line.get_linestyle() == "None" and len(line.get_xdata()) == 3]
+    theory = [line for line in data(axes) if line.get_linestyle() == "-"]
+    assert sorted(line.get_ydata()[0] for line in points if line.get_marker() != "^") == [0.8, 0.8]
+    assert [line.get_ydata().tolist() for line in theory] == [[0.5] * 3] * 2
+    assert sorted(text.get_text() for text in axes.texts) == ["Inception", "MLP 1×512"]
+    assert any("Points: measured; lines: theory." in text for text in texts(figure))
+
+
+def test_the_threshold_is_named_above_every_panel():
+    figure = figures.against(
+        tidy(LEVELS), "corruption_level", ["test_accuracy", "train_accuracy"], hue="model", threshold=0.5
+    )
+    assert texts(figure).count("interpolation threshold") == 2
+    for axes in figure.axes:
+        assert any(list(line.get_xdata()) == [0.5, 0.5] for line in axes.get_lines())
+
+
+def test_numbers_of_others_are_a_line_of_their_own():
+    theirs = pd.DataFrame({"test_accuracy": [0.7, 0.2]}, index=[0.0, 1.0])
+    figure = figures.against(
+        tidy(LEVELS), "corruption_level", ["test_accuracy", "steps_to_fit"], hue="model", beside=("Others", theirs)
+    )
+    shown = [line for line in figure.axes[0].get_lines() if line.get_label() == "Others" and len(line.get_xdata()) == 2]
+    assert [line.get_ydata().tolist() for line in shown] == [[0.7, 0.2]]
+    assert not [line for line in figure.axes[1].get_lines() if line.get_label() == "Others"]
 
 
 def test_dots_show_ours_and_the_papers_in_per_cent():
