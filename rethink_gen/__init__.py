@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rethink_gen.experiment import Check, Experiment, for_each, needs
 from rethink_gen.plugins import load as load_plugin
 from rethink_gen.registry import register
-from rethink_gen.runs import ExpressivityRun, KernelRun, LeastSquaresRun, Run, grid
+from rethink_gen.runs import ExpressivityRun, KernelRun, LeastSquaresRun, RidgeRun, Run, TeacherRun, grid
 from rethink_gen.study.running import run, train
 from rethink_gen.study.studies import Study, load
 from rethink_gen.version import __version__
@@ -32,8 +32,10 @@ __all__ = [
     "ExpressivityRun",
     "KernelRun",
     "LeastSquaresRun",
+    "RidgeRun",
     "Run",
     "Study",
+    "TeacherRun",
     "__version__",
     "corrupt",
     "for_each",

@@ -61,6 +61,7 @@ class AnyRun:
 
     kind: ClassVar[str]  # of KINDS
     smoke: ClassVar[dict[str, Any]] = {"dataset": "digits", "train_size": 256, "test_size": 128}
+    draws_data: ClassVar[bool] = False  # whether its solver draws the data; `dataset` is then a name and no source
 
     dataset: str = setting("cifar10", "the data set: a name, or a Dataset of your own")
     train_size: int | None = setting(None, "the first n training images; None: all", within=(1, 10**9))
@@ -259,9 +260,52 @@ class LeastSquaresRun(AnyRun):
     initial_scale: float = setting(0.0, "standard deviation of the first weights; 0: from zero", within=(0, 1e3))
 
 
+@dataclass(frozen=True, kw_only=True)
+class RidgeRun(AnyRun):
+    """Linear models on features of images, in closed form: ridge regression for a path of penalties, from strong to
+    none. The last row of its curves is the solution of least norm; see `rethink_gen.solvers.ridge`.
+    """
+
+    kind: ClassVar[str] = "ridge"
+
+    dataset: str = setting("mnist", "the data set")
+    features: str = setting("fourier(count=1000)", "of an image; their number is the capacity", kind="features")
+
+    @property
+    def subject(self) -> str:
+        return f"{self.kind}-{self.features}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherRun(AnyRun):
+    """A linear student of a linear teacher, on Gaussian inputs, in closed form: least norm and ridge regression, as
+    means over many draws and in theory; see `rethink_gen.solvers.teacher`. It has no data set.
+    """
+
+    kind: ClassVar[str] = "teacher"
+    smoke: ClassVar[dict[str, Any]] = {"draws": 5}
+    draws_data: ClassVar[bool] = True
+
+    dataset: str = setting("gaussian_inputs", "drawn by the run: leave it")
+    train_size: int | None = setting(100, "examples in a draw", within=(1, 10**9))
+    dimension: int = setting(100, "values of an input", within=(1, 10**4))
+    num_features: int | None = setting(None, "how many of them the student sees; None: all", within=(1, 10**4))
+    noise: float = setting(0.5, "standard deviation of the noise of labels; that of the teacher is 1", within=(0, 1e3))
+    draws: int = setting(100, "independent draws of teacher, inputs and noise", within=(2, 10**6))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if {"dataset", "test_size", "corruption"} & self.changes.keys():
+            raise UsageError("a teacher run draws its own data: leave dataset, test_size and corruption as they are")
+        if self.train_size is None:
+            raise UsageError("a teacher run needs a train_size: how many examples it draws")
+
+
 # Runs that differ in these alone are replicates.
 SEEDS = ("seed", "init_seed", "order_seed", "corruption_seed")
-KINDS: dict[str, type[AnyRun]] = {kind.kind: kind for kind in (Run, KernelRun, ExpressivityRun, LeastSquaresRun)}
+KINDS: dict[str, type[AnyRun]] = {
+    kind.kind: kind for kind in (Run, KernelRun, ExpressivityRun, LeastSquaresRun, RidgeRun, TeacherRun)
+}
 
 
 @cache

@@ -25,7 +25,13 @@ from rethink_gen.training.vectorize import width
 
 _SECONDS_BETWEEN_LOOKS = 1.0  # while other processes work on all remaining runs
 _DEATHS = 3  # after so many processes crashed while running it, a run comes last; it may use too much memory
-_SOLVERS = {"kernel": "kernels", "expressivity": "theorem1", "least_squares": "least_squares"}  # kind → module
+_SOLVERS = {  # kind → module
+    "kernel": "kernels",
+    "expressivity": "theorem1",
+    "least_squares": "least_squares",
+    "ridge": "ridge",
+    "teacher": "teacher",
+}
 
 
 @randomness.pinned_generator
@@ -181,7 +187,7 @@ def _solve(report: Callable[[Progress], None], stopped: Callable[[], None], run:
     origin = provenance.provenance()
     clock = compilation.compile_clock()
     compiled = clock()
-    dataset, _ = pipeline.load(run)
+    dataset = None if run.draws_data else pipeline.load(run)[0]
 
     def tick(step: int, steps: int, metrics: dict[str, float | None]) -> None:
         epoch = step * getattr(run, "epochs", 0) // steps
@@ -197,10 +203,10 @@ def _solve(report: Callable[[Progress], None], stopped: Callable[[], None], run:
         curves=curves,
         provenance={
             **origin,
-            "data_sha256": dataset.checksum,
+            **({"data_sha256": dataset.checksum} if dataset else {}),
             **({"code": code} if (code := digests.of_run(run)) else {}),
-            "num_train": len(dataset.train.labels),
-            "num_test": len(dataset.test.labels),
+            "num_train": len(dataset.train.labels) if dataset else run.train_size,
+            "num_test": len(dataset.test.labels) if dataset else 0,
             **facts,
             "seconds_compile": round(compile_seconds, 1),
             "seconds_train": round(time.monotonic() - started - compile_seconds, 1),

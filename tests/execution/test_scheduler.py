@@ -147,6 +147,33 @@ def test_a_run_has_diverged_when_it_is_far_above_a_constant_guess_for_three_epoc
     assert measurement.diverged(losses, guess, ended=True) is at_the_end
 
 
+def test_measurements_are_spaced_evenly_on_a_logarithmic_axis():
+    assert sorted(replace(SMALL, epochs=1000, measurements=4).measured_epochs) == [0, 1, 10, 100, 1000]
+    assert sorted(replace(SMALL, epochs=3, measurements=40).measured_epochs) == [0, 1, 2, 3]
+    assert list(SMALL.measured_epochs) == [0, 1, 2, 3]
+
+
+def test_a_run_that_measures_some_epochs_has_the_rows_of_one_that_measures_all(tmp_path):
+    """Also if it is interrupted between two measurements."""
+    run = replace(SMALL, epochs=8)
+    some, every = finish(replace(run, measurements=2)).curves, finish(run).curves
+    assert some == {name: [values[i] for i in (0, 1, 8)] for name, values in every.items()}
+    seen = []
+
+    def stop_in_epoch_5():
+        seen.append(1)
+        if len(seen) == 5:
+            raise Interrupted("stopped")
+
+    folder = {replace(run, measurements=2): tmp_path}
+    with pytest.raises(Interrupted):
+        next(trainer.train(folder, report=lambda progress: None, stopped=stop_in_epoch_5))
+    epochs = []
+    resumed = next(trainer.train(folder, report=lambda now: epochs.append(now.epoch), stopped=lambda: None))
+    assert resumed.curves == some
+    assert epochs[0] == 5
+
+
 def test_a_run_stops_at_the_accuracy_it_was_asked_for():
     result = finish(replace(SMALL, epochs=50, stop_at_train_accuracy=0.5, corruption="true_labels"))
     assert result.curves["train_accuracy"][-1] >= 0.5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rethink_gen import registry
-from rethink_gen.optimization.schedules import constant, cosine, exponential, step
+from rethink_gen.optimization.schedules import constant, cosine, exponential, inverse_sqrt, step
 
 SCHEDULES = {name: each.load() for name, each in registry.COMPONENTS["schedule"].items()}
 
@@ -102,6 +102,20 @@ def test_cosine_runs_over_the_epochs_after_the_warm_up():
     close(ours[: 2 * S], np.arange(1, 2 * S + 1) / (2 * S))
 
 
+def test_inverse_sqrt_is_that_of_gu_2024_who_set_it_after_every_100_epochs():
+    rates, rate = [], 0.05
+    for epoch in range(1, 401):
+        rates.append(rate)
+        if epoch % 100 == 0:
+            rate = 0.05 / (1 + epoch // 50) ** 0.5
+    ours = 0.05 * np.array(inverse_sqrt(S * np.arange(400), S, 400, period=100, growth=2))
+    close(ours, rates)
+
+
+def test_inverse_sqrt_may_have_a_period_within_an_epoch():
+    close(factors("inverse_sqrt", period=0.5)[[0, 4, 5, 9, 10]], [1, 1, 0.5**0.5, 0.5**0.5, 1 / 3**0.5])
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("warmup_epochs", [1, 2.5])
 def test_warm_up_is_linear_from_zero_and_then_leaves_the_schedule_alone(name, warmup_epochs):
@@ -140,4 +154,5 @@ def test_a_sweep_of_decays_is_one_program():
 
 def test_the_table_holds_every_schedule():
     expected = {"exponential": exponential, "constant": constant, "step": step, "cosine": cosine}
+    expected["inverse_sqrt"] = inverse_sqrt
     assert expected == SCHEDULES
