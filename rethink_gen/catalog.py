@@ -218,6 +218,7 @@ BUILT_IN: dict[str, dict[str, Component]] = {
             _entry("pixels", "pixels", "All values of an image, divided by 255."),
             _entry("gabor_wavelets", "gabor_wavelets", "Moduli of Gabor wavelets of eight orientations, pooled."),
             _entry("random_convolutions", "random_convolutions", "Rectified responses to random patches, pooled."),
+            _entry("fourier", "fourier", "Cosines of random directions, near a Gaussian kernel.", count=int, sigma=5.0),
         ],
     ),
     "kernel": _entries(

@@ -1,7 +1,7 @@
-"""Image features for kernel machines: pixels, Gabor wavelets, random convolutions (Section 5).
+"""Image features for kernel machines and ridge regression: pixels, Gabor wavelets, random convolutions, Fourier.
 
-Features come in blocks of columns. So the features of random convolutions are never all in memory at once. The paper
-names its features and states no parameters. We chose them on held-out training images:
+Features come in blocks of columns. So the features of random convolutions are never all in memory at once. Zhang et
+al. 2017 (Section 5) name the first three and state no parameters. We chose them on held-out training images:
 
 * Pixels. All values are divided by 255, as in the first author's code.
 * Gabor wavelets. There are eight orientations of one wavelength. The envelope is a round Gaussian, whose standard
@@ -16,6 +16,11 @@ names its features and states no parameters. We chose them on held-out training 
   images, 1,250 filters, a linear kernel).
 
 Means and variances are computed on the first 1,000 training images.
+
+Random Fourier features are those of Belkin et al. 2019, but real: √(2/N) cos(v·x + b) with v ~ N(0, 1/σ²) and b uniform
+in [0, 2π]. With more features, inner products tend to the Gaussian kernel with γ = 1/(2σ²). Belkin et al. have complex
+exponentials without b. With real features, N features have N weights per class, so all labels of n images can be fitted
+from N = n on.
 """
 
 from collections.abc import Callable
@@ -27,7 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rethink_gen.runs import KernelRun
+from rethink_gen.errors import UsageError
+from rethink_gen.runs import AnyRun, KernelRun
 
 _SAMPLE = 1000  # training images for means and variances
 _WAVELENGTH, _ORIENTATIONS, _CELL = 6.0, 8, 4  # pixels, count, pixels
@@ -36,6 +42,7 @@ _FLOOR, _RIDGE = 10.0, 0.1  # added to a patch's variance (of 8-bit values), and
 _PATCHES = 100_000  # patches that the whitening is computed from
 _IMAGES_PER_STEP, _FILTERS_PER_BLOCK = 8, 256  # on CPU: the responses fit into its caches, which is twice as fast
 _MANY_IMAGES_PER_STEP = 128  # on an accelerator: enough images to fill it
+_FOURIER_PER_BLOCK = 1024
 
 
 class Features(NamedTuple):
@@ -51,7 +58,7 @@ class Features(NamedTuple):
         return len(self.widths) > 1
 
 
-def pixels(run: KernelRun, images: np.ndarray) -> Features:
+def pixels(run: AnyRun, images: np.ndarray) -> Features:
     """Pixel features: all values of an image, divided by 255."""
 
     def flat(images: Any, _: int) -> jax.Array:
@@ -60,7 +67,7 @@ def pixels(run: KernelRun, images: np.ndarray) -> Features:
     return Features(flat, (int(np.prod(images.shape[1:])),))
 
 
-def gabor_wavelets(run: KernelRun, images: np.ndarray) -> Features:
+def gabor_wavelets(run: AnyRun, images: np.ndarray) -> Features:
     """Gabor features: moduli of the responses to wavelets of eight orientations, averaged in cells of 4×4 pixels."""
     sample = np.asarray(_gabor_responses(images[:_SAMPLE]))
     mean, scale = sample.mean(0), 1 / np.sqrt(sample.var(0).sum() + 1e-12)
@@ -69,8 +76,10 @@ def gabor_wavelets(run: KernelRun, images: np.ndarray) -> Features:
     return Features(lambda images, _: scale * (_gabor_responses(images) - mean), (sample.shape[1],), flop)
 
 
-def random_convolutions(run: KernelRun, images: np.ndarray) -> Features:
+def random_convolutions(run: AnyRun, images: np.ndarray) -> Features:
     """Random convolutional features: rectified responses to random patches, averaged in quadrants; four per filter."""
+    if not isinstance(run, KernelRun):
+        raise UsageError("random_convolutions are features of a KernelRun, whose num_filters says how many")
     filters, offsets = _random_filters(run, images)
     starts = range(0, run.num_filters, _FILTERS_PER_BLOCK)
     blocks = [(filters[:, i : i + _FILTERS_PER_BLOCK], offsets[i : i + _FILTERS_PER_BLOCK]) for i in starts]
@@ -91,6 +100,27 @@ def random_convolutions(run: KernelRun, images: np.ndarray) -> Features:
         tuple(min(2, rows) * min(2, columns) * len(some) for _, some in blocks),
         2.0 * rows * columns * filters.size,
     )
+
+
+def fourier(run: AnyRun, images: np.ndarray, *, count: int, sigma: float = 5.0) -> Features:
+    """Random Fourier features: √(2/count) cos(v·x + b). The first features of a larger count are those of a smaller."""
+    size = int(np.prod(images.shape[1:]))
+    starts = range(0, count, _FOURIER_PER_BLOCK)
+    widths = tuple(min(_FOURIER_PER_BLOCK, count - start) for start in starts)
+
+    def block(images: Any, i: int) -> jax.Array:
+        rng = np.random.default_rng([run.seed, i])
+        waves = rng.standard_normal((_FOURIER_PER_BLOCK, size), np.float32)[: widths[i]] / np.float32(sigma)
+        phases = rng.uniform(0, 2 * np.pi, _FOURIER_PER_BLOCK).astype(np.float32)[: widths[i]]
+        return _cosines(images, waves, phases, np.float32(np.sqrt(2 / count)))
+
+    return Features(block, widths, 2.0 * size * count)
+
+
+@jax.jit
+def _cosines(images: jax.Array, waves: jax.Array, phases: jax.Array, scale: jax.Array) -> jax.Array:
+    x = images.astype(jnp.float32).reshape(len(images), -1) / 255
+    return scale * jnp.cos(x @ waves.T + phases)
 
 
 @jax.jit

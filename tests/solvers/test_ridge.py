@@ -1,0 +1,80 @@
+"""Ridge regression on features: each penalty by another route, on both sides of the interpolation threshold."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rethink_gen.data import datasets, pipeline
+from rethink_gen.data.dataset import Dataset, Split
+from rethink_gen.errors import UsageError
+from rethink_gen.runs import KernelRun, RidgeRun
+from rethink_gen.solvers import kernels, ridge
+from rethink_gen.solvers.features import fourier
+
+SMALL = RidgeRun(dataset="digits", train_size=60, test_size=40)
+quiet = lambda *_: None
+
+
+def all_features(run, images):
+    count = int(run.features.partition("count=")[2].rstrip(")"))
+    features = fourier(run, images, count=count)
+    return np.concatenate([features.block(images, i) for i in range(len(features.widths))], 1).astype(float)
+
+
+@pytest.mark.parametrize("count", [20, 60, 1500])
+def test_each_penalty_is_the_solution_of_an_extended_least_squares_problem(count):
+    """min ‖Zw - Y‖² + λ‖w‖² is least squares with √λ I below Z. 1,500 features come in two blocks."""
+    run = replace(SMALL, features=f"fourier(count={count})")
+    dataset, _ = pipeline.load(run)
+    curves, facts = ridge.solve(run, dataset, quiet)
+    z, test = (all_features(run, split.images) for split in (dataset.train, dataset.test))
+    y = np.eye(10)[dataset.train.labels]
+    for i, penalty in enumerate(curves["penalty"]):
+        extended = np.concatenate([z, np.sqrt(penalty) * np.eye(count)])
+        w = np.linalg.lstsq(extended, np.concatenate([y, np.zeros((count, 10))]), rcond=None)[0]
+        assert curves["weight_norm"][i] == pytest.approx(np.linalg.norm(w), rel=1e-4)
+        assert curves["train_loss"][i] == pytest.approx(np.square(z @ w - y).sum(1).mean(), rel=1e-4, abs=1e-9)
+        assert curves["test_accuracy"][i] == ((test @ w).argmax(1) == dataset.test.labels).mean()
+    assert facts["num_features"] == count
+    assert curves["penalty"][-1] == 0
+    assert (curves["train_loss"][-1] < 1e-9) == (count >= 60), "from N = n on, every label is fitted"
+
+
+def test_many_features_are_near_the_gaussian_kernel():
+    run = replace(SMALL, features="fourier(count=20000)")
+    dataset, _ = pipeline.load(run)
+    ours, _ = ridge.solve(run, dataset, quiet)
+    kernel = KernelRun(dataset="digits", train_size=60, test_size=40, gamma=0.02, weight_decay=1.0)
+    theirs, _ = kernels.solve(kernel, dataset, quiet)
+    assert ours["test_loss"][1] == pytest.approx(theirs["test_loss"][0], rel=0.02)
+
+
+def test_a_larger_count_begins_with_the_features_of_a_smaller():
+    images = datasets.load("digits").train.images[:5]
+    small, large = (fourier(SMALL, images, count=count) for count in (10, 2000))
+    scaled = np.sqrt(2000 / 10) * np.asarray(large.block(images, 0))[:, :10]
+    np.testing.assert_allclose(small.block(images, 0), scaled, rtol=1e-4, atol=1e-6)
+
+
+def test_equal_images_have_the_solution_of_least_norm():
+    """ZZᵀ is then singular: of two equal images with different labels, the outputs are the mean of their targets."""
+    images = np.repeat(datasets.load("digits").train.images[:3], 2, axis=0)
+    labels = np.array([0, 1, 2, 2, 3, 3], np.int32)
+    dataset = Dataset("twins", Split(images, labels), Split(images, labels), 4, "")
+    curves, facts = ridge.solve(RidgeRun(dataset="digits", features="fourier(count=50)"), dataset, quiet)
+    assert facts["least_norm_by"] == "eigenvalues"
+    assert curves["train_loss"][-1] == pytest.approx(2 * 0.5 / 6)
+
+
+def test_a_problem_that_does_not_fit_is_refused(monkeypatch):
+    monkeypatch.setattr(kernels, "free_memory", lambda: 1000)
+    dataset, _ = pipeline.load(SMALL)
+    with pytest.raises(UsageError, match=r"60 images with 1000 features need .* set a smaller train_size"):
+        ridge.solve(SMALL, dataset, quiet)
+
+
+def test_features_that_need_a_kernel_run_say_so():
+    dataset, _ = pipeline.load(SMALL)
+    with pytest.raises(UsageError, match="features of a KernelRun"):
+        ridge.solve(replace(SMALL, features="random_convolutions"), dataset, quiet)
