@@ -54,7 +54,7 @@ def beside_paper(
     for row in values.itertuples():
         runs = frame[_matches(frame, row, set(values["dataset"]))] if len(frame) else frame
         ours = summarize(runs, row.metric)
-        comparable = same_scale(runs, row.dataset) if len(runs) else True
+        comparable = same_scale(runs, row.dataset, row.train_size) if len(runs) else True
         word = verdict(ours, row.value, same_scale=comparable, confidence=row.confidence)
         if "scale" in runs and runs["scale"].eq("smoke").any():
             word = "smoke scale"
@@ -103,7 +103,6 @@ def describe(frame: pd.DataFrame) -> str:
     if not len(frame):
         return "no runs yet"
     ends = frame[frame["last"]]
-    data = ends.drop_duplicates(["dataset", "num_train", "num_test"])
     diverged = ends["run"][ends["status"] == "diverged"].tolist()
     more = " …" if len(diverged) > MANY_DIVERGED else ""
     named = f", {len(diverged)} diverged ({', '.join(diverged[:MANY_DIVERGED])}{more})" if diverged else ""
@@ -113,13 +112,27 @@ def describe(frame: pd.DataFrame) -> str:
     )
     parts = [
         *(f"{scale} scale" for scale in ends["scale"].unique()),
-        *(f"{papers.label(d.dataset)}, {d.num_train:,} train, {d.num_test:,} test images" for d in data.itertuples()),
+        *_sizes(ends),
         f"{len(ends)} run{'s' * (len(ends) > 1)}{named}",
         f"seed{'s' * (len(seeds) > 1)} {listed}",
         f"{'–'.join(map(str, epochs))} epochs",
         *ends["device"].unique(),
     ]
     return " · ".join(parts)
+
+
+def _sizes(ends: pd.DataFrame) -> list[str]:
+    """Each data set with its sizes; many sizes as a range. Drawn data have no test images."""
+    words = []
+    for dataset, of_dataset in ends.groupby("dataset", sort=False):
+        pairs = of_dataset[["num_train", "num_test"]].drop_duplicates()
+        if not pairs["num_test"].any():
+            pairs = pairs["num_train"]
+            words.append(f"{papers.label(dataset)}, {pairs.min():,} to {pairs.max():,} examples")
+        else:
+            name = papers.label(dataset)
+            words += [f"{name}, {d.num_train:,} train, {d.num_test:,} test images" for d in pairs.itertuples()]
+    return words
 
 
 def _matches(frame: pd.DataFrame, row: Any, datasets: set[str]) -> pd.Series:

@@ -1,4 +1,4 @@
-"""What papers report, as data: one folder for each paper, with paper.toml and values.csv.
+"""What papers report, as data: one folder for each paper, with paper.toml, and values.csv if it reports numbers.
 
 paper.toml has title, authors, year and link. protocol.py is optional: the settings that the paper states, and our
 choices where it states none. values.csv has one line for each value, with columns that join onto the frame of results:
@@ -7,6 +7,7 @@ choices where it states none. values.csv has one line for each value, with colum
 * dataset, model, corruption, corruption_level, augmentations, metric: as in `results.frame`; blank where none applies;
 * weight_decay, dropout: on, off or not stated, since the paper gives no coefficients;
 * features, of a kernel: pixels, gabor_wavelets, random_convolutions;
+* train_size: how many training examples the paper uses; without this column, or blank: all;
 * value, unit: fractions for accuracies and errors; the unit `text` for what is not a number ("failed to converge");
 * locator: where in the paper;
 * confidence: verbatim (read in a source that quotes it), two-sources, one-source, memory (not checked against a source:
@@ -16,12 +17,13 @@ choices where it states none. values.csv has one line for each value, with colum
 from __future__ import annotations
 
 import importlib
+import math
 import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from rethink_gen.errors import unknown
+from rethink_gen.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +47,7 @@ class Paper(NamedTuple):
 
 
 def names() -> list[str]:
-    """The papers whose values are here, the oldest first."""
+    """The papers that have a folder here, the oldest first."""
     return sorted((path.parent.name for path in HERE.glob("*/paper.toml")), key=order)
 
 
@@ -74,11 +76,13 @@ def values(item: str | None = None, paper: str = "zhang2017") -> pd.DataFrame:
     """The values that a paper reports, all or those of one item; `value` is a float, or a str where the unit is text.
 
     Raises:
-      UsageError: there is no such paper, or no such item in it.
+      UsageError: there is no such paper, no numbers of it, or no such item.
     """
     import pandas as pd
 
     if not paper or not (HERE / paper / "values.csv").is_file():
+        if paper in names():
+            raise UsageError(f"{paper}: there are no numbers of this paper to stand beside")
         raise unknown("paper", paper, names())
     table = pd.read_csv(HERE / paper / "values.csv", dtype=str, keep_default_na=False)
     if item is not None and item not in set(table["item"]):
@@ -86,6 +90,7 @@ def values(item: str | None = None, paper: str = "zhang2017") -> pd.DataFrame:
     pairs = zip(table["value"], table["unit"], strict=True)
     table["value"] = pd.Series([value if unit == "text" else float(value) for value, unit in pairs], dtype=object)
     table["corruption_level"] = pd.to_numeric(table["corruption_level"])
+    table["train_size"] = pd.to_numeric(table["train_size"]) if "train_size" in table else math.nan
     return table if item is None else table[table["item"] == item].reset_index(drop=True)
 
 

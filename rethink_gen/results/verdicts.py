@@ -101,9 +101,15 @@ def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True, confi
     return "reproduced" if difference <= REPRODUCED else "close" if difference <= CLOSE else "off"
 
 
-def same_scale(frame: pd.DataFrame, dataset: str) -> bool:
-    """Whether runs are comparable with the paper's: the whole data set, and paper scale if there is such a column."""
-    whole = frame["dataset"].eq(dataset) & frame["train_size"].isna() & frame["test_size"].isna()
+def same_scale(frame: pd.DataFrame, dataset: str, train_size: float = math.nan) -> bool:
+    """Whether runs are comparable with the paper's: its data, and paper scale if there is such a column.
+
+    Args:
+      train_size: how many of the training examples the paper uses; NaN: all.
+    """
+    sizes = frame["train_size"]
+    whole = frame["dataset"].eq(dataset) & frame["test_size"].isna()
+    whole &= sizes.isna() if math.isnan(train_size) else sizes.eq(train_size)
     return bool(whole.all()) and ("scale" not in frame or bool(frame["scale"].eq("paper").all()))
 
 

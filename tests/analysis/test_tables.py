@@ -18,6 +18,9 @@ from rethink_gen import papers
 from rethink_gen.analysis import rendering, tables
 from rethink_gen.errors import UsageError
 from rethink_gen.experiment import Check
+from rethink_gen.papers.gu2024 import protocol
+from rethink_gen.results.store import Result
+from rethink_gen.runs import TeacherRun
 
 HOSTILE = [
     "=1+1",
@@ -312,9 +315,36 @@ def test_the_papers_are_known_by_name():
         papers.values("table1", paper="zhang2016")
 
 
+@pytest.mark.parametrize(("size", "word"), [(4000, "reproduced"), (None, "other scale"), (500, "other scale")])
+def test_runs_are_at_the_scale_of_a_paper_that_uses_a_part_of_its_data(size, word):
+    run = replace(protocol.runs(12, seeds=1)[0], train_size=size)
+    table = tables.beside_paper(
+        tidy([result(run, test=0.6293)]), "mnist_widths", metrics=["test_accuracy"], paper="gu2024"
+    )
+    assert table.loc[table["n"] > 0, "verdict"].tolist() == [word]
+    assert set(table.loc[table["n"] == 0, "verdict"]) == {"not run"}
+
+
+def test_numbers_of_gu_2024_are_those_of_the_widths_that_are_run():
+    theirs = protocol.their_numbers()
+    assert list(theirs.index) == [*protocol.NARROW, *protocol.WIDE]
+    assert theirs["test_accuracy"].loc[4:].idxmin() == 12
+    assert set(papers.values(paper="gu2024")["model"]) == {run.model for run in protocol.runs(*theirs.index, seeds=1)}
+
+
+def test_many_sizes_of_drawn_data_are_a_range():
+    runs = [TeacherRun(train_size=size, dimension=4, draws=2) for size in (3, 20, 7)]
+    results = [Result(run, "finished", {"epoch": [0.0]}, {"num_train": run.train_size, "num_test": 0}) for run in runs]
+    assert "gaussian inputs, 3 to 20 examples · 3 runs" in tables.describe(tidy(results))
+
+
 @pytest.mark.parametrize("name", papers.names())
 def test_every_paper_says_what_it_is_and_joins_onto_our_frame(name):
     assert all(papers.find(name))
+    if not (papers.HERE / name / "values.csv").exists():
+        with pytest.raises(UsageError, match="no numbers of this paper"):
+            papers.values(paper=name)
+        return
     values = papers.values(paper=name)
     assert {"item", "metric", "value", "locator", "confidence"} <= set(values.columns)
     assert set(values["confidence"]) <= {"verbatim", "two-sources", "one-source", "memory", "computed"}

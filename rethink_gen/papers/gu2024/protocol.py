@@ -22,11 +22,17 @@ Our choices:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from rethink_gen import papers
 from rethink_gen.runs import Run, grid
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NARROW = (1, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 25, 30, 40, 50, 60, 80, 100)
 WIDE = (150, 200, 400, 600, 800, 1000)
-SEEDS = range(3)
+THEIRS = "Gu et al. 2024"
 
 
 def model(width: int) -> str:
@@ -49,6 +55,13 @@ BASE = Run(
 )
 
 
-def runs(*widths: int) -> tuple[Run, ...]:
-    """The runs of some widths, with all seeds."""
-    return grid(BASE, model=tuple(map(model, widths)), seed=SEEDS)
+def runs(*widths: int, seeds: int) -> tuple[Run, ...]:
+    """The runs of some widths, each with so many seeds."""
+    return grid(BASE, model=tuple(map(model, widths)), seed=range(seeds))
+
+
+def their_numbers() -> pd.DataFrame:
+    """The authors' numbers, a column for each metric, by width."""
+    table = papers.values("mnist_widths", "gu2024")
+    width = table["model"].str.extract(r"hidden=(\d+)", expand=False).astype(int)
+    return table.assign(width=width).pivot(index="width", columns="metric", values="value").astype(float)
