@@ -1,8 +1,8 @@
 """Draws the pictures of this folder: python docs/pictures.py
 
 The first page of `rethink-gen report` on the committed results and one of its sections, through Chromium; images of
-CIFAR-10 under every corruption; and the answers of a network with half of its labels drawn at random. Needs CIFAR-10,
-the extra `dev`, and a Chromium that the shell finds.
+CIFAR-10 under every corruption; the figures of double descent; and the answers of a network with half of its labels
+drawn at random. Needs CIFAR-10, the extra `dev`, and a Chromium that the shell finds.
 """
 
 import shutil
@@ -15,6 +15,12 @@ from playwright.sync_api import Browser, sync_playwright
 from rethink_gen.cli.main import main as command
 
 DOCS = Path(__file__).parent
+DESCENT = {  # experiment → scale of its figure
+    "advani2020_more_data_hurts": "paper",
+    "belkin2020_weak_features": "paper",
+    "belkin2019_double_descent": "laptop",
+    "gu2024_mlp_label_noise": "paper",
+}
 HALF_RANDOM = (
     *("--dataset", "digits", "--model", "mlp_3x512", "--corruption", "random_labels", "--corruption-level", "0.5"),
     *("--learning-rate", "0.03", "--epochs", "40"),
@@ -53,6 +59,7 @@ def main() -> int:
         commands = (
             ["report", "--output", str(report)],
             images,
+            *(["plot", name, "--scale", DESCENT[name], "--output", str(DOCS / f"{name}.png")] for name in DESCENT),
             ["train", *HALF_RANDOM, "--keep-weights", "--results", folder],
             ["plot", "confusion", "--results", folder, "--output", str(DOCS / "confusion.png")],
         )
