@@ -79,7 +79,7 @@ def the_dip_is_where_labels_are_just_fitted(study):
 
 @needs(model=MODELS)
 def every_width_beyond_the_dip_is_better(study):
-    """From the dip on, test accuracy rises with every width (by more than -0.5 points)."""
+    """From the dip on, test accuracy falls with no step in width by more than 0.5 points."""
     accuracy, lowest = dip(study)
     steps = accuracy[accuracy.index >= lowest].diff().dropna()
     return (steps > -0.005).all(), in_words(accuracy, lowest, 25, 50, 100)

@@ -33,12 +33,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from rethink_gen.experiment import Study
+    from rethink_gen.experiment import Experiment, Study
 
 
 HERE = Path(__file__).parent
 SVG = "{http://www.w3.org/2000/svg}"
 COLOR = re.compile(r"#[0-9a-f]{6}\b")  # as matplotlib writes them in an svg
+MOST_IN_A_SHARED_MAP = 2  # claims of a paper; one with more has a map of its own
 VERDICTS = ("reproduced", "close", "off", "no verdict", "not run")
 UNKNOWN = VERDICTS[-2:]
 MOST_SIZES = 6  # of data sets that are each named
@@ -127,6 +128,11 @@ class Group(NamedTuple):
     protocol: list[str]  # paragraphs
 
     @property
+    def large(self) -> bool:
+        """Whether the paper has a map of its own; others share one."""
+        return len(self.sections) > MOST_IN_A_SHARED_MAP
+
+    @property
     def totals(self) -> Counter[str]:
         """Verdict → how many claims have it."""
         return Counter(_section.verdict for _section in self.sections)
@@ -188,7 +194,7 @@ def _section(study: Study, others: Sequence[Study] = ()) -> _Section:
     return _Section(
         study=study,
         others=[_other(each) for each in others if each.results],
-        place=re.split(r"[,;]| and ", experiment.locator)[0] if experiment.paper else experiment.name,
+        place=_place(experiment),
         verdict="no verdict" if word == "not run" and study.results else word,
         counts=counts,
         layout=None if table is None else rendering.lay_out(table),
@@ -202,6 +208,12 @@ def _section(study: Study, others: Sequence[Study] = ()) -> _Section:
         found=[text for text in notes if text.startswith("Found")],
         commands=_commands(study),
     )
+
+
+def _place(experiment: Experiment) -> str:
+    """Where in the paper, in two words: the first of what the locator names; without a paper, the name."""
+    first = re.split(r"[,;]| and ", experiment.locator)[0]
+    return re.sub(r"^(Section|Table|Figure)s\b", r"\1", first) if experiment.paper else experiment.name
 
 
 def count(table: pd.DataFrame | None, checks: Iterable[Check]) -> dict[str, int]:

@@ -41,6 +41,11 @@ class Paper(NamedTuple):
     link: str = ""
 
     @property
+    def short(self) -> str:
+        """The first author and the year."""
+        return f"{re.split(r', | and ', self.authors)[0]} {self.year}" if self.authors else self.title
+
+    @property
     def cited(self) -> str:
         """Authors, year and title in one line; of a paper that has no folder here, its name."""
         return f"{self.authors} {self.year}: {self.title}" if self.authors else self.title
