@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     diverged = [result.run.id for result in study.results if result.status == "diverged" and result.run in asked]
     if diverged and arguments.strict:
         raise RethinkError(f"{len(diverged)} of {len(asked)} runs diverged, the first is {diverged[0]}")
-    _refuse_damaged(study)
+    overview.refuse_damaged([study])
     left = running.to_do(running.plan(arguments.name, **request), shard=work["shard"])
     if limit and left:
         say(limit.remark(left, study.folder, processes.count(planned.experiment.runs)))
@@ -193,7 +193,7 @@ def table(arguments: argparse.Namespace) -> int:
         print(output)
     else:
         print(text.rstrip("\n"))
-    return _refuse_damaged(study)
+    return overview.refuse_damaged([study])
 
 
 def plot(arguments: argparse.Namespace) -> int:
@@ -228,7 +228,7 @@ def plot(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{name} has no figure of its own; {way_out}")
     figures.save(figure, path)
     print(path)
-    return _refuse_damaged(study)
+    return overview.refuse_damaged([study])
 
 
 def _picture(arguments: argparse.Namespace) -> Figure:
@@ -265,14 +265,7 @@ def report(arguments: argparse.Namespace) -> int:
     atomic.make_folder(path.parent)
     atomic.write(path, content)
     print(path)
-    return max(map(_refuse_damaged, found))
-
-
-def _refuse_damaged(study: studies.Study) -> int:
-    """Raises an error if damaged files were left out, once everything else was shown."""
-    for error in study.damaged:
-        raise RethinkError(f"{len(study.damaged)} damaged, the first is {error}")
-    return 0
+    return overview.refuse_damaged(found)
 
 
 def merge(arguments: argparse.Namespace) -> int:
@@ -363,7 +356,7 @@ def _refuse_failed(study: studies.Study) -> int:
     """Success, unless runs failed."""
     for failure in study.failures:
         raise RethinkError(f"{len(study.failures)} runs failed, the first is {failure.run.id}: {failure.reason}")
-    return _refuse_damaged(study)
+    return overview.refuse_damaged([study])
 
 
 def load(arguments: argparse.Namespace) -> studies.Study:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rethink_gen import digests, experiment, papers, registry
 from rethink_gen.cli.arguments import show_rows
-from rethink_gen.errors import DataError, UsageError, unknown
+from rethink_gen.errors import DataError, RethinkError, UsageError, unknown
 from rethink_gen.execution import costs, processes, requests
 from rethink_gen.execution.progress import say
 from rethink_gen.experiment import SCALES, Experiment
@@ -90,9 +90,10 @@ def show(arguments: argparse.Namespace) -> int:
     """
     found = experiment.find(arguments.name, arguments.experiments)
     known = timed(arguments)
-    scales = []
+    scales, shown = [], []
     for scale in SCALES:
         study = studies.gather(found.at(scale), arguments.results)
+        shown.append(study)
         here = cost(study, study.missing, known, arguments.calibrate)
         row: dict[str, Any] = {"scale": scale, "runs": len(study.experiment.runs), "missing": len(study.missing)}
         row["estimated_seconds"] = {"this machine": here.seconds} if here else {}
@@ -101,12 +102,20 @@ def show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         about = {key: getattr(found, key) for key in ("name", "claim", "locator", "doc")}
         print(json.dumps({**about, "scales": scales}, indent=1))
-        return 0
+        return refuse_damaged(shown)
     print(f"{found.name}\n\n{found.claim} ({found.locator})\n")
     way_out = f"not known: rethink-gen show {found.name} --calibrate measures it"
     rows = [{**{name: row[name] for name in ("scale", "runs", "missing")}, "time": _in_words(row)} for row in scales]
     show_rows([{**row, "time": row["time"] or (way_out if row["missing"] else "nothing to do")} for row in rows])
     print(f"\n{found.doc}")
+    return refuse_damaged(shown)
+
+
+def refuse_damaged(shown: Iterable[studies.Study]) -> int:
+    """Success, unless result files were left out because they are damaged; called once everything else was shown."""
+    damaged = [error for study in shown for error in study.damaged]
+    if damaged:
+        raise RethinkError(f"{len(damaged)} damaged, the first is {damaged[0]}")
     return 0
 
 

@@ -92,9 +92,9 @@ def estimate(runs: Iterable[AnyRun], timed: Iterable[Result]) -> dict[str, float
     seconds: dict[str, dict[AnyRun, list[float]]] = {}
     for result in timed:
         epochs = result.curves["epoch"][-1] if hasattr(result.run, "epochs") else 1
-        if epochs:
-            times = seconds.setdefault(result.provenance["device"], {}).setdefault(_of_any_length(result.run), [])
-            times.append(result.provenance["seconds_train"] / epochs)
+        taken, device = (result.provenance.get(name) for name in ("seconds_train", "device"))
+        if epochs and taken is not None and device:
+            seconds.setdefault(device, {}).setdefault(_of_any_length(result.run), []).append(taken / epochs)
     return {
         device: sum(median(known[_of_any_length(run)]) * getattr(run, "epochs", 1) for run in runs)
         for device, known in seconds.items()

@@ -30,8 +30,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen import atomic, digests
 from rethink_gen.errors import StorageError, UsageError
-from rethink_gen.results import locks, weights
+from rethink_gen.results import locks, validation, weights
 from rethink_gen.runs import KINDS, AnyRun, Run
+from rethink_gen.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,11 +67,12 @@ logger = logging.getLogger(__name__)
 
 
 class Damaged(StorageError):
-    """A result file that is damaged or is not a result file."""
+    """A result file that cannot be used: it is damaged, it is not a result file, or another version wrote it."""
 
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}; delete it and run again")
+    def __init__(self, path: Path, reason: str, way_out: str = "delete it and run again") -> None:
+        super().__init__(f"{path}: {reason}; {way_out}")
         self.path = path
+        self.replaceable = way_out == "delete it and run again"
 
 
 @dataclass(frozen=True)
@@ -183,11 +185,12 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     }
     path = result_file(folder, result.run)
     digest = _digest(content)
-    if path.exists() and is_stale(there := read(path)):
+    there = _read_existing(path, replace)
+    if there and is_stale(there):
         _set_aside(there, folder)
+        there = None
     text = _one_line_lists(json.dumps({**content, "sha256": digest}, indent=1, allow_nan=False))
-    if path.exists() and not replace:
-        there = read(path)
+    if there and not replace:
         if (there.status, there.curves) != (result.status, _finite(result.curves)):
             path = path.with_suffix(f".{digest[:8]}.conflict")
             atomic.write(path, text.encode())
@@ -207,31 +210,41 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     return path
 
 
+def _read_existing(path: Path, replace: bool) -> Result | None:
+    """The result that is already in a file; None if there is none, or a damaged one that is to be replaced."""
+    try:
+        return read(path) if path.exists() else None
+    except Damaged as error:
+        if replace and error.replaceable:
+            return None
+        raise
+
+
 def read(path: Path) -> Result:
     """Reads and checks a result file.
 
     Raises:
-      StorageError: the file cannot be read, or has another schema.
-      Damaged: the file is not a result, was altered, or holds another run than its name says.
+      Damaged: the file cannot be read, is not a result, was altered, holds another run than its name says, or was
+        written by another version of this package.
     """
-    if not path.is_file():  # reading a device or a pipe might never end
-        raise Damaged(path, "not a file")
     try:
+        if not path.is_file():  # reading a device or a pipe might never end
+            raise Damaged(path, "not a file")
+        if path.stat().st_size > validation.LONGEST_FILE:
+            raise Damaged(path, f"not a result file (it is larger than {validation.LONGEST_FILE >> 20} MB)")
         content = json.loads(path.read_bytes())
         recorded = content.pop("sha256")
-        if content["schema"] != _SCHEMA:
-            raise StorageError(
-                f"{path}: schema {content['schema']} was written by another version; this one reads {_SCHEMA}"
-            )
-        if recorded != _digest(content):
+        if content["schema"] == _SCHEMA and recorded != _digest(content):
             raise Damaged(path, "damaged: its checksum does not match")
+        validation.check_format(content, _SCHEMA)
         run = KINDS[content["kind"]](**content["run"])
+        validation.check(content["status"], content["curves"], content["provenance"])
         result = Result(run, content["status"], content["curves"], content["provenance"])
-        shapes = {(type(values), len(values)) for values in (result.curves["epoch"], *result.curves.values())}
-        if len(shapes) != 1 or not isinstance(result.provenance, dict):
-            raise ValueError("its curves or its provenance are malformed")
     except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror})") from error
+        raise Damaged(path, f"cannot be read ({error.strerror})", "make it readable, or move it away") from error
+    except validation.Unknown as error:
+        reason = f"has the {error}, which rethink-gen {__version__} does not know"
+        raise Damaged(path, reason, f"to read it, install {validation.maker(content)}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
         raise Damaged(path, f"not a result file ({error})") from error
     if not run.id == content["id"] == path.stem:
@@ -243,7 +256,7 @@ def load(folder: Path) -> list[Result]:
     """Reads all results of a folder, in the order of names; an empty list if the folder does not exist.
 
     Raises:
-      StorageError: see `read`.
+      Damaged: see `read`.
     """
     return [read(path) for path in sorted(folder.glob("*.json"))]
 

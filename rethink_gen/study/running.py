@@ -139,12 +139,14 @@ def _experiment_of(
 def to_do(
     planned: Study, *, force: bool = False, keep_weights: bool = False, shard: tuple[int, int] = (1, 1)
 ) -> list[AnyRun]:
-    """The runs of a plan that `run` would train: those without a result, or all by force; damaged ones never."""
-    damaged = {error.path.stem for error in planned.damaged}
-    runs = planned.experiment.runs
+    """The runs of a plan that `run` would train: those without a result, or all by force.
+
+    A damaged result is trained again only by force, and one of another version never.
+    """
+    kept = {error.path.stem for error in planned.damaged if not (force and error.replaceable)}
+    runs = [run for run in planned.experiment.runs if run.id not in kept]
     if not force:
-        done = lambda run: run.id in damaged or store.done(planned.folder, run, weights=keep_weights)
-        runs = [run for run in runs if not done(run)]
+        runs = [run for run in runs if not store.done(planned.folder, run, weights=keep_weights)]
     part = lambda run: int(hashlib.sha256(run.id.encode()).hexdigest(), 16) % shard[1] + 1
     return [run for run in runs if part(run) == shard[0]]
 

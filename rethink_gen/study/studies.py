@@ -157,14 +157,21 @@ def load(
     Args:
       scale: smoke, laptop or paper; by default the nearest to the paper at which there are results.
       only: field → value, or list of values; the other runs are left out.
+
+    Raises:
+      UsageError: no such experiment, or it has no results. Damaged: all of its result files are damaged.
     """
     if name == TRAIN:
         return _narrowed(_load_own(results), only)
     experiment = find(name, as_path(experiments))
+    damaged: list[Damaged] = []
     for each in PREFERENCE if scale is None else (scale,):
         study = gather(experiment.at(typing.cast(Scale, each)), results)
+        damaged += study.damaged
         if study.results:
             return _narrowed(study, only)
+    if damaged:
+        raise damaged[0]
     at = f" at {scale} scale" if scale else ""
     option = f" --scale {scale}" if scale else ""
     raise UsageError(
@@ -189,7 +196,7 @@ def survey(
     for name in tuple(chosen) or names(folder):
         experiment = find(name, folder)  # one after the other: two files may register components of the same name
         at = [gather(experiment.at(typing.cast(Scale, each)), results) for each in scales]
-        there = [study for study in at if study.results] or at[:1]
+        there = [study for study in at if study.results or study.damaged] or at[:1]
         main = next((study for study in there if not study.missing and study.experiment.has_verdict), there[0])
         studies += [main, *there[: there.index(main)]]
     return studies
@@ -236,7 +243,7 @@ def _load_own(results: Folder) -> Study:
     """The study of all of one's own runs, those in results/train/.
 
     Raises:
-      UsageError: there are none.
+      UsageError: there are none. Damaged: all files are damaged.
     """
     study = survey_own(results)
     if not study.results and study.stale:
@@ -244,6 +251,8 @@ def _load_own(results: Folder) -> Study:
             f"{results}: all {len(study.stale)} runs of your own were made by other code or data; run them again, or "
             "name the file that made them with --plugin"
         )
+    if not study.results and study.damaged:
+        raise study.damaged[0]
     if not study.results:
         raise UsageError(f"no runs of your own in {results}; make some: rethink-gen train")
     return study

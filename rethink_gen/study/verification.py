@@ -134,7 +134,8 @@ def _compare(then: Result, now: Result | Failure) -> Finding:
 def _fingerprint(result: Result) -> tuple[str, ...]:
     """What the bits of a result depend on, apart from the run and the code."""
     about = result.provenance
-    return (about["device"], *(about["versions"][name] for name in ("jax", "jaxlib", "numpy")))
+    versions = about.get("versions", {})
+    return (about.get("device", ""), *(versions.get(name, "") for name in ("jax", "jaxlib", "numpy")))
 
 
 def _near(a: float | None, b: float | None) -> bool:

@@ -1,0 +1,122 @@
+"""Checks what a result file holds before anything is computed from it. A checksum shows only that a file is unchanged.
+
+So a file that another program wrote is named and left out, and does not end a table in an error without a name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from rethink_gen.runs import KINDS, NAME, fields
+from rethink_gen.version import __version__
+
+STATUSES = ("finished", "diverged")
+LONGEST_FILE = 1 << 28  # bytes; the curves of 100,000 epochs take 30 MB
+_WHOLE = ("epoch", "step")
+_NEEDED = ("epoch", "train_accuracy", "test_accuracy")
+_LARGEST = 2**53  # of a whole number: larger ones are not exact as float64
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+# Columns of a frame that are no curves, apart from the fields of runs; see `frames.about` and `frames.assemble`.
+_TAKEN = {
+    *("kind", "run", "status", "last", "scale", "device", "fitted"),
+    *("best_epoch", "best_test_accuracy", "best_test_top5_accuracy", "epochs_to_fit", "steps_to_fit"),
+    *("train_error", "test_error", "generalization_gap", "num_train", "num_test", "seconds_compile", "seconds_train"),
+}
+
+
+class Unknown(ValueError):
+    """A part of a result that only another version of this package knows."""
+
+
+def check_format(content: Any, schema: int) -> None:
+    """Refuses content that another version wrote: its schema, its kind of run, or a field of the run is not known.
+
+    Raises:
+      Unknown: names the part.
+    """
+    if content["schema"] != schema:
+        raise Unknown(f"schema {content['schema']!r}")
+    if isinstance(content["kind"], str) and content["kind"] not in KINDS:
+        raise Unknown(f"kind of run {content['kind']!r}")
+    known = {each.name for each in dataclasses.fields(KINDS[content["kind"]])}
+    for name in content["run"]:
+        if name not in known:
+            raise Unknown(f"field {name!r}")
+
+
+def check(status: Any, curves: Any, provenance: Any) -> None:
+    """Refuses values of the wrong type, out of range, or of different lengths.
+
+    Raises:
+      ValueError: names the value.
+    """
+    if status not in STATUSES:
+        raise ValueError(f"status must be {' or '.join(STATUSES)}")
+    if not isinstance(curves, dict) or not isinstance(provenance, dict):
+        raise ValueError("curves and provenance must be objects")
+    for name in _NEEDED:
+        if name not in curves:
+            raise ValueError(f"no curve {name}")
+    taken = _TAKEN | fields().keys()
+    for name, values in curves.items():
+        if not _NAME.fullmatch(name) or name in taken:
+            raise ValueError(f"a curve cannot have the name {name[:64]!r}")
+        if not isinstance(values, list) or len(values) != len(curves["epoch"]) or not values:
+            raise ValueError(f"curve {name} must be a list, one value per epoch")
+        if not all(_fits(name, value) for value in values):
+            raise ValueError(f"curve {name} has a value of the wrong type or out of range")
+    for name in _WHOLE:
+        values = [value for value in curves.get(name, []) if value is not None]
+        if values != sorted(set(values)):
+            raise ValueError(f"curve {name} must rise")
+    if None in curves["epoch"]:
+        raise ValueError("curve epoch has an empty place")
+    _check_provenance(provenance)
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a curve can have a value: a number in its range, or None where it was not measured."""
+    if value is None:
+        return True
+    if name in _WHOLE:
+        return _is_count(int(value) if isinstance(value, float) and value.is_integer() else value)
+    return _is_number(value) and ("accuracy" not in name or 0 <= value <= 1)
+
+
+def _check_provenance(provenance: Mapping[str, Any]) -> None:
+    for name in ("num_train", "num_test"):
+        if not _is_count(provenance.get(name)) or not provenance[name]:
+            raise ValueError(f"provenance must hold {name}, the number of images")
+    for name in ("device", "data_sha256", "command", "platform", "precision"):
+        if not isinstance(provenance.get(name, ""), str):
+            raise ValueError(f"{name} must be a text")
+    for name in ("seconds_train", "seconds_compile"):
+        value = provenance.get(name)
+        if value is not None and not (_is_number(value) and value >= 0):
+            raise ValueError(f"{name} must be a number, 0 or larger")
+    for name in ("versions", "code"):
+        value = provenance.get(name, {})
+        if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+            raise ValueError(f"{name} must be an object of texts")
+
+
+def maker(content: Any) -> str:
+    """The version of this package that wrote a result, such as "rethink-gen 0.3.0", or a newer one."""
+    with suppress(AttributeError, KeyError, TypeError):
+        version = content["provenance"]["versions"]["rethink-gen"]
+        if isinstance(version, str) and NAME.fullmatch(version) and version != __version__:
+            return f"rethink-gen {version}"
+    return "a newer version of rethink-gen"
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a finite number that float64 holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1.7e308
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
