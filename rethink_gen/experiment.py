@@ -239,6 +239,7 @@ def find_each(folder: Path | None = None) -> Iterator[Experiment | UsageError]:
 def _python_files(folder: Path) -> list[Path]:
     """The files of a folder and its subfolders whose names begin with a letter or a digit."""
     paths = [path.relative_to(folder) for pattern in ("*.py", "*/*.py") for path in folder.glob(pattern)]
+    paths = [path for path in paths if (folder / path).is_file()]  # reading a pipe would never end
     return [folder / path for path in paths if not any(part.startswith(("_", ".")) for part in path.parts)]
 
 

@@ -6,12 +6,14 @@ import ctypes
 import importlib.util
 import mmap
 import os
+import signal
 from contextlib import suppress
 from functools import cache
 
 # Options of glibc's mallopt: use one heap for all blocks (M_MMAP_MAX, M_ARENA_MAX) and never shrink it
 # (M_TRIM_THRESHOLD).
 _ONE_HEAP = {-4: 0, -8: 1, -1: -1}
+_PR_SET_PDEATHSIG = 1
 _HEAP_BYTES, _HUGE_PAGE = 4 << 30, 2 << 20  # of address space; unused pages take no memory
 
 
@@ -36,6 +38,12 @@ def keep_memory() -> None:
         start = -(-heap // _HUGE_PAGE) * _HUGE_PAGE
         libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(_HEAP_BYTES - _HUGE_PAGE), mmap.MADV_HUGEPAGE)
         libc.free(ctypes.c_void_p(heap))  # later allocations use this memory
+
+
+def end_with_parent() -> None:
+    """Has Linux end this process when the one that started it ends, also while this one is stopped by a signal."""
+    with suppress(AttributeError, OSError, TypeError):  # not Linux
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def accelerated() -> bool:

@@ -26,6 +26,8 @@ from typing import Any
 from rethink_gen import errors
 from rethink_gen.errors import Interrupted, RethinkError
 from rethink_gen.execution import machine, shipping
+from rethink_gen.execution.progress import say
+from rethink_gen.results import locks
 from rethink_gen.results.store import Failure
 from rethink_gen.runs import AnyRun, Run, as_dict, from_dict
 from rethink_gen.training.progress import Progress
@@ -71,7 +73,7 @@ def finish(
     order["components"] = shipping.pack()
     said: queue.Queue[tuple[Worker, dict[str, Any] | None]] = queue.Queue()
     workers: list[Worker] = []
-    failures, ended, died = [], 0, ""
+    failures, ended, died, silent = [], 0, "", 0.0
     try:
         for i in range(min(processes, len(runs))):
             workers.append(Worker({**order, "cores": machine.cores()[i * each : (i + 1) * each]}, said))
@@ -80,7 +82,11 @@ def finish(
             try:
                 worker, message = said.get(timeout=SECONDS_BETWEEN_LOOKS)
             except queue.Empty:
+                silent += SECONDS_BETWEEN_LOOKS
+                if silent - SECONDS_BETWEEN_LOOKS <= locks.PATIENCE < silent:
+                    _name_stopped(workers)
                 continue
+            silent = 0.0
             if message is None:
                 if worker.run:  # it died; what it was at is for the others
                     died = f"{worker.run.id}: {_cause_of_death(worker.process.returncode)}"
@@ -105,6 +111,13 @@ def finish(
     if todo and died:
         raise RethinkError(f"{died}; NPROC={len(machine.cores())} keeps all runs in one process")
     return failures
+
+
+def _name_stopped(workers: Sequence[Worker]) -> None:
+    """Says which workers were stopped by a signal, for this process waits for them."""
+    for worker in workers:
+        if worker.run and locks.is_stopped(pid := worker.process.pid):
+            say(f"waiting for {worker.run.id}: its process {pid} is stopped; kill -CONT {pid} continues it")
 
 
 def _cause_of_death(code: int) -> str:
@@ -182,6 +195,7 @@ def _stop(workers: Sequence[Worker]) -> None:
 
 def main() -> None:
     """What a worker does."""
+    machine.end_with_parent()
     order = json.loads(sys.stdin.readline())
     orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
     threading.Thread(target=_receive, args=(orders,), daemon=True).start()
@@ -192,11 +206,11 @@ def main() -> None:
     sys.argv = order["argv"]
     machine.keep_memory()
 
-    def say(**message: Any) -> None:
+    def tell(**message: Any) -> None:
         print(json.dumps(message), file=channel)
 
     def report(now: Progress) -> None:
-        say(**{**now._asdict(), "run": None})
+        tell(**{**now._asdict(), "run": None})
 
     from rethink_gen.execution import publishing
 
@@ -206,10 +220,10 @@ def main() -> None:
             run = from_dict(fields)
             options = {name: order[name] for name in ("force", "keep_weights")}
             failures = publishing.finish([run], Path(order["folder"]), report, **options)
-            say(run=fields, ended=failures[0].reason if failures else "")
+            tell(run=fields, ended=failures[0].reason if failures else "")
     except RethinkError as error:
         known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
-        say(error=known, text=str(error))
+        tell(error=known, text=str(error))
     except (Interrupted, KeyboardInterrupt):
         pass
 

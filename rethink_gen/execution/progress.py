@@ -17,6 +17,7 @@ from rethink_gen.training.progress import Progress
 from rethink_gen.words import duration
 
 _SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_WAITS = 60.0
 
 
 @contextmanager
@@ -77,9 +78,14 @@ def _lines() -> Callable[[Progress], None]:
     def report(now: Progress) -> None:
         nonlocal shown, last
         epochs = getattr(now.run, "epochs", None)
-        place = -1 if now.waiting else now.epoch if epochs else now.step
-        due = now.waiting or now.step == now.steps or time.monotonic() - last > _SECONDS_BETWEEN_LINES
-        if due and (now.run, place) != shown:
+        place = now.epoch if epochs else now.step
+        since = time.monotonic() - last
+        if now.waiting:  # once, once more when it is known for whom, and from then on once a minute
+            place = -1 if not now.holder else -2
+            due = shown[1] > place or since > _SECONDS_BETWEEN_WAITS
+        else:
+            due = (now.run, place) != shown and (now.step == now.steps or since > _SECONDS_BETWEEN_LINES)
+        if due:
             shown, last = (now.run, place), time.monotonic()
             left = f"{duration(now.seconds_left)} left for this run" if now.seconds_left else ""
             parts = [_note(now)] if now.waiting else [_reached(now), _note(now), left]
@@ -131,7 +137,7 @@ def _reached(now: Progress) -> str:
 def _note(now: Progress) -> str:
     """The newest metrics of a run, or that another process works on it."""
     if now.waiting:
-        return "waiting: another process works on it"
+        return f"waiting: {now.holder or 'another process works on it'}"
     loss = now.metrics.get("train_loss")
     accuracies = {name: now.metrics.get(f"{name}_accuracy") for name in ("train", "test")}
     numbers = [f"{name} {100 * value:.1f} %" for name, value in accuracies.items() if value is not None]

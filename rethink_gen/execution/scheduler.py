@@ -72,6 +72,7 @@ def execute(
         return work is not None and not force and store.done(work, run, weights=keep_weights)
 
     passed_over = 0  # consecutive runs that other processes work on
+    last_work = time.monotonic()
     with stopping.later() as stopped:
         while todo:
             if not fits(todo[0]):
@@ -94,10 +95,13 @@ def execute(
                 except StorageError:
                     if not any(map(published, cohort)):
                         raise  # otherwise, without locks, another process published it and deleted its files
+                last_work = time.monotonic() if len(busy) < len(chosen) else last_work
                 todo.extendleft(run for run in reversed(cohort) if not published(run))  # runs at another step
             if passed_over >= len(todo) > 0:
                 passed_over = 0
-                report_runs(Progress(todo[0], 0, 1, 0, {}, 0, 1, None, waiting=True))
+                long = time.monotonic() - last_work > locks.PATIENCE
+                holder = locks.holder(locks.lock_file(work, todo[0].id)) if work and long else ""
+                report_runs(Progress(todo[0], 0, 1, 0, {}, 0, 1, None, waiting=True, holder=holder))
                 stopped()
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
 

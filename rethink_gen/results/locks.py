@@ -13,6 +13,7 @@ import fcntl
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,13 +28,16 @@ from rethink_gen.atomic import unwritable
 
 logger = logging.getLogger(__name__)
 
+PATIENCE = 10.0  # seconds of waiting, after which it is said for whom
+_SECONDS_BETWEEN_TRIES = 0.1
+
 
 def work_folder(folder: Path, run: AnyRun) -> Path:
     """The folder for the checkpoints of a run."""
     return folder / ".work" / run.id
 
 
-def _lock_file(folder: Path, name: str) -> Path:
+def lock_file(folder: Path, name: str) -> Path:
     """The lock file of `name`. It contains one dot for each process that started the work and did not finish it."""
     return folder / ".work" / f"{name}.lock"
 
@@ -53,7 +57,7 @@ def claim(folder: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
     Raises:
       StorageError: the lock file cannot be written, or one of the paths is a symbolic link.
     """
-    lock = _lock_file(folder, name)
+    lock = lock_file(folder, name)
     for path in (lock.parent, lock.parent / name, lock):
         if path.is_symlink():
             raise StorageError(f"{path}: is a symbolic link, which may point anywhere; delete it")
@@ -63,13 +67,9 @@ def claim(folder: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
     except OSError as error:
         raise unwritable(lock, error) from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+        if not _lock(descriptor, lock, wait):
             yield False
             return
-        except OSError:  # no locks here: work may be done twice, with the same result
-            pass
         with suppress(OSError):
             os.write(descriptor, b".")
         try:
@@ -85,6 +85,44 @@ def claim(folder: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def _lock(descriptor: int, path: Path, wait: bool) -> bool:
+    """Locks an open file, and returns whether this process has it now. Says for whom it waits, if that takes long."""
+    started = said = time.monotonic()
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if not wait:
+                return False
+        except OSError:  # no locks here: work may be done twice, with the same result
+            return True
+        if said == started and time.monotonic() - started > PATIENCE:
+            said = time.monotonic()
+            logger.warning("waiting for %s: %s", path, holder(path))
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+
+
+def holder(lock: Path) -> str:
+    """Who holds a lock, and how to go on, in words. Linux names the process; other systems do not."""
+    with suppress(OSError, ValueError, IndexError):
+        about = lock.stat()
+        place = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
+        lines = [line.split() for line in Path("/proc/locks").read_text().splitlines() if f" {place} " in line]
+        process = next(int(line[4]) for line in lines if line[1] == "FLOCK")
+        if is_stopped(process):
+            return f"process {process} holds it and is stopped; kill -CONT {process} continues it, kill -9 {process} ends it"
+        return f"process {process} holds it; it goes on when that process ends"
+    return "another process holds it; it goes on when that process ends"
+
+
+def is_stopped(process: int) -> bool:
+    """Whether a process was stopped by a signal, such as Ctrl-Z; False if it is not known."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].startswith(("T", "t"))
+    return False
+
+
 def tidy(folder: Path) -> None:
     """Deletes locks and checkpoints of processes that died after they published a result."""
     for lock in (folder / ".work").glob("*.lock"):
@@ -97,7 +135,7 @@ def tidy(folder: Path) -> None:
 def deaths(folder: Path, run: AnyRun) -> int:
     """The number of processes that died while they worked on a run."""
     try:
-        return _lock_file(folder, run.id).stat().st_size
+        return lock_file(folder, run.id).stat().st_size
     except OSError:
         return 0
 

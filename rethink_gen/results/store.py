@@ -379,7 +379,7 @@ def done(folder: Path, run: AnyRun, *, weights: bool = False) -> bool:
     Args:
       weights: whether a training run must also have its weights.
     """
-    kept = not weights or not isinstance(run, Run) or weights_file(folder, run).exists()
+    kept = not weights or not isinstance(run, Run) or weights_file(folder, run).is_file()
     path = result_file(folder, run)
     if not kept or not path.exists():
         return False

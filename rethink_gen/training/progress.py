@@ -21,4 +21,5 @@ class Progress(NamedTuple):
     seconds_left: float | None  # for this run
     failed_runs: int = 0  # of `done_runs`
     waiting: bool = False  # whether another process works on this run
+    holder: str = ""  # who works on it and how to go on, once that takes long
     beside: int = 0  # number of other runs that train side by side with it
