@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rethink_gen.errors import StorageError
+
+_REFUSED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # of fsync where a disk has none; nothing was lost
 
 
 def write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
@@ -29,11 +32,11 @@ def write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
             else:
                 file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            _to_disk(file.fileno())
         os.replace(temporary, path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)  # the new name, too, outlives a power cut
+            _to_disk(folder)  # the new name, too, outlives a power cut
         finally:
             os.close(folder)
     except OSError as error:
@@ -41,6 +44,15 @@ def write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _to_disk(descriptor: int) -> None:
+    """Flushes a file or a folder to disk, where that can be done: some network disks refuse it."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
 
 
 def unwritable(path: Path, error: OSError) -> StorageError:

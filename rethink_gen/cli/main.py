@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shlex
 import sys
@@ -25,6 +26,7 @@ BROKEN_PIPE = 128 + 13  # the exit code of tools that SIGPIPE ends
 def main(argv: Sequence[str] | None = None) -> int:
     """Carries out one command; its exit code (see `errors`)."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    _prepare_streams()
     try:
         with stopping.at_once(lambda: _say_how_to_continue(argv)):
             arguments = parse(argv)
@@ -61,6 +63,21 @@ def _perform(arguments: argparse.Namespace) -> int:
         return arguments.function(arguments)
     except SystemExit as end:
         raise RethinkError(f"code of yours called sys.exit({end.code!r}); --debug shows where") from end
+
+
+def _prepare_streams() -> None:
+    """Opens standard streams that are closed, and has letters that a stream does not know shown as question marks."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:  # else the next file that is opened would have this number, and get what is printed
+            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="replace")
 
 
 def _load_plugins(arguments: argparse.Namespace) -> None:

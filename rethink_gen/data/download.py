@@ -73,7 +73,7 @@ def build(name: str, root: Path, fetch: Fetch) -> None:
         raise DataError(
             f"preparing {name} needs TensorFlow: pip install 'rethink-gen[tfds]', then run the same command again"
         )
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
         builder = builder_class(data_dir=root, config=config or None)

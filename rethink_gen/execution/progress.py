@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _SECONDS_BETWEEN_WAITS = 60.0
 @contextmanager
 def progress() -> Iterator[Callable[[Progress], None]]:
     """Yields a function that shows the progress on standard error: live on a terminal, else as lines."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield _lines()
         return
     from rich.console import Console
@@ -145,5 +145,10 @@ def _note(now: Progress) -> str:
 
 
 def say(line: str) -> None:
-    """Prints a line to standard error, so that it does not mix with the output."""
-    print(line, file=sys.stderr, flush=True)
+    """Prints a line to standard error, so that it does not mix with the output.
+
+    Work does not end because nobody can read this: where standard error is closed or full, the line is left out.
+    """
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            print(line, file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ import fcntl
 import logging
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -61,11 +62,7 @@ def claim(folder: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
     for path in (lock.parent, lock.parent / name, lock):
         if path.is_symlink():
             raise StorageError(f"{path}: is a symbolic link, which may point anywhere; delete it")
-    try:
-        lock.parent.mkdir(exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-    except OSError as error:
-        raise unwritable(lock, error) from error
+    descriptor = _open(lock)
     try:
         if not _lock(descriptor, lock, wait):
             yield False
@@ -83,6 +80,27 @@ def claim(folder: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
                     lock.unlink()
     finally:
         os.close(descriptor)
+
+
+def _open(lock: Path) -> int:
+    """Opens a lock file, for all who may write in the folder of results: the users of a shared folder have one.
+
+    A lock file that another user's umask protects is opened for reading, which is enough to lock it.
+    """
+    try:
+        if not lock.parent.exists():
+            lock.parent.mkdir(exist_ok=True)
+            with suppress(OSError):
+                lock.parent.chmod(stat.S_IMODE(lock.parent.parent.stat().st_mode))
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        except PermissionError:
+            return os.open(lock, os.O_RDONLY)
+        with suppress(OSError):  # it is another user's
+            os.fchmod(descriptor, stat.S_IMODE(lock.parent.stat().st_mode) & 0o666 | 0o600)
+        return descriptor
+    except OSError as error:
+        raise unwritable(lock, error) from error
 
 
 def _lock(descriptor: int, path: Path, wait: bool) -> bool:
@@ -111,7 +129,8 @@ def holder(lock: Path) -> str:
         lines = [line.split() for line in Path("/proc/locks").read_text().splitlines() if f" {place} " in line]
         process = next(int(line[4]) for line in lines if line[1] == "FLOCK")
         if is_stopped(process):
-            return f"process {process} holds it and is stopped; kill -CONT {process} continues it, kill -9 {process} ends it"
+            ways = f"kill -CONT {process} continues it, kill -9 {process} ends it"
+            return f"process {process} holds it and is stopped; {ways}"
         return f"process {process} holds it; it goes on when that process ends"
     return "another process holds it; it goes on when that process ends"
 

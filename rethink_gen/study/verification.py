@@ -76,12 +76,10 @@ def inspect(folder: Path, results: Folder, experiments_folder: Folder | None) ->
     if folder.name in SCALES and name in experiment.names(studies.as_path(experiments_folder)) and table.exists():
         found = experiment.find(name, studies.as_path(experiments_folder)).at(folder.name)
         study = studies.gather(found, results, lambda _: (sound, damaged))
+        again = f"rethink-gen run {name} --scale {folder.name}"
         if not table.is_file():  # reading a pipe would never end
-            wrong.append(
-                f"{table}: is not a file; delete it and write it anew: rethink-gen run {name} --scale {folder.name}"
-            )
+            wrong.append(f"{table}: is not a file; delete it and write it anew: {again}")
         elif table.read_bytes() != study.text().encode():
-            again = f"rethink-gen run {name} --scale {folder.name}"
             wrong.append(f"{table}: is not what the results beside it give; write it anew: {again}")
     return Finding(f"{folder}: {len(sound)} results with the right checksum", wrong)
 

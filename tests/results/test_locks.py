@@ -1,5 +1,6 @@
 """What waits says for whom and how to go on, and nothing waits for a pipe."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,8 +14,9 @@ import pytest
 from frames import EXPERIMENT
 from frames import result as example
 
-from rethink_gen import experiment
+from rethink_gen import atomic, experiment
 from rethink_gen.cli import main
+from rethink_gen.errors import StorageError
 from rethink_gen.execution import processes, progress, scheduler
 from rethink_gen.results import locks, store
 from rethink_gen.runs import Run
@@ -190,3 +192,45 @@ def test_listing_does_not_wait_for_a_pipe_among_experiments(places, capsys):
     os.mkfifo("mine/pipe.py")
     assert main.main(["list", "--experiments", "mine"]) == 0
     assert "labels" in capsys.readouterr().out
+
+
+SECOND_USER = """
+import os, sys
+from pathlib import Path
+from rethink_gen.results import locks
+
+folder, mask = Path(sys.argv[1]), int(sys.argv[2])
+os.umask(mask)
+with locks.claim(folder, "table") as ours:
+    assert ours
+if mask == 0o022:
+    locks.lock_file(folder, "table").chmod(0o644)  # as an older version left it
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+for name in ("table", "another"):
+    with locks.claim(folder, name, wait=True) as ours:
+        assert ours
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_second_user_of_a_shared_folder_can_lock_what_the_first_has_locked(mask, tmp_path):
+    for folder in [tmp_path, *tmp_path.parents][:3]:
+        folder.chmod(0o777)
+    subprocess.run([sys.executable, "-c", SECOND_USER, str(tmp_path), str(mask)], check=True)
+
+
+@pytest.mark.parametrize(("number", "refused"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
+def test_file_is_written_where_a_disk_refuses_fsync_but_not_where_it_fails(number, refused, tmp_path, monkeypatch):
+    def fsync(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if refused:
+        atomic.write(tmp_path / "table.md", b"content")
+        assert (tmp_path / "table.md").read_bytes() == b"content"
+    else:
+        with pytest.raises(StorageError, match=r"table.md: cannot be written"):
+            atomic.write(tmp_path / "table.md", b"content")
