@@ -5,6 +5,7 @@ the same command again · 130 Ctrl-C.
 """
 
 import difflib
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -71,7 +72,22 @@ def naming(kind: str, text: str) -> Iterator[None]:
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that is not in a table of names, with the nearest right ones."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    close = _nearest(name, known)
     hint = f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
     listed = textwrap.shorten(", ".join(known), max(30, LISTED - len(hint)), placeholder=" …") or "none"
     return UsageError(f"no {kind} named {name!r}; {hint}known: {listed}")
+
+
+def _nearest(name: str, known: list[str]) -> list[str]:
+    """At most three known names: those alike but for capitals and hyphens, that begin so, or that are spelled nearly so."""
+    plain: dict[str, str] = {_plain(each): each for each in reversed(known)}
+    asked = _plain(name)
+    if asked in plain:
+        return [plain[asked]]
+    begin = [plain[each] for each in plain if len(asked) > 2 and each.startswith(asked)]
+    close = [plain[each] for each in difflib.get_close_matches(asked, plain, n=3, cutoff=0.5)]
+    return list(dict.fromkeys([*sorted(begin), *close]))[:3]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_. ]", "", name.lower())

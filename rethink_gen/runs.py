@@ -22,6 +22,7 @@ from rethink_gen import catalog, registry
 from rethink_gen.errors import UsageError, unknown
 
 NAME = registry.NAME
+DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # configurations of tfds have hyphens, too
 R = TypeVar("R", bound="AnyRun")
 
 
@@ -360,13 +361,20 @@ def coerce(name: str, value: Any, hint: Any, kind: str = "") -> Any:
             return int(value)
         if hint is float and not isinstance(value, bool) and math.isfinite(float(value)):
             return float(value) + 0.0  # -0.0 equals 0.0, so it becomes 0.0: equal runs share an id
-        if hint is str and isinstance(value, str) and NAME.fullmatch(value):
-            return value
+        if hint is str and isinstance(value, str):
+            text = dataset_name(value) if name == "dataset" else value
+            if (DATASET if name == "dataset" else NAME).fullmatch(text):
+                return text
     except (TypeError, ValueError, OverflowError):
         pass
     name_kind = "a name of letters, digits, '_' and '.'"
     words = {int: "a whole number", float: "a finite number", bool: "true or false", str: name_kind}.get(hint, "names")
     raise UsageError(f"{name} must be {words}, got {value!r}")
+
+
+def dataset_name(text: str) -> str:
+    """The one spelling of a data set's name: tfds writes emnist/letters for what is emnist.letters here."""
+    return text.replace("/", ".") if re.fullmatch(r"[\w.-]*\w/\w[\w.-]*", text) else text
 
 
 def components(run: AnyRun) -> Iterator[tuple[str, str]]:

@@ -23,7 +23,7 @@ from rethink_gen.data import download, generated
 from rethink_gen.data.dataset import PUBLISHED, Dataset, freeze
 from rethink_gen.data.tfds import Folder, Source, cache_folder, data_root, decode, describe, version
 from rethink_gen.errors import DataError, StorageError, UsageError, unknown
-from rethink_gen.runs import NAME
+from rethink_gen.runs import DATASET, dataset_name
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ def load(name: str, *, data_dir: Folder = None) -> Dataset:
       UsageError: there is no data set of that name.
       DataError: it is not there, or damaged, or no image classification data set; the line says what to do.
     """
+    name = dataset_name(name)
     if name in BUNDLED:
         return _as_published(BUNDLED[name](), "scikit-learn")
     if name in registry.COMPONENTS["dataset"]:
@@ -72,6 +73,7 @@ def prepare(name: str, *, data_dir: Folder = None, fetch: download.Fetch = downl
       UsageError: there is no data set of that name.
       DataError: no network, no space, a wrong checksum, TensorFlow needed and not there; the line says what to do.
     """
+    name = dataset_name(name)
     if name not in BUNDLED:
         _check_name(name)
         download.build(name, _root_of(name, data_dir), fetch)
@@ -95,7 +97,8 @@ def present(data_dir: Folder = None) -> list[Source]:
         for path in (*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")):
             with contextlib.suppress(DataError, UsageError):  # text, audio, or otherwise not for us
                 name = ".".join(path.relative_to(root).parts[:-2])
-                found[name] = find(name, data_dir)
+                if DATASET.fullmatch(name) and (source := _search(name, data_dir)):
+                    found[name] = source
     return [found[name] for name in sorted(found)]
 
 
@@ -105,6 +108,7 @@ def verify(name: str, *, data_dir: Folder = None) -> list[str]:
     Raises:
       DataError: something is wrong; the line names it.
     """
+    name = dataset_name(name)
     if name in BUNDLED:
         return [f"{name}: as published, {load(name).checksum}"]
     source, found = find(name, data_dir), {}
@@ -125,6 +129,7 @@ def find(name: str, data_dir: Folder = None) -> Source:
     Raises:
       UsageError: there is no data set of that name; DataError: it is not here, or damaged.
     """
+    name = dataset_name(name)
     if name in BUNDLED:
         return _source_of(BUNDLED[name]())
     if name in registry.COMPONENTS["dataset"]:
@@ -133,18 +138,27 @@ def find(name: str, data_dir: Folder = None) -> Source:
     root = _root_of(name, data_dir)
     if name == generated.NAME and not root.exists():
         download.build(name, root, download.download)
-    folders = [path.parent for path in root.joinpath(*name.split(".")).glob("*/dataset_info.json")]
-    caches = [] if data_dir else [*cache_folder().glob(f"{name}-*.npz")]
-    if folder := max(filter(version, folders), key=version, default=None):
-        return describe(name, folder)
-    if path := max(filter(version, caches), key=version, default=None):
-        return _about(path).source
+    if source := _search(name, data_dir):
+        return source
     if configs := {f"{name}.{path.parts[-3]}" for path in root.joinpath(name).glob("*/*/dataset_info.json")}:
         raise UsageError(f"{name} comes in several configurations; name one of {', '.join(sorted(configs))}")
     if name in download.READERS or name in download.BY_HAND:
         raise download.missing(name, root)
     other = "others of tensorflow-datasets: rethink-gen data prepare NAME"
-    raise UsageError(f"{unknown('dataset', name, names())}; {other}")
+    raise UsageError(f"{unknown('dataset', name, _nameable())}; {other}")
+
+
+def _search(name: str, data_dir: Folder) -> Source | None:
+    """The newest version of a data set in `data_dir`, or else in the cache; None if there is none."""
+    root = _root_of(name, data_dir)
+    folders = [path.parent for path in root.joinpath(*name.split(".")).glob("*/dataset_info.json")]
+    caches = [] if data_dir else [*cache_folder().glob(f"{name}-*.npz")]
+    caches = [path for path in caches if path.name.rpartition("-")[0] == name]
+    if folder := max(filter(version, folders), key=version, default=None):
+        return describe(name, folder)
+    if path := max(filter(version, caches), key=version, default=None):
+        return _about(path).source
+    return None
 
 
 def _root_of(name: str, data_dir: Folder = None) -> Path:
@@ -159,8 +173,13 @@ def names() -> list[str]:
 
 def _check_name(name: str) -> None:
     """Refuses names that could lead out of a folder."""
-    if not NAME.fullmatch(name) or not all(name.split(".")):
-        raise unknown("dataset", name, names())
+    if not DATASET.fullmatch(name) or not all(name.split(".")):
+        raise unknown("dataset", name, _nameable())
+
+
+def _nameable() -> list[str]:
+    """The names that can be meant where one is not known."""
+    return sorted({*names(), *download.BY_HAND})
 
 
 def _as_published(dataset: Dataset, where: object) -> Dataset:

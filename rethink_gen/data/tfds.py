@@ -103,7 +103,7 @@ def cache_folder() -> Path:
 
 def version(path: Path) -> tuple[int, ...]:
     """Parses the version of a folder 3.0.2 or a file name-3.0.2.npz: (3, 0, 2); () for any other path."""
-    match = re.fullmatch(r"(?:[^-]*-)?(\d+)\.(\d+)\.(\d+)(?:\.npz)?", path.name)
+    match = re.fullmatch(r"(?:.*-)?(\d+)\.(\d+)\.(\d+)(?:\.npz)?", path.name)
     return tuple(map(int, match.groups())) if match else ()
 
 
@@ -143,7 +143,12 @@ def describe(name: str, folder: Path) -> Source:
             f"{name} in {folder} cannot be loaded: it needs a train and a test split, not {', '.join(shards)}"
         )
     if info.get("fileFormat") != "array_record":
-        raise DataError(f"{folder} has {info.get('fileFormat')} files, but array_record files are needed; {again}")
+        place = Path(*name.split("."), folder.name)
+        convert = f"tfds convert_format --dataset_version_dir={folder} --out_file_format=array_record"
+        raise DataError(
+            f"{folder} has {info.get('fileFormat')} files, but array_record files are needed; leave it, convert it "
+            f"with {convert} --out_dir=NEW/{place} and set TFDS_DATA_DIR=NEW"
+        )
     if sum(".array_record-" in file for file, _ in files) < sum(map(len, shards.values())):
         raise DataError(f"{folder}: some array_record files are missing; {again}")
     sizes = sum(shards["train"]), sum(shards[test])
@@ -190,11 +195,17 @@ def decode(source: Source) -> Decoded:
                 images[row] = np.asarray(pixels).reshape(source.shape)
                 labels[row] = record[label]
         if labels.min() < 0 or labels.max() >= source.num_classes:
-            raise ValueError(f"the labels of the {name} split are hidden or out of range")
+            raise DataError(
+                f"{source.folder}: the labels of the {name} split are hidden or out of range, so no accuracy can be "
+                "measured on it; choose another data set, or make one of your own of its train split with "
+                "rg.Dataset.from_arrays"
+            )
         return images, labels
 
     try:
         return Decoded(*split("train", source.train), *split(source.test_split, source.test))
+    except DataError:
+        raise
     except Exception as error:  # the readers raise many kinds of errors on damaged bytes
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
