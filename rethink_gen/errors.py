@@ -79,7 +79,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
 
 
 def _nearest(name: str, known: list[str]) -> list[str]:
-    """At most three known names: those alike but for capitals and hyphens, that begin so, or that are spelled nearly so."""
+    """At most three known names: those alike but for capitals and hyphens, longer, or spelled nearly so."""
     plain: dict[str, str] = {_plain(each): each for each in reversed(known)}
     asked = _plain(name)
     if asked in plain:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 from collections.abc import Callable
 from importlib import metadata
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rethink_gen import experiment
 from rethink_gen.errors import RethinkError
+from rethink_gen.execution import machine
 from rethink_gen.study.verification import Finding
 from rethink_gen.version import __version__
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 
 LITTLE_MEMORY, LITTLE_DISK = 4e9, 1e9  # bytes: less does not hold CIFAR-10 beside a network, and its cache
-NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def examine(*, results: Folder = "results", experiments: Folder | None = None) -> list[Finding]:
@@ -43,8 +42,9 @@ def look(name: str, finding: Callable[[], Finding]) -> Finding:
     """What a look at one thing finds, which is also that it cannot be looked at."""
     try:
         return finding()
-    except (RethinkError, ImportError, OSError, RuntimeError) as error:
-        return Finding(name, [f"{name}: {' '.join(str(error).split())}"])
+    except Exception as error:  # whatever it is, the other looks go on
+        kind = "" if isinstance(error, RethinkError) else f"{type(error).__name__}: "
+        return Finding(name, [f"{name}: {kind}{' '.join(str(error).split())}"])
 
 
 def _versions() -> Finding:
@@ -70,12 +70,11 @@ def _devices() -> Finding:
     """What jax computes on."""
     import jax
 
+    machine.check_devices()
     kinds = [device.device_kind for device in jax.devices()]
     wrong = []
-    if NVIDIA_DRIVER.exists() and jax.default_backend() == "cpu":
-        driver = re.search(r"\s(\d+)\.\d+", NVIDIA_DRIVER.read_text())
-        extra = "cuda13" if driver and int(driver[1]) >= 580 else "cuda12"
-        wrong.append(f"there is an NVIDIA driver, and jax has no GPU: pip install 'rethink-gen[{extra}]'")
+    if machine.NVIDIA_DRIVER.exists() and jax.default_backend() == "cpu":
+        wrong.append(f"there is an NVIDIA driver, and jax has no GPU: pip install 'jax[{machine.cuda_extra()}]'")
     return Finding(
         f"jax computes on {len(kinds)} × {', '.join(dict.fromkeys(kinds))}; {os.cpu_count()} CPU cores", wrong
     )

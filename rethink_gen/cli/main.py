@@ -100,7 +100,8 @@ def _explain(error: Exception) -> tuple[int, str]:
 def _say_how_to_continue(argv: Sequence[str], why: str = "stopped") -> None:
     """Tells how to continue a command that was stopped."""
     say(f"rethink-gen: {why}; what is done is kept. To continue:")
-    say(shlex.join(["rethink-gen", *argv]))
+    # Without force: what was trained anew since is not trained again.
+    say(shlex.join(["rethink-gen", *(word for word in argv if word != "--force")]))
 
 
 def carry_out() -> None:

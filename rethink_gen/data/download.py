@@ -71,7 +71,7 @@ def build(name: str, root: Path, fetch: Fetch) -> None:
         builder_class = _without_tensorflow(builder_class, READERS[name], fetch, root / "downloads" / name)
     elif name != generated.NAME and not (builder_class and importlib.util.find_spec("tensorflow")):
         raise DataError(
-            f"preparing {name} needs TensorFlow: pip install 'rethink-gen[tfds]', then run the same command again"
+            f"preparing {name} needs TensorFlow: pip install 'tensorflow>=2.20', then run the same command again"
         )
     if sys.stderr is None or not sys.stderr.isatty():
         tfds.disable_progress_bar()

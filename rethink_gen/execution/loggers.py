@@ -37,7 +37,7 @@ def tracker(name: str, folder: Path) -> Iterator[Callable[[Progress], None]]:
         raise unknown("log", name, _TRACKERS)
     package, begin = _TRACKERS[name]
     if importlib.util.find_spec(package) is None:
-        raise UsageError(f"--log {name} needs {package}: pip install 'rethink-gen[{name}]'")
+        raise UsageError(f"--log {name} needs {package}: pip install {package}")
     reached: dict[AnyRun, int] = {}  # the last epoch that was logged
     opened: dict[AnyRun, Log] = {}  # in the order of their last rows
 

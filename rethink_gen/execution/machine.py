@@ -6,14 +6,20 @@ import ctypes
 import importlib.util
 import mmap
 import os
+import re
 import signal
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
+
+from rethink_gen.errors import UsageError
 
 # Options of glibc's mallopt: use one heap for all blocks (M_MMAP_MAX, M_ARENA_MAX) and never shrink it
 # (M_TRIM_THRESHOLD).
 _ONE_HEAP = {-4: 0, -8: 1, -1: -1}
 _PR_SET_PDEATHSIG = 1
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+_CUDA13_DRIVER = 580  # the oldest driver for CUDA 13
 _HEAP_BYTES, _HUGE_PAGE = 4 << 30, 2 << 20  # of address space; unused pages take no memory
 
 
@@ -51,6 +57,37 @@ def accelerated() -> bool:
     platforms = os.environ.get("JAX_PLATFORMS", "")
     plugins = any(importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
     return platforms != "cpu" and (plugins or platforms != "")
+
+
+def check_devices() -> None:
+    """Loads jax, and refuses devices that JAX_PLATFORMS asks for and that are not there.
+
+    Raises:
+      UsageError: says what is there, and how to get the others.
+    """
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:  # jax raises RuntimeError, and AssertionError without a text
+        asked = jax.config.jax_platforms or ""
+        platforms = asked.split(",")
+        extra = cuda_extra() if {"cuda", "gpu"} & {*platforms} else "tpu" if "tpu" in platforms else ""
+        way_out = (
+            f"install what it needs, pip install 'jax[{extra}]', or unset JAX_PLATFORMS"
+            if extra
+            else ("unset JAX_PLATFORMS")
+        )
+        reason = f": {first}" if (first := (str(error).splitlines() or [""])[0]) and not extra else ""
+        devices = "an NVIDIA GPU" if NVIDIA_DRIVER.exists() else f"{len(cores())} CPU cores and no NVIDIA driver"
+        here = f"JAX_PLATFORMS={asked} finds no device{reason}; this machine has {devices}"
+        raise UsageError(f"{here}; {way_out}") from error
+
+
+def cuda_extra() -> str:
+    """The extra of this package that fits the NVIDIA driver: cuda13 or cuda12."""
+    driver = re.search(r"\s(\d+)\.\d+", NVIDIA_DRIVER.read_text()) if NVIDIA_DRIVER.exists() else None
+    return "cuda12" if driver and int(driver[1]) < _CUDA13_DRIVER else "cuda13"
 
 
 def cores() -> list[int]:

@@ -65,6 +65,7 @@ def finish(
 
 def import_scheduler() -> Any:
     """The scheduler, imported late: it loads jax, which reads its environment once."""
-    from rethink_gen.execution import scheduler
+    from rethink_gen.execution import machine, scheduler
 
+    machine.check_devices()
     return scheduler

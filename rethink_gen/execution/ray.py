@@ -312,7 +312,7 @@ def _cluster(address: str | None, needs: Needs) -> Iterator[Any]:
         for part in ("exceptions", "util.scheduling_strategies"):
             importlib.import_module(f"ray.{part}")
     except ImportError as error:
-        raise UsageError("--engine ray needs ray; install it with: pip install 'rethink-gen[ray]'") from error
+        raise UsageError("--engine ray needs ray; install it with: pip install 'ray>=2.50'") from error
     passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     passed["NPROC"] = os.environ.get("NPROC", str(needs.cpus))
     if 0 < needs.gpus < 1:

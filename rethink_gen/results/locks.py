@@ -25,10 +25,11 @@ from rethink_gen.errors import StorageError
 if TYPE_CHECKING:
     from rethink_gen.runs import AnyRun
 
-from rethink_gen.atomic import unwritable
+from rethink_gen.atomic import make_folder, unwritable
 
 logger = logging.getLogger(__name__)
 
+_FORCED = "forced"  # the name of the mark
 PATIENCE = 10.0  # seconds of waiting, after which it is said for whom
 _SECONDS_BETWEEN_TRIES = 0.1
 
@@ -142,10 +143,32 @@ def is_stopped(process: int) -> bool:
     return False
 
 
+def begin_anew(folder: Path, run: AnyRun) -> None:
+    """Deletes the checkpoints of a run and marks it as not done, until its next result is published.
+
+    So a forced command that was stopped is continued by the same command without force. A run that another process
+    works on now stays as it is.
+    """
+    make_folder(folder)
+    with claim(folder, run.id) as ours:
+        if ours:
+            shutil.rmtree(work_folder(folder, run), ignore_errors=True)
+            try:
+                work_folder(folder, run).mkdir(exist_ok=True)
+                (work_folder(folder, run) / _FORCED).touch()
+            except OSError as error:
+                raise unwritable(work_folder(folder, run), error) from error
+
+
+def is_forced(folder: Path, run_id: str) -> bool:
+    """Whether a run is to be trained although it has a result; see `begin_anew`."""
+    return (folder / ".work" / run_id / _FORCED).exists()
+
+
 def tidy(folder: Path) -> None:
     """Deletes locks and checkpoints of processes that died after they published a result."""
     for lock in (folder / ".work").glob("*.lock"):
-        if (folder / f"{lock.stem}.json").exists():
+        if (folder / f"{lock.stem}.json").exists() and not is_forced(folder, lock.stem):
             with claim(folder, lock.stem) as ours:
                 if ours:
                     shutil.rmtree(folder / ".work" / lock.stem, ignore_errors=True)

@@ -185,6 +185,7 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     }
     path = result_file(folder, result.run)
     digest = _digest(content)
+    replace = replace or locks.is_forced(folder, result.run.id)
     there = _read_existing(path, replace)
     if there and is_stale(there):
         _set_aside(there, folder)
@@ -306,6 +307,8 @@ def adopt(run: AnyRun, folder: Path) -> Path | None:
     Returns:
       The path of the copy, or None.
     """
+    if locks.is_forced(folder, run.id):
+        return None
     for path in sorted(folder.parent.parent.glob(f"*/{folder.name}/{run.id}.json")):
         with suppress(Damaged):  # its own experiment reports this
             if path.parent != folder and not is_stale(read(path)):
@@ -374,14 +377,14 @@ def weights_file(folder: Path, run: AnyRun) -> Path:
 def done(folder: Path, run: AnyRun, *, weights: bool = False) -> bool:
     """Whether a run has a result.
 
-    A result of the user's own code counts only if the code is unchanged.
+    A result of the user's own code counts only if the code is unchanged, and none counts while the run is forced.
 
     Args:
       weights: whether a training run must also have its weights.
     """
     kept = not weights or not isinstance(run, Run) or weights_file(folder, run).is_file()
     path = result_file(folder, run)
-    if not kept or not path.exists():
+    if not kept or not path.exists() or locks.is_forced(folder, run.id):
         return False
     return not digests.of_run(run) or not is_stale(read(path))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rethink_gen import plugins
 from rethink_gen.errors import RethinkError, UsageError
-from rethink_gen.execution import processes, progress
+from rethink_gen.execution import processes, progress, requests
 from rethink_gen.execution.publishing import finish
 from rethink_gen.execution.requests import check_names
 from rethink_gen.experiment import Experiment, Scale, find
@@ -78,6 +78,10 @@ def run(
     """
     planned = plan(what, scale=scale, seeds=seeds, only=only, results=results, experiments=experiments)
     runs = to_do(planned, force=force, keep_weights=keep_weights, shard=shard)
+    if force:
+        requests.check_data(runs)  # before anything is marked
+        for each in runs:
+            locks.begin_anew(planned.folder, each)
     work = {"force": force, "keep_weights": keep_weights}
     failures = work_on(planned, runs, workers=workers, report=report, execute=execute, limit=limit, **work)
     if report is None:  # the command line ends with the reason; a script or a notebook goes on
@@ -162,6 +166,8 @@ def train(
     """The result of one run of your own, kept as results/train/<run id>.json; options as in `run`."""
     check_names([run])
     folder = open_folder(results) / "train"
+    if force:
+        locks.begin_anew(folder, run)
     if force or not store.done(folder, run, weights=keep_weights):
         for failure in finish([run], folder, report or progress.default(), force=force, keep_weights=keep_weights):
             raise RethinkError(f"{failure.run.id}: {failure.reason}")

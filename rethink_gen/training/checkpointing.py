@@ -131,3 +131,18 @@ def restore(like: Tree, arrays: Mapping[str, np.ndarray]) -> Tree:
 
 def _name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def check_fits(like: Any, arrays: Mapping[str, np.ndarray], folder: Path) -> None:
+    """Refuses named arrays that do not have the names and shapes of `like`, such as those of an older model.
+
+    Raises:
+      StorageError: names the folder of the checkpoint, and how to start again.
+    """
+    here = {_name(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(like)}
+    there = {name: array.shape for name, array in arrays.items()}
+    if differ := sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name)):
+        name = differ[0]
+        shapes = f"{there.get(name, 'absent')}, here {here.get(name, 'absent')}"
+        way_out = "delete that folder to start again, or give --force"
+        raise StorageError(f"{folder}: its checkpoint is of another network ({name}: {shapes}); {way_out}")

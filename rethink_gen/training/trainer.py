@@ -140,6 +140,7 @@ class _Cohort:
             if (found := checkpoints[run]) and (folder := self.folders[run]):
                 arrays, notes = found
                 check_same(notes.get("made_by", {}), {"run": run.id, **self.made_by}, folder)
+                checkpointing.check_fits(state, arrays, folder)
                 state, self.curves[run], self.spent = restore(state, arrays), notes["curves"], notes["seconds"]
             states.append(state)
         state = self.lanes.stack(states)

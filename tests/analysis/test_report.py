@@ -322,7 +322,7 @@ def test_the_report_of_all_committed_results_is_small_and_built_in_seconds():
 @pytest.fixture(scope="module")
 def pictures():
     """The script that draws what the documentation shows."""
-    pytest.importorskip("playwright", reason="playwright is not installed: pip install 'rethink-gen[dev]'")
+    pytest.importorskip("playwright", reason="playwright is not installed: pip install playwright")
     spec = importlib.util.spec_from_file_location("pictures", ROOT / "docs" / "pictures.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,5 +1,8 @@
 """What `rethink-gen doctor` says of a machine that is well, and of one that is not."""
 
+import os
+import subprocess
+import sys
 from importlib import metadata
 
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from rethink_gen.cli import doctor
 from rethink_gen.cli.main import main
 from rethink_gen.data import datasets
+from rethink_gen.execution import machine
 from rethink_gen.solvers import kernels
 
 
@@ -17,7 +21,7 @@ def well(tmp_path, monkeypatch):
     monkeypatch.setattr(kernels, "free_memory", lambda: 8 * 10**9)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("", (), {"free": 10**11}))
     monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(doctor, "NVIDIA_DRIVER", tmp_path / "driver")
+    monkeypatch.setattr(machine, "NVIDIA_DRIVER", tmp_path / "driver")
 
 
 def wrong(results="results", **options) -> list[str]:
@@ -46,8 +50,8 @@ def test_a_package_that_is_missing_is_wrong(monkeypatch):
 
 @pytest.mark.parametrize(("driver", "extra"), [("570.86.15", "cuda12"), ("580.65.06", "cuda13")])
 def test_a_gpu_that_jax_does_not_see_is_wrong(driver, extra):
-    doctor.NVIDIA_DRIVER.write_text(f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {driver}  Sun Jul 20\n")
-    assert wrong() == [f"there is an NVIDIA driver, and jax has no GPU: pip install 'rethink-gen[{extra}]'"]
+    machine.NVIDIA_DRIVER.write_text(f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {driver}  Sun Jul 20\n")
+    assert wrong() == [f"there is an NVIDIA driver, and jax has no GPU: pip install 'jax[{extra}]'"]
 
 
 def test_an_experiment_that_cannot_be_read_is_wrong(tmp_path):
@@ -85,3 +89,37 @@ def test_a_full_disk_is_wrong(tmp_path, monkeypatch):
 
 
 DATA = doctor._data
+
+
+def run_without_a_gpu(*line, platforms="cuda"):
+    """A command where JAX_PLATFORMS asks for what is not there."""
+    return subprocess.run(
+        [sys.executable, "-m", "rethink_gen", *line],
+        env={**os.environ, "JAX_PLATFORMS": platforms}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(machine.NVIDIA_DRIVER.exists(), reason="this machine has a GPU")
+def test_a_platform_without_a_device_says_what_is_there_and_what_to_install(tmp_path):
+    """jax raises an AssertionError without a text."""
+    done = run_without_a_gpu("train", "--dataset", "digits", "--epochs", "1", "--results", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    for part in ("JAX_PLATFORMS=cuda finds no device", "CPU cores and no NVIDIA driver", "pip install 'jax[cuda13]'"):
+        assert part in done.stderr
+
+
+@pytest.mark.skipif(machine.NVIDIA_DRIVER.exists(), reason="this machine has a GPU")
+def test_doctor_goes_on_without_the_device_that_is_asked_for(tmp_path):
+    done = run_without_a_gpu("doctor", "--results", str(tmp_path))
+    assert done.returncode == 1
+    assert "JAX_PLATFORMS=cuda finds no device" in done.stdout
+    assert "right  results:" in done.stdout, "the looks after it"
+
+
+def test_an_unforeseen_error_of_one_look_does_not_end_the_others(monkeypatch):
+    def fail():
+        raise AssertionError
+
+    monkeypatch.setattr(doctor, "_memory", fail)
+    assert wrong() == ["memory: AssertionError: "]

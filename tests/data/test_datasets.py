@@ -221,7 +221,7 @@ def test_a_set_that_needs_tensorflow_says_so(own_data, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)  # as if it were not installed
     with pytest.raises(DataError) as error:
         datasets.prepare("food101")
-    one_line(error, "food101", "pip install 'rethink-gen[tfds]'")
+    one_line(error, "food101", "pip install 'tensorflow>=2.20'")
 
 
 def test_a_set_that_tfds_does_not_have_cannot_be_prepared(own_data):

@@ -21,7 +21,7 @@ from rethink_gen.runs import Run
 
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 HAVE_RAY = not subprocess.run([sys.executable, "-c", "import ray"], capture_output=True, check=False).returncode
-needs_ray = pytest.mark.skipif(not HAVE_RAY, reason="ray is not installed: pip install 'rethink-gen[ray]'")
+needs_ray = pytest.mark.skipif(not HAVE_RAY, reason="ray is not installed: pip install 'ray>=2.50'")
 on_a_cluster = lambda test: pytest.mark.slow(pytest.mark.filterwarnings("ignore")(needs_ray(test)))
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -224,4 +224,4 @@ def test_driver_loads_no_jax():
 @pytest.mark.skipif(HAVE_RAY, reason="ray is installed")
 def test_engine_that_is_not_installed_is_said_how_to_get(tmp_path, capsys):
     assert main.main(["run", "quickstart", "--engine", "ray", "--results", str(tmp_path)]) == 2
-    assert "pip install 'rethink-gen[ray]'" in capsys.readouterr().err
+    assert "pip install 'ray>=2.50'" in capsys.readouterr().err
