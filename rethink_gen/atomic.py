@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from rethink_gen.errors import StorageError
+from rethink_gen.errors import StorageError, UsageError
 
 _REFUSED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # of fsync where a disk has none; nothing was lost
 
@@ -60,6 +61,21 @@ def unwritable(path: Path, error: OSError) -> StorageError:
     return StorageError(
         f"{path}: cannot be written ({error.strerror}); free space or choose another place with --results or --output"
     )
+
+
+def as_path(place: str | Path) -> Path:
+    """A place on this machine's disks as a path; `~` is the user's home.
+
+    Raises:
+      UsageError: it is an address, such as gs://bucket.
+    """
+    if address := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(place)):
+        way_out = "name a folder of this machine, and copy or mount what is there"
+        raise UsageError(f"{place} is an address ({address[0].rstrip('/')}), not a folder; {way_out}")
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{place}: this user has no home; name the folder in full") from error
 
 
 def make_folder(folder: Path) -> None:

@@ -197,7 +197,7 @@ def dots(table: pd.DataFrame) -> Figure:
 
 def save(figure: Figure, path: Path | str) -> Path:
     """Makes `path` hold the figure as png, svg or pdf, by its suffix; the same figure gives the same bytes."""
-    path = Path(path)
+    path = atomic.as_path(path)
     kind = path.suffix.removeprefix(".").lower()
     if kind not in KINDS:
         raise unknown("kind of figure", path.suffix, [f".{kind}" for kind in KINDS])

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rethink_gen import experiment
+from rethink_gen import atomic, experiment
 from rethink_gen.errors import RethinkError
 from rethink_gen.execution import machine
 from rethink_gen.study.verification import Finding
@@ -25,14 +25,14 @@ LITTLE_MEMORY, LITTLE_DISK = 4e9, 1e9  # bytes: less does not hold CIFAR-10 besi
 
 def examine(*, results: Folder = "results", experiments: Folder | None = None) -> list[Finding]:
     """A finding for each thing that a run needs; it loads jax, for that alone knows the devices."""
-    folder = None if experiments is None else Path(experiments)
+    folder = None if experiments is None else atomic.as_path(experiments)
     looks: dict[str, Callable[[], Finding]] = {
         "versions": _versions,
         "devices": _devices,
         "experiments": lambda: _experiment_files(folder),
         "data sets": _data,
         "memory": _memory,
-        "folder of results": lambda: _place("results", Path(results)),
+        "folder of results": lambda: _place("results", atomic.as_path(results)),
         "cache": cache,
     }
     return [look(name, finding) for name, finding in looks.items()]

@@ -8,10 +8,9 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
-from rethink_gen import experiment, registry, runs
+from rethink_gen import atomic, experiment, registry, runs
 from rethink_gen.analysis import rendering
 from rethink_gen.cli import commands, overview
 from rethink_gen.errors import UsageError, unknown
@@ -60,6 +59,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if command is not None and command not in COMMANDS:
         raise unknown("command", command, COMMANDS)
     arguments, rest = top.parse_known_args(argv)
+    for name in PATHS:
+        if isinstance(given := getattr(arguments, name, None), str):
+            setattr(arguments, name, atomic.as_path(given))
     for argument in rest:
         if argument.startswith("-"):
             raise unknown("option", argument.partition("=")[0], getattr(arguments, "options", ["--help", "--version"]))
@@ -113,12 +115,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--seeds": {"metavar": "SEEDS", "help": "in place of the experiment's seeds: 0..4 or 0,3 or 5"},
     "--only": {"nargs": "+", "action": "extend", "default": [], "metavar": "FIELD=VALUE", "help": "these runs alone"},
     "--results": {
-        "type": Path,
-        "default": Path("results"),
+        "default": "results",
         "metavar": "DIR",
         "help": "folder of results (%(default)s)",
     },
-    "--experiments": {"type": Path, "metavar": "DIR", "help": "a folder of experiments of your own"},
+    "--experiments": {"metavar": "DIR", "help": "a folder of experiments of your own"},
     "--shard": {
         "default": "1/1",
         "metavar": "I/N",
@@ -157,7 +158,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--calibrate": {"action": "store_true", "help": "time a few steps of each program on this machine"},
     "--dry-run": {"action": "store_true", "help": "list the runs that would be trained"},
     "--format": {"default": "markdown", "metavar": "FORMAT", "help": "markdown (default), latex, csv, html or json"},
-    "--output": {"type": Path, "metavar": "FILE", "help": "where to, instead of the usual place"},
+    "--output": {"metavar": "FILE", "help": "where to, instead of the usual place"},
     "--json": {"action": "store_true", "help": "print JSON"},
     "--plugin": {
         "action": "append",
@@ -179,6 +180,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 PLUGIN = ("--plugin",)
+PATHS = ("results", "experiments", "output")  # options that are paths, once they are parsed
 
 # Command → its function, its positional arguments (name → default; None: required, (): any number), and its options.
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], tuple[str, ...]]] = {

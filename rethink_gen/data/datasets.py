@@ -62,7 +62,10 @@ def load(name: str, *, data_dir: Folder = None) -> Dataset:
             logger.warning("%s is damaged: decoding %s again", source.cache, source.folder)
     logger.info("decoding %s", source.folder)
     dataset = _as_published(freeze(source, *decode(source)), source.folder)
-    write(source, dataset)
+    try:
+        write(source, dataset)
+    except DataError as error:
+        logger.warning("%s; until then it is decoded again each time", error)
     return dataset
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,15 +91,27 @@ class Source:
 
 def data_root(data_dir: Folder = None) -> Path:
     """The folder of tfds: `data_dir`, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().absolute()
+    return _in_home(Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"))
 
 
 def cache_folder() -> Path:
     """The folder for caches: datasets/ in $RETHINK_GEN_CACHE, else in the user's cache folder."""
     import platformdirs
 
-    root = os.environ.get("RETHINK_GEN_CACHE") or platformdirs.user_cache_path("rethink-gen")
-    return Path(root).expanduser().absolute() / "datasets"
+    if chosen := os.environ.get("RETHINK_GEN_CACHE"):
+        return _in_home(Path(chosen)) / "datasets"
+    try:
+        return platformdirs.user_cache_path("rethink-gen").absolute() / "datasets"
+    except RuntimeError:  # no home, see below
+        return _in_home(Path("~/datasets"))
+
+
+def _in_home(path: Path) -> Path:
+    """The path, absolute; a user without a home, as in some containers, has a folder for temporary files instead."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        return Path(tempfile.gettempdir(), f"rethink-gen-{os.getuid()}", *path.parts[1:])
 
 
 def version(path: Path) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ def merge(
     target = studies.open_folder(results)
     chosen: dict[Path, dict[str, Path]] = {}  # folder of `results` → name of a file there → what it is to hold
     facts = functools.cache(_facts)
-    for source in map(Path, sources):
+    for source in map(atomic.as_path, sources):
         for path in find(source):
             place = target / path.parent.relative_to(source)
             there = place / path.name

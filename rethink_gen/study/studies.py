@@ -297,7 +297,7 @@ def _publish(study: Study) -> list[Path]:
 
 def open_folder(results: Folder) -> Path:
     """The folder of results, which need not exist; UsageError if it cannot be one."""
-    folder = Path(results)
+    folder = atomic.as_path(results)
     try:
         list(folder.iterdir())
     except FileNotFoundError:
@@ -311,7 +311,7 @@ def open_folder(results: Folder) -> Path:
 
 def as_path(folder: Folder | None) -> Path | None:
     """The folder as a path; None is the folder of experiments that comes with the package."""
-    return None if folder is None else Path(folder)
+    return None if folder is None else atomic.as_path(folder)
 
 
 def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[str, Any] | None) -> Experiment:
