@@ -77,10 +77,13 @@ def rotation(key: Key, images: jax.Array) -> jax.Array:
 def crop(key: Key, images: jax.Array, size: int) -> jax.Array:
     """Random resized crop: a window of 10 to 100 % of the area, resized to size × size, and flipped half of the time.
 
+    A side of the image that is smaller than `size` stays as long as it is.
+
     The window is drawn as in TensorFlow's `sample_distorted_bounding_box` without boxes: first a uniform aspect ratio,
     then a uniform height among those with an area in the range that fit, then a uniform position.
     """
     batch, height, width, channels = images.shape
+    sides = jnp.array([min(size, height), min(size, width)])  # as images are cropped that are tested on
     aspect_key, height_key, place_key, flip_key = jax.random.split(key, 4)
     aspect = jax.random.uniform(aspect_key, (batch,), minval=_ASPECTS[0], maxval=_ASPECTS[1])
     lowest = jnp.sqrt(_MIN_AREA * height * width / aspect)
@@ -90,10 +93,8 @@ def crop(key: Key, images: jax.Array, size: int) -> jax.Array:
     corner = jax.random.uniform(place_key, (batch, 2)) * (jnp.array([height, width]) - window)
 
     def resize(image: jax.Array, window: jax.Array, corner: jax.Array) -> jax.Array:
-        scale = size / window
-        return jax.image.scale_and_translate(
-            image, (size, size, channels), (0, 1), scale, -corner * scale, method="linear"
-        )
+        scale, shape = sides / window, (min(size, height), min(size, width), channels)
+        return jax.image.scale_and_translate(image, shape, (0, 1), scale, -corner * scale, method="linear")
 
     return flip(flip_key, jax.vmap(resize)(images.astype(jnp.float32), window, corner))
 

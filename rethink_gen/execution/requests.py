@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     Folder = str | Path
 
 
+COLOR_CHANNELS = 3
+LARGEST_CROP = 8 / 7  # of a side, as the paper crops CIFAR-10; more that is cut away is told
+
+
 def check_names(runs: Iterable[AnyRun]) -> None:
     """Refuses a component that is not registered, options that it cannot have, and a level that has no effect."""
     runs = list(runs)
@@ -41,10 +45,38 @@ def check_data(runs: Iterable[AnyRun]) -> None:
     """Refuses a data set that is not there; it is not read yet."""
     from rethink_gen.data import datasets
 
+    runs = list(runs)
     for name in sorted(
         {run.dataset for run in runs if not run.draws_data} - {*datasets.BUNDLED, datasets.generated.NAME}
     ):
         datasets.find(name)
+    for name in sorted({run.dataset for run in runs if isinstance(run, Run) and _needs_color(run)}):
+        channels = datasets.find(name).shape[2]
+        if channels != COLOR_CHANNELS:
+            raise UsageError(
+                f"augmentation color changes the hue of RGB images; those of {name} have {channels} channel"
+                f"{'s' * (channels != 1)}: leave color out"
+            )
+
+
+def _needs_color(run: Run) -> bool:
+    return any(registry.parse(each)[0] == "color" for each in run.augmentations)
+
+
+def cut_images(runs: Iterable[AnyRun]) -> list[str]:
+    """A line for each data set of which runs see only the middle, and less of it than of CIFAR-10: 28 pixels of 32."""
+    from rethink_gen.data import datasets
+
+    lines = []
+    crops = {(run.dataset, run.crop_size) for run in runs if isinstance(run, Run) and not run.augmentations}
+    for name, size in sorted(crops):
+        with suppress(DataError, UsageError):  # a run of it says what is wrong
+            height, width, _ = datasets.find(name).shape
+            if max(height, width) > size * LARGEST_CROP and min(height, width) > 1:  # feature vectors are 1 × 1
+                shape = f"{min(size, height)}×{min(size, width)} pixels"
+                ways = f"--crop-size {max(height, width)} keeps them whole, rg.Dataset.resized makes them smaller"
+                lines.append(f"{name}: of images of {height}×{width}, runs see the central {shape}; {ways}")
+    return lines
 
 
 def check_writable(folder: Path) -> None:

@@ -82,6 +82,7 @@ def run(
         requests.check_data(runs)  # before anything is marked
         for each in runs:
             locks.begin_anew(planned.folder, each)
+    _tell_cut_images(runs)
     work = {"force": force, "keep_weights": keep_weights}
     failures = work_on(planned, runs, workers=workers, report=report, execute=execute, limit=limit, **work)
     if report is None:  # the command line ends with the reason; a script or a notebook goes on
@@ -118,6 +119,11 @@ def work_on(
     if number > 1 and execute is None:
         return processes.finish(list(runs), planned.folder, show, processes=number, **work)
     return finish(runs, planned.folder, show, execute=execute, **work)
+
+
+def _tell_cut_images(runs: Iterable[AnyRun]) -> None:
+    for line in requests.cut_images(runs):
+        progress.say(line)
 
 
 def _experiment_of(
@@ -168,6 +174,7 @@ def train(
     folder = open_folder(results) / "train"
     if force:
         locks.begin_anew(folder, run)
+    _tell_cut_images([run])
     if force or not store.done(folder, run, weights=keep_weights):
         for failure in finish([run], folder, report or progress.default(), force=force, keep_weights=keep_weights):
             raise RethinkError(f"{failure.run.id}: {failure.reason}")
