@@ -8,6 +8,7 @@ import mmap
 import os
 import re
 import signal
+import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,8 @@ from rethink_gen.errors import UsageError
 # (M_TRIM_THRESHOLD).
 _ONE_HEAP = {-4: 0, -8: 1, -1: -1}
 _PR_SET_PDEATHSIG = 1
+_CGROUP = Path("/sys/fs/cgroup")
+_by_quota: list[str] = []  # what `respect_quota` has set NPROC to
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _CUDA13_DRIVER = 580  # the oldest driver for CUDA 13
 _HEAP_BYTES, _HUGE_PAGE = 4 << 30, 2 << 20  # of address space; unused pages take no memory
@@ -95,3 +98,31 @@ def cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def count_cores() -> int:
+    """The number of cores that this process may keep busy: those it may use, or fewer by a container's quota."""
+    return max(1, min(len(cores()), _quota()))
+
+
+def _quota() -> int:
+    """The cores that the quota of a container allows (cgroup v2, else v1), rounded up; very many if there is none."""
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        return sys.maxsize if quota == "max" else -(-int(quota) // int(period))
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = (int((_CGROUP / "cpu" / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        return -(-quota // period) if quota > 0 else sys.maxsize
+    return sys.maxsize
+
+
+def respect_quota() -> None:
+    """Has XLA start as many threads as a container's quota allows, unless NPROC says how many; call it before jax."""
+    if "NPROC" not in os.environ and count_cores() < len(cores()) and "jax" not in sys.modules:
+        os.environ["NPROC"] = str(count_cores())
+        _by_quota.append(os.environ["NPROC"])
+
+
+def is_told() -> bool:
+    """Whether the user has said, by NPROC, how many cores this process shall use."""
+    return "NPROC" in os.environ and os.environ["NPROC"] not in _by_quota

@@ -41,9 +41,9 @@ def count(runs: Sequence[AnyRun]) -> int:
 
     It is one on an accelerator, and for runs that are solved in closed form: those use all cores and the memory.
     """
-    if len(runs) < 2 or "NPROC" in os.environ or machine.accelerated() or not all(isinstance(run, Run) for run in runs):
+    if len(runs) < 2 or machine.is_told() or machine.accelerated() or not all(isinstance(run, Run) for run in runs):
         return 1
-    return min(len(machine.cores()), len(runs))
+    return min(machine.count_cores(), len(runs))
 
 
 def finish(
@@ -52,6 +52,7 @@ def finish(
     report: Callable[[Progress], None] | None,
     *,
     processes: int,
+    cores_each: int | None = None,
     force: bool = False,
     keep_weights: bool = False,
     fits: Callable[[AnyRun], bool] = lambda run: True,
@@ -59,6 +60,7 @@ def finish(
     """Trains runs in several processes, which publish each result as it ends; the runs that failed.
 
     Args:
+      cores_each: of a process; None: a share of all cores.
       fits: as in `scheduler.execute`.
     """
     from rethink_gen.execution import requests
@@ -68,7 +70,10 @@ def finish(
     requests.check_data(runs)
     requests.check_writable(folder)
     todo = [(run, run.recipe) for run in runs]
-    each = len(machine.cores()) // processes
+    all_cores = machine.cores()
+    each = cores_each or machine.count_cores() // processes
+    # Where a quota allows fewer cores than there are, which ones is the system's business: workers may use all.
+    apart = machine.count_cores() == len(all_cores)
     order = {"folder": str(folder.absolute()), "force": force, "keep_weights": keep_weights, "argv": sys.argv}
     order["components"] = shipping.pack()
     said: queue.Queue[tuple[Worker, dict[str, Any] | None]] = queue.Queue()
@@ -76,7 +81,8 @@ def finish(
     failures, ended, died, silent = [], 0, "", 0.0
     try:
         for i in range(min(processes, len(runs))):
-            workers.append(Worker({**order, "cores": machine.cores()[i * each : (i + 1) * each]}, said))
+            own = all_cores[i * each : (i + 1) * each] if apart else all_cores
+            workers.append(Worker({**order, "cores": own, "number": each}, said))
             workers[-1].take(todo, workers, fits)
         while any(worker.run for worker in workers):
             try:
@@ -138,7 +144,7 @@ class Worker:
         # In a session of its own: Ctrl-C on a terminal reaches us alone, and we pass it on. By -m it would warn.
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", "from rethink_gen.execution import processes; processes.main()"],
-            env={**os.environ, "NPROC": str(len(order["cores"]))},
+            env={**os.environ, "NPROC": str(order["number"])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -158,6 +164,7 @@ class Worker:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             said.put((self, json.loads(line)))
+        self.process.stdout.close()
         self.process.wait()
         said.put((self, None))
 

@@ -65,7 +65,10 @@ def finish(
 
 def import_scheduler() -> Any:
     """The scheduler, imported late: it loads jax, which reads its environment once."""
-    from rethink_gen.execution import machine, scheduler
+    from rethink_gen.execution import machine
 
+    machine.respect_quota()
     machine.check_devices()
+    from rethink_gen.execution import scheduler
+
     return scheduler

@@ -21,7 +21,8 @@ def _scaled(drawn: jax.Array, shape: tuple[int, ...], variance: float) -> jax.Ar
 def _he_normal(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     """He initialization: weights from N(0, 2 / fan_in).
 
-    The weights are bitwise identical to those of flax's `variance_scaling(2.0, "fan_in", "normal")`. They are drawn
+    The weights are those of flax's `variance_scaling(2.0, "fan_in", "normal")` up to the rounding of the scale, which
+    is another in flax 0.12.12 than in 0.12.8; ours have the same bits with every version. They are drawn
     flat, in lengths that are powers of two. So XLA compiles a few generators instead of one per shape; one per shape
     took 22 seconds for the small Inception.
     """

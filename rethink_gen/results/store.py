@@ -33,6 +33,7 @@ from rethink_gen.errors import StorageError, UsageError
 from rethink_gen.results import locks, validation, weights
 from rethink_gen.runs import KINDS, AnyRun, Run
 from rethink_gen.version import __version__
+from rethink_gen.words import in_one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -240,6 +241,8 @@ def read(path: Path) -> Result:
         validation.check_format(content, _SCHEMA)
         run = KINDS[content["kind"]](**content["run"])
         validation.check(content["status"], content["curves"], content["provenance"])
+        if "device" in content["provenance"]:
+            content["provenance"]["device"] = _in_words(content["provenance"]["device"])
         result = Result(run, content["status"], content["curves"], content["provenance"])
     except OSError as error:
         raise Damaged(path, f"cannot be read ({error.strerror})", "make it readable, or move it away") from error
@@ -251,6 +254,11 @@ def read(path: Path) -> Result:
     if not run.id == content["id"] == path.stem:
         raise Damaged(path, f"holds run {run.id}, but its name says otherwise")
     return result
+
+
+def _in_words(device: str) -> str:
+    """A device as it is shown: older versions wrote "1 cores"; a stranger's file cannot control the terminal."""
+    return in_one_line(device).replace("(1 cores)", "(1 core)")
 
 
 def load(folder: Path) -> list[Result]:

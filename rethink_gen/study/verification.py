@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import random
+import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,11 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rethink_gen import experiment
 from rethink_gen.errors import DataError, StorageError, UsageError
-from rethink_gen.execution import publishing, requests
+from rethink_gen.execution import machine, processes, publishing, requests
 from rethink_gen.experiment import SCALES
 from rethink_gen.results import store
 from rethink_gen.results.store import Failure, Result
 from rethink_gen.results.verdicts import CLOSE
+from rethink_gen.runs import AnyRun
 from rethink_gen.study import studies
 
 if TYPE_CHECKING:
@@ -116,8 +120,36 @@ def retrain(
     known = [result for folder in _folders(name, results, experiments) for result in store.sift(folder)[0]]
     chosen = {result.run: result for result in random.sample(known, min(count, len(known)))}
     requests.check_data(chosen)
-    for outcome in publishing.import_scheduler().execute(chosen, report=report or (lambda progress: None)):
-        yield _compare(chosen[outcome.run], outcome)
+    show = report or (lambda progress: None)
+    for cores, runs in _by_cores(chosen.values()).items():
+        if cores is None:
+            outcomes = publishing.import_scheduler().execute(runs, report=show)
+        else:
+            outcomes = _with_cores(cores, runs, show)
+        for outcome in outcomes:
+            yield _compare(chosen[outcome.run], outcome)
+
+
+def _by_cores(results: Iterable[Result]) -> dict[int | None, list[AnyRun]]:
+    """Runs by the number of CPU cores that made their results, which decides bits; None: as many as here, or unknown.
+
+    More cores than this machine has cannot be had: then the numbers agree within a tolerance.
+    """
+    here = int(os.environ.get("NPROC", machine.count_cores()))
+    found: dict[int | None, list[AnyRun]] = {}
+    for result in results:
+        recorded = re.search(r"\((\d+) cores?\)", result.provenance.get("device", ""))
+        cores = int(recorded[1]) if recorded and not machine.accelerated() else here
+        found.setdefault(cores if cores < here else None, []).append(result.run)
+    return found
+
+
+def _with_cores(cores: int, runs: list[AnyRun], report: Report) -> Iterator[Result | Failure]:
+    """Trains runs in a process that has so many cores."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        yield from processes.finish(runs, folder, report, processes=1, cores_each=cores)
+        yield from store.load(folder)
 
 
 def _compare(then: Result, now: Result | Failure) -> Finding:

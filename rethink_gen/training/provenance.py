@@ -36,13 +36,14 @@ def _of_process() -> dict[str, Any]:
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = os.environ.get("NPROC", cores)  # XLA reads NPROC too, and splits sums by the number of cores
+    unit = "core" if str(cores) == "1" else "cores"
     return {
         "versions": {
             "rethink-gen": __version__,
             "python": platform.python_version(),
             **{name: version(name) for name in packages},
         },
-        "device": f"{device.device_kind} ({cores} cores)" if device.platform == "cpu" else device.device_kind,
+        "device": f"{device.device_kind} ({cores} {unit})" if device.platform == "cpu" else device.device_kind,
         "platform": device.platform,
         "precision": "float32",
         "commit": _commit(),

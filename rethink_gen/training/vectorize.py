@@ -35,6 +35,8 @@ def width(run: Run) -> int:
     if datasets.find(run.dataset).streamed:
         return 1
     most = _SIDE_BY_SIDE.get(jax.default_backend(), {}).get(run.model, 1)
+    if most == 1 and jax.default_backend() == "cpu" and jax.process_count() == 1:
+        return 1  # several CPU devices are one CPU, which XLA was told to divide
     return min(most, _room(run) if most > 1 else 1) * jax.device_count()
 
 
