@@ -83,7 +83,8 @@ def find(kind: str, name: str) -> Component:
       UsageError: there is none; the line names the nearest.
     """
     if name not in COMPONENTS[kind]:
-        raise unknown(kind, name, COMPONENTS[kind])
+        hint = "" if added() else "; one of your own needs --plugin FILE"
+        raise UsageError(f"{unknown(kind, name, COMPONENTS[kind])}{hint}")
     return COMPONENTS[kind][name]
 
 

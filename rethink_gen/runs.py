@@ -369,7 +369,9 @@ def coerce(name: str, value: Any, hint: Any, kind: str = "") -> Any:
         pass
     name_kind = "a name of letters, digits, '_' and '.'"
     words = {int: "a whole number", float: "a finite number", bool: "true or false", str: name_kind}.get(hint, "names")
-    raise UsageError(f"{name} must be {words}, got {value!r}")
+    ways = "; one value per run: for several, repeat the command, or use rg.grid in Python"
+    several = isinstance(value, str) and "," in value and hint in (int, float)
+    raise UsageError(f"{name} must be {words}, got {value!r}{ways * several}")
 
 
 def dataset_name(text: str) -> str:

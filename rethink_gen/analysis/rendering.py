@@ -184,6 +184,7 @@ def _markdown(table: pd.DataFrame, checks: list[Check], note: str) -> str:
     lines = ["| " + " | ".join(align(text, i) for i, text in enumerate(row)) + " |" for row in cells]
     rule = ("-" * (width - 1) + (":" if number else "-") for width, number in zip(widths, layout.numbers, strict=True))
     lines.insert(1, "| " + " | ".join(rule) + " |")
+    lines *= bool(layout.rows)  # of a table without rows the note says all
     items = [f"- **{_word(c)}** · {_inert(_MARKDOWN, _said(c))}" for c in checks]
     notes = [_inert(_MARKDOWN, text) for text in (layout.note, note) if text]
     return "\n\n".join("\n".join(block) for block in (lines, items, *([text] for text in notes)) if block) + "\n"

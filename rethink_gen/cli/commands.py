@@ -258,13 +258,14 @@ def report(arguments: argparse.Namespace) -> int:
 
     place = arguments.output or arguments.results
     path = place if place.suffix == ".html" else place / "report.html"
-    found = studies.survey(
-        arguments.names, scale=arguments.scale, results=arguments.results, experiments=arguments.experiments
-    )
+    broken: list[UsageError] = []
+    places = {"results": arguments.results, "experiments": arguments.experiments}
+    found = studies.survey(arguments.names, scale=arguments.scale, **places, broken=broken)
     content = report.render(found).encode()
     atomic.make_folder(path.parent)
     atomic.write(path, content)
     print(path)
+    overview.refuse_broken(broken)
     return overview.refuse_damaged(found)
 
 

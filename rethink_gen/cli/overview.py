@@ -71,10 +71,10 @@ def _list_experiments(arguments: argparse.Namespace) -> int:
             print(f"{papers.find(paper).cited if paper else 'Experiments of no paper'}\n")
             show_rows(list(of_paper), columns=["name", "about"])
             print()
-    return _refuse_broken(broken)
+    return refuse_broken(broken)
 
 
-def _refuse_broken(broken: Sequence[UsageError]) -> int:
+def refuse_broken(broken: Sequence[UsageError]) -> int:
     """Success, unless experiment files cannot be loaded: then each is named in a line of its own."""
     for error in broken[:-1]:
         say(f"rethink-gen: error: {in_one_line(str(error))}")
@@ -151,7 +151,7 @@ def cost(study: studies.Study, runs: Sequence[AnyRun], known: list[Any], calibra
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """count the runs of each experiment that are done, missing, running or stale; --watch repeats it
+    """count the runs that are done, missing, running or stale, of the experiments that were begun; --watch repeats it
 
     rethink-gen status fig1b --watch
     """
@@ -161,16 +161,20 @@ def status(arguments: argparse.Namespace) -> int:
         if rows != shown:
             if arguments.watch and sys.stdout.isatty():
                 print("\x1b[H\x1b[2J", end="")  # from the top of an empty screen
+            if not rows and not arguments.json:
+                print(f"no results in {arguments.results} yet; to make some: rethink-gen run quickstart")
             show_rows(rows, arguments.json)
             sys.stdout.flush()
         if not arguments.watch:
-            return _refuse_broken(broken)
+            return refuse_broken(broken)
         shown = rows
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def _count_runs(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], list[UsageError]]:
-    """A row for each experiment and scale, and one for your own runs, with --watch for those that have any.
+    """A row for each experiment and scale, and one for your own runs: those that were begun.
+
+    An experiment that is named has a row for each scale, except with --watch.
 
     Returns:
       the rows, and the errors of the experiment files that cannot be loaded.
@@ -189,7 +193,8 @@ def _count_runs(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], li
             continue
         for scale in SCALES:
             row = _counted(studies.gather(found.at(scale), arguments.results))
-            if not arguments.watch or row != {**dict.fromkeys(row, 0), "missing": row["missing"]}:
+            whole = arguments.name and not arguments.watch
+            if whole or row != {**dict.fromkeys(row, 0), "missing": row["missing"]}:
                 rows.append({"experiment": found.name, "scale": scale, **row})
     if arguments.name in ("", studies.TRAIN) and (arguments.results / studies.TRAIN).is_dir():
         own = studies.survey_own(arguments.results)
@@ -242,6 +247,8 @@ def _export(arguments: argparse.Namespace) -> str:
     """Writes corrupted data to the file that --output names; says what it holds."""
     if not arguments.name or not arguments.output:
         raise UsageError("name a data set and a file: data export cifar10 --corruption random_labels --output FILE.npz")
+    if arguments.output.exists() and not arguments.force:
+        raise UsageError(f"{arguments.output} is there already; name another file, or replace it with --force")
     given = {name: getattr(arguments, name) for name in ("corruption", "seed", "train_size", "test_size")}
     given = {name: value for name, value in given.items() if value is not None}
     run = AnyRun(dataset=arguments.name, corruption_level=arguments.level, **given)

@@ -18,6 +18,11 @@ from rethink_gen.experiment import SCALES
 from rethink_gen.runs import Run
 from rethink_gen.version import __version__
 
+EXIT_CODES = (
+    "exit codes: 0 done; 1 some runs failed, or files are damaged; 2 a mistake in the command or in a file of yours; "
+    "3 data are missing or wrong; 4 a folder cannot be read or written; 75 interrupted, the same command continues; "
+    "130 Ctrl-C"
+)
 ABOUT = "Claims about memorization and generalization: run, table and plot them, or ask questions of your own."
 
 
@@ -33,6 +38,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     top = _Parser(
         prog="rethink-gen",
         description="Claims about memorization and generalization: run them, table them, plot them; or ask your own.",
+        epilog=EXIT_CODES,
     )
     top.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)  # stands before or after the command
     top.add_argument("--version", action="version", version=f"rethink-gen {__version__}")
@@ -149,7 +155,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--retrain": {"default": "0", "metavar": "K", "help": "train K random runs anew and compare"},
     "--log": {"metavar": "TRACKER", "help": "send curves to tensorboard or wandb while they grow; files in DIR/.log"},
     "--watch": {"action": "store_true", "help": "show it again whenever it changes, until Ctrl-C"},
-    "--force": {"action": "store_true", "help": "train again what has a result"},
+    "--force": {"action": "store_true", "help": "train again what has a result; replace a file"},
     "--keep-weights": {
         "action": "store_true",
         "help": "leave RUN.weights.npz beside results, for `plot filters` and `plot confusion`",
@@ -227,7 +233,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], t
     "data": (
         overview.data,
         {"action": "list", "name": ""},
-        ("--corruption", "--level", "--seed", "--train-size", "--test-size", "--output", *PLUGIN, "--json"),
+        ("--corruption", "--level", "--seed", "--train-size", "--test-size", "--output", "--force", *PLUGIN, "--json"),
     ),
     "train": (
         commands.train,

@@ -185,16 +185,26 @@ def survey(
     scale: str | None = None,
     results: Folder = "results",
     experiments: Folder | None = None,
+    broken: list[UsageError] | None = None,
 ) -> list[Study]:
     """For each experiment, all if none is chosen: its study at the largest scale that is complete.
 
     A larger scale that is not complete follows it. Where neither the paper scale nor the laptop scale is complete, the
     largest scale with results comes alone; without any results, an empty study.
+
+    Args:
+      broken: takes the errors of experiment files that cannot be loaded, if none is chosen; None: the first is raised.
     """
-    folder, scales = as_path(experiments), PREFERENCE if scale is None else (scale,)
+    folder, scales, chosen = as_path(experiments), PREFERENCE if scale is None else (scale,), tuple(chosen)
     studies = []
-    for name in tuple(chosen) or names(folder):
-        experiment = find(name, folder)  # one after the other: two files may register components of the same name
+    for name in chosen or names(folder):
+        try:
+            experiment = find(name, folder)  # one after the other: two files may register components of one name
+        except UsageError as error:
+            if broken is None or chosen:
+                raise
+            broken.append(error)
+            continue
         at = [gather(experiment.at(typing.cast(Scale, each)), results) for each in scales]
         there = [study for study in at if study.results or study.damaged] or at[:1]
         main = next((study for study in there if not study.missing and study.experiment.has_verdict), there[0])

@@ -1,0 +1,114 @@
+"""What a newcomer meets in the first hour: every answer is short, names the file, and gives a way out."""
+
+import json
+from pathlib import Path
+
+import pytest
+from frames import EXPERIMENT
+
+from rethink_gen import plugins, registry
+from rethink_gen.cli import main
+from rethink_gen.errors import UsageError
+
+SMALL = ["train", "--dataset", "digits", "--train-size", "64", "--batch-size", "32", "--epochs", "1"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    for kind, entries in registry.COMPONENTS.items():
+        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_status_lists_what_was_begun_and_not_45_empty_rows(capsys):
+    assert main.main(["status"]) == 0
+    assert capsys.readouterr().out == "no results in results yet; to make some: rethink-gen run quickstart\n"
+    assert main.main([*SMALL]) == 0
+    capsys.readouterr()
+    assert main.main(["status", "--json"]) == 0
+    assert [row["experiment"] for row in json.loads(capsys.readouterr().out)] == ["train"]
+
+
+@pytest.mark.parametrize("option", ["--corruption-level", "--seed", "--learning-rate"])
+def test_several_values_for_one_run_get_a_way_out(option, capsys):
+    assert main.main([*SMALL, option, "0,0.1"]) == 2
+    err = capsys.readouterr().err
+    assert "one value per run: for several, repeat the command, or use rg.grid in Python" in err
+    assert len(err) <= 201
+
+
+def test_script_that_ends_itself_does_not_end_the_command_with_its_code(here, capsys):
+    """Also as a module, and as a file of an experiment."""
+    Path("plug.py").write_text("import sys\n\nsys.exit(3)\n")
+    assert main.main([*SMALL, "--plugin", "plug.py"]) == 2
+    assert capsys.readouterr().err == f"rethink-gen: error: plug-in {here}/plug.py: line 3: SystemExit: 3\n"
+    Path("mine").mkdir()
+    Path("mine/own.py").write_text("EXPERIMENT = None\nraise SystemExit\n")
+    assert main.main(["run", "own", "--experiments", "mine"]) == 2
+    assert "mine/own.py: line 2: SystemExit" in capsys.readouterr().err
+
+
+def test_module_that_ends_itself_is_named(here, monkeypatch):
+    Path("ends_itself.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(here)
+    with pytest.raises(UsageError, match=r"plug-in ends_itself: .*SystemExit: 0"):
+        plugins.load("ends_itself")
+
+
+def test_corruption_that_ends_itself_fails_its_run_alone(capsys):
+    Path("plug.py").write_text(
+        "import rethink_gen as rg\n\n\n@rg.register.corruption\n"
+        "def quits(key, dataset, level):\n    raise SystemExit(0)\n"
+    )
+    assert main.main([*SMALL, "--plugin", "plug.py", "--corruption", "quits"]) == 1
+    assert "corruption 'quits' failed: SystemExit: 0" in capsys.readouterr().err
+
+
+def test_report_names_a_broken_experiment_and_shows_the_others(capsys):
+    Path("mine").mkdir()
+    Path("mine/labels.py").write_text(EXPERIMENT)
+    Path("mine/broken.py").write_text("EXPERIMENT = 1 / 0\n")
+    assert main.main(["report", "--experiments", "mine"]) == 2
+    out, err = capsys.readouterr()
+    assert err == "rethink-gen: error: mine/broken.py: line 1: ZeroDivisionError: division by zero\n"
+    assert out == "results/report.html\n"
+    assert "Labels matter." in Path("results/report.html").read_text()
+    assert main.main(["report", "broken", "--experiments", "mine"]) == 2, "which is what was asked for"
+
+
+def test_no_empty_table_is_printed_after_all_runs_failed(capsys):
+    Path("plug.py").write_text(
+        "import rethink_gen as rg\n\n\n@rg.register.corruption\ndef fails(key, dataset, level):\n    return 1 / 0\n"
+    )
+    assert main.main([*SMALL, "--plugin", "plug.py", "--corruption", "fails", "--seeds", "0..1"]) == 1
+    out, err = capsys.readouterr()
+    assert "|" not in out
+    assert "0 of 2 runs done, 2 failed. no runs yet" in out
+    assert "ZeroDivisionError" in err
+
+
+def test_export_does_not_overwrite_a_file_unasked(here, capsys):
+    line = ["data", "export", "digits", "--corruption", "random_labels", "--output", "noisy.npz"]
+    Path("noisy.npz").write_text("precious")
+    assert main.main(line) == 2
+    assert "noisy.npz is there already; name another file, or replace it with --force" in capsys.readouterr().err
+    assert Path("noisy.npz").read_text() == "precious"
+    assert main.main([*line, "--force"]) == 0
+    assert Path("noisy.npz").stat().st_size > 1000
+
+
+def test_help_lists_the_exit_codes(capsys):
+    assert main.main(["--help"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for code in ("0 done", "1 some runs failed", "2 a mistake", "3 data", "4 a folder", "75 interrupted", "130 Ctrl-C"):
+        assert code in out
+
+
+@pytest.mark.parametrize("field", ["model", "corruption", "optimizer"])
+def test_unknown_component_without_a_plugin_hints_at_plugins(field, capsys):
+    assert main.main([*SMALL, f"--{field}", "my_very_own_thing"]) == 2
+    err = capsys.readouterr().err
+    assert f"no {field} named 'my_very_own_thing'" in err
+    assert err.endswith("one of your own needs --plugin FILE\n")
+    assert len(err) <= 201
