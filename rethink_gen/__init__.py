@@ -13,6 +13,7 @@ Importing this loads neither jax nor pandas.
 
 from typing import TYPE_CHECKING, Any
 
+from rethink_gen import _system  # noqa: F401
 from rethink_gen.experiment import Check, Experiment, for_each, needs
 from rethink_gen.plugins import load as load_plugin
 from rethink_gen.registry import register

@@ -7,6 +7,7 @@ the same command again · 130 Ctrl-C.
 import difflib
 import re
 import textwrap
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,10 @@ class UsageError(RethinkError, ValueError):
     """The request cannot be carried out as it was put: an unknown name, a value out of range."""
 
     exit_code = 2
+
+
+class UnknownName(UsageError):
+    """A name that is not in a table of names, such as a column or a component."""
 
 
 class ComponentError(UsageError):
@@ -69,13 +74,27 @@ def naming(kind: str, text: str) -> Iterator[None]:
         raise ComponentError(f"{kind} {text!r} failed: {type(error).__name__}: {first}") from error
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+@contextmanager
+def naming_part(experiment: str, part: str) -> Iterator[None]:
+    """Names the experiment whose table or figure raises an error inside the block, and the line, as a UsageError."""
+    try:
+        yield
+    except (RethinkError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        first = (str(error).splitlines() or [""])[0]
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{last.filename.rpartition('/')[2]}, line {last.lineno}"
+        raise UsageError(f"{experiment}: its {part} fails: {type(error).__name__}: {first} ({where})") from error
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     """The error for a name that is not in a table of names, with the nearest right ones."""
     known = sorted(known)
     close = _nearest(name, known)
     hint = f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
     listed = textwrap.shorten(", ".join(known), max(30, LISTED - len(hint)), placeholder=" …") or "none"
-    return UsageError(f"no {kind} named {name!r}; {hint}known: {listed}")
+    return UnknownName(f"no {kind} named {name!r}; {hint}known: {listed}")
 
 
 def _nearest(name: str, known: list[str]) -> list[str]:

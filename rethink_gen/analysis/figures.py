@@ -6,6 +6,7 @@ many seeds stand behind a mean and which runs are not drawn.
 
 from __future__ import annotations
 
+import functools
 import io
 import textwrap
 from collections.abc import Sequence
@@ -220,6 +221,12 @@ def draw(figure: Figure, kind: str, *, inline: bool = False) -> bytes:
     with matplotlib.rc_context({"svg.hashsalt": "rethink-gen", **letters}):
         figure.savefig(buffer, format=kind, metadata=KINDS[kind], transparent=inline)
     return buffer.getvalue()
+
+
+def shown_in_notebooks(figure: Figure) -> Figure:
+    """The same figure, of which a notebook shows the picture: it would only for figures of pyplot."""
+    vars(figure)["_repr_png_"] = functools.partial(draw, figure, "png")
+    return figure
 
 
 def _panels(count: int, *, height: float = 3.6, sharey: bool = False, log: str = "") -> tuple[Figure, list[Axes]]:

@@ -25,6 +25,7 @@ from markupsafe import Markup
 
 from rethink_gen import papers
 from rethink_gen.analysis import figures, rendering
+from rethink_gen.errors import UsageError
 from rethink_gen.experiment import Check
 from rethink_gen.words import duration
 
@@ -143,10 +144,13 @@ class Group(NamedTuple):
         return Counter(_section.verdict for _section in self.sections if _section.in_part)
 
 
-def render(studies: Iterable[Study]) -> str:
+def render(studies: Iterable[Study], broken: list[UsageError] | None = None) -> str:
     """The page of these studies, by paper and in its order.
 
     Of several studies of one experiment, the first is shown whole; the others follow it, with tables and checks.
+
+    Args:
+      broken: takes the errors of experiments whose table or figure fails; None: the first is raised.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -156,7 +160,7 @@ def render(studies: Iterable[Study]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["prose"] = _prose
-    groups = _groups(studies)
+    groups = _groups(studies, broken)
     sections = [_section for group in groups for _section in group.sections]
     script = (HERE / "report.js").read_text(encoding="utf-8")
     drawn = [_picture.svg for _section in sections for _picture in (_section.figure, _section.runs) if _picture]
@@ -347,14 +351,21 @@ def _same_as_laptop(study: Study) -> bool:
     return set(study.experiment.runs) == set(study.experiment.laptop)
 
 
-def _groups(studies: Iterable[Study]) -> list[Group]:
+def _groups(studies: Iterable[Study], broken: list[UsageError] | None) -> list[Group]:
     """The sections of the page: by paper, the oldest first, and in the order of the paper."""
     of_experiment: dict[str, list[Study]] = {}
     for study in studies:
         of_experiment.setdefault(study.experiment.name, []).append(study)
     of_paper: dict[str, list[_Section]] = {}
     for study, *others in sorted(of_experiment.values(), key=lambda found: _order(found[0])):
-        of_paper.setdefault(study.experiment.paper, []).append(_section(study, others))
+        try:
+            section = _section(study, others)
+        except UsageError as error:
+            if broken is None:
+                raise
+            broken.append(error)
+            continue
+        of_paper.setdefault(study.experiment.paper, []).append(section)
     return [
         Group(papers.find(name), of_paper[name], _paragraphs(papers.protocol(name)))
         for name in sorted(of_paper, key=papers.order)

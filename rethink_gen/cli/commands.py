@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rethink_gen import atomic, runs
@@ -32,6 +33,7 @@ from rethink_gen.cli import overview
 from rethink_gen.cli.arguments import output_file, parse_only, parse_seeds, parse_shard, show_rows
 
 ENGINES = ("local", "ray")
+SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".html": "html", ".json": "json"}  # → format of a table
 PER_TASK = {
     "cpus_per_task": (int, 1),
     "gpus_per_task": (float, 0),
@@ -97,10 +99,11 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.name, **request, **work, workers=number, report=tell, execute=execute, limit=limit
         )
     if study.results:
-        print(study.text())
-        print(f"table:  {study.folder / 'table.md'}")
-        if study.experiment.figure:
-            print(f"figure: {study.folder / 'figure.png'}")
+        print(study.text("json" if arguments.json else "markdown").rstrip("\n"))
+        if not arguments.json:
+            print(f"\ntable:  {study.folder / 'table.md'}")
+            if study.experiment.figure and (study.folder / "figure.png").exists():
+                print(f"figure: {study.folder / 'figure.png'}")
     if study.failures:
         reason = f"{study.failures[0].run.id}: {study.failures[0].reason}"
         raise RethinkError(f"{len(study.failures)} of {len(todo)} runs failed, the first is {reason}")
@@ -182,11 +185,12 @@ def table(arguments: argparse.Namespace) -> int:
 
     rethink-gen table table1 --scale paper --format latex
     """
-    form = "json" if arguments.json else arguments.format
+    form = "json" if arguments.json else arguments.format or _format_of(arguments.output)
     if form not in rendering.FORMATS:  # said before pandas is loaded
         raise unknown("format", form, rendering.FORMATS)
     output = arguments.output and output_file(arguments.output)
     study = load(arguments)
+    _tell_other_scales(arguments, study)
     text = study.text(form)
     if output:
         atomic.write(output, text.encode())
@@ -194,6 +198,11 @@ def table(arguments: argparse.Namespace) -> int:
     else:
         print(text.rstrip("\n"))
     return overview.refuse_damaged([study])
+
+
+def _format_of(output: Path | None) -> str:
+    """The format that the suffix of a file asks for; Markdown if it asks for none."""
+    return SUFFIXES.get(output.suffix if output else ".md", "markdown")
 
 
 def plot(arguments: argparse.Namespace) -> int:
@@ -210,7 +219,8 @@ def plot(arguments: argparse.Namespace) -> int:
     if arguments.runs and arguments.name not in ("filters", "confusion"):
         raise UsageError(f"runs go with `plot filters` and `plot confusion`, not where {arguments.runs[0]!r} stands")
     if arguments.name in ("corruptions", "filters", "confusion"):
-        path = output or arguments.results / f"{arguments.name}.png"
+        data = f"-{arguments.dataset}" if arguments.dataset else ""  # the pictures of another data set stay
+        path = output or arguments.results / f"{arguments.name}{data}.png"
         figures.save(_picture(arguments), path)
         print(path)
         return 0
@@ -261,7 +271,7 @@ def report(arguments: argparse.Namespace) -> int:
     broken: list[UsageError] = []
     places = {"results": arguments.results, "experiments": arguments.experiments}
     found = studies.survey(arguments.names, scale=arguments.scale, **places, broken=broken)
-    content = report.render(found).encode()
+    content = report.render(found, broken).encode()
     atomic.make_folder(path.parent)
     atomic.write(path, content)
     print(path)
@@ -356,8 +366,18 @@ def train(arguments: argparse.Namespace) -> int:
 def _refuse_failed(study: studies.Study) -> int:
     """Success, unless runs failed."""
     for failure in study.failures:
-        raise RethinkError(f"{len(study.failures)} runs failed, the first is {failure.run.id}: {failure.reason}")
+        raise RethinkError(f"{count(study.failures, 'run')} failed, the first is {failure.run.id}: {failure.reason}")
     return overview.refuse_damaged([study])
+
+
+def _tell_other_scales(arguments: argparse.Namespace, study: studies.Study) -> None:
+    """Says that there are results at another scale than the one that is shown, unless a scale was asked for."""
+    if arguments.scale is None and arguments.name != studies.TRAIN:
+        experiment = study.experiment
+        for scale in ("paper", "laptop"):
+            if scale != experiment.scale and any((arguments.results / experiment.name / scale).glob("*.json")):
+                way = f"rethink-gen table {experiment.name} --scale {scale}"
+                say(f"shown: {experiment.scale} scale; the {scale} scale has results, too: {way}")
 
 
 def load(arguments: argparse.Namespace) -> studies.Study:

@@ -52,7 +52,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         for argument, default in positional.items():
             several = "*" if default == () else "?"
             optional: dict[str, Any] = {} if default is None else {"nargs": several, "default": default}
-            complete(command.add_argument(argument, metavar=argument.upper(), **optional))
+            complete(command.add_argument(argument, metavar=argument.upper(), **optional), name)
         options = (*options, "--debug")
         for option in options:
             complete(command.add_argument(option, **OPTIONS[option]))
@@ -60,7 +60,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if "_ARGCOMPLETE" in os.environ:  # the shell asks, once per press of Tab
         import argcomplete
 
-        argcomplete.autocomplete(top)
+        argcomplete.autocomplete(top, default_completer=argcomplete.completers.SuppressCompleter())
     command = next((argument for argument in argv if not argument.startswith("-")), None)
     if command is not None and command not in COMMANDS:
         raise unknown("command", command, COMMANDS)
@@ -75,10 +75,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def complete(argument: argparse.Action) -> None:
-    """Tells the shell which words an argument can be."""
+def complete(argument: argparse.Action, command: str = "") -> None:
+    """Tells the shell which words an argument can be: names, or paths; of other words it knows none."""
     words: dict[str, Callable[[], Iterable[str]]] = {
-        "name": experiment.names,
+        "name": (lambda: [row["name"] for row in overview.data_sets()]) if command == "data" else experiment.names,
+        "action": lambda: ("list", "prepare", "verify", "export"),
         "names": experiment.names,
         "scale": lambda: SCALES,
         "format": lambda: rendering.FORMATS,
@@ -88,7 +89,11 @@ def complete(argument: argparse.Action) -> None:
         "kind": lambda: overview.KINDS,
     }
     kinds = ("model", "corruption", "optimizer", "schedule", "loss", "order")
-    if argument.dest in kinds:
+    if argument.dest in (*PATHS, "dir", "plugin") and "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        words_for = argcomplete.completers.FilesCompleter()
+    elif argument.dest in kinds:
         words_for = lambda prefix, **_: registry.completions(argument.dest, prefix)
     elif argument.dest in words:
         words_for = lambda **_: list(words[argument.dest]())
@@ -163,7 +168,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--strict": {"action": "store_true", "help": "exit 1 if a run diverged"},
     "--calibrate": {"action": "store_true", "help": "time a few steps of each program on this machine"},
     "--dry-run": {"action": "store_true", "help": "list the runs that would be trained"},
-    "--format": {"default": "markdown", "metavar": "FORMAT", "help": "markdown (default), latex, csv, html or json"},
+    "--format": {
+        "metavar": "FORMAT",
+        "help": "markdown, latex, csv, html or json (default: as --output ends, else markdown)",
+    },
     "--output": {"metavar": "FILE", "help": "where to, instead of the usual place"},
     "--json": {"action": "store_true", "help": "print JSON"},
     "--plugin": {

@@ -21,7 +21,7 @@ from rethink_gen.experiment import Experiment, Scale, find
 from rethink_gen.results import locks, store
 from rethink_gen.results.store import Failure, Result
 from rethink_gen.runs import NAME, AnyRun
-from rethink_gen.study import trained
+from rethink_gen.study import rehearsal, trained
 from rethink_gen.study.studies import OWN, Folder, Study, as_path, gather, open_folder, own_runs, renew, select
 from rethink_gen.study.trained import TrainedResult
 from rethink_gen.words import count
@@ -83,6 +83,8 @@ def run(
         for each in runs:
             locks.begin_anew(planned.folder, each)
     _tell_cut_images(runs)
+    if runs and (experiments is not None or isinstance(what, Experiment)):
+        rehearsal.rehearse(planned)
     work = {"force": force, "keep_weights": keep_weights}
     failures = work_on(planned, runs, workers=workers, report=report, execute=execute, limit=limit, **work)
     if report is None:  # the command line ends with the reason; a script or a notebook goes on

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from rethink_gen import atomic, registry
 from rethink_gen.analysis import figures, rendering, tables
-from rethink_gen.errors import UsageError, unknown
-from rethink_gen.experiment import Check, Experiment, Scale, find, names
+from rethink_gen.errors import UsageError, naming_part, unknown
+from rethink_gen.experiment import HERE, Check, Experiment, Scale, find, names
 from rethink_gen.results import locks, results_cache, store
 from rethink_gen.results.store import Damaged, Failure, Result
 from rethink_gen.results.verdicts import differing
@@ -85,7 +85,7 @@ class Study:
         for name in options:
             if name not in known:
                 raise unknown(f"option of a plot over {x}", name, known)
-        return draw(frame, x, y, hue=hue, **options)
+        return figures.shown_in_notebooks(draw(frame, x, y, hue=hue, **options))
 
     @property
     def missing(self) -> tuple[AnyRun, ...]:
@@ -95,11 +95,18 @@ class Study:
 
     def table(self) -> pd.DataFrame:
         """The table of the experiment; one row for each setting if it declares none."""
-        return self.experiment.table(self) if self.experiment.table else tables.by_setting(self.curves)
+        if not self.experiment.table:
+            return tables.by_setting(self.curves)
+        with naming_part(self.experiment.name, "table"):
+            return self.experiment.table(self)
 
     def figure(self) -> Figure | None:
         """The figure of the experiment, if it has one."""
-        return self.experiment.figure(self) if self.experiment.figure else None
+        if not self.experiment.figure:
+            return None
+        with naming_part(self.experiment.name, "figure"):
+            figure = self.experiment.figure(self)
+        return figure and figures.shown_in_notebooks(figure)
 
     def checks(self) -> list[Check]:
         """The sentences of the claim, each compared with the results."""
@@ -155,7 +162,8 @@ def load(
     """The study of an experiment from the results that exist; "train" is all runs of one's own.
 
     Args:
-      scale: smoke, laptop or paper; by default the nearest to the paper at which there are results.
+      scale: smoke, laptop or paper; by default the nearest to the paper that is complete, else the nearest that has
+        results.
       only: field → value, or list of values; the other runs are left out.
 
     Raises:
@@ -164,18 +172,21 @@ def load(
     if name == TRAIN:
         return _narrowed(_load_own(results), only)
     experiment = find(name, as_path(experiments))
-    damaged: list[Damaged] = []
-    for each in PREFERENCE if scale is None else (scale,):
-        study = gather(experiment.at(typing.cast(Scale, each)), results)
-        damaged += study.damaged
-        if study.results:
-            return _narrowed(study, only)
-    if damaged:
-        raise damaged[0]
+    scales = PREFERENCE if scale is None else (scale,)
+    at_each = [gather(experiment.at(typing.cast(Scale, each)), results) for each in scales]
+    there = [study for study in at_each if study.results]
+    whole = [study for study in there if not study.missing and study.experiment.has_verdict]
+    for study in (*whole, *there):
+        return _narrowed(study, only)
+    for damaged in (error for study in at_each for error in study.damaged):
+        raise damaged
     at = f" at {scale} scale" if scale else ""
     option = f" --scale {scale}" if scale else ""
+    published = HERE.parent / "results"
+    elsewhere = (published / experiment.name).is_dir() and published != atomic.as_path(results).resolve()
+    where = f", or see the published ones: --results {published}" if elsewhere else ""
     raise UsageError(
-        f"no results of {experiment.name}{at} in {results}; make some: rethink-gen run {experiment.name}{option}"
+        f"no results of {experiment.name}{at} in {results}; make some: rethink-gen run {experiment.name}{option}{where}"
     )
 
 
