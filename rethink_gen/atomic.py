@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import BinaryIO
 
 from rethink_gen.errors import StorageError, UsageError
 
+_OLD = 86_400.0  # seconds; no write takes as long
 _REFUSED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # of fsync where a disk has none; nothing was lost
 
 
@@ -45,6 +47,14 @@ def write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Deletes temporary files that processes which were killed have left in a folder, once they are a day old."""
+    for path in folder.glob(pattern):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _OLD:
+                path.unlink()
 
 
 def _to_disk(descriptor: int) -> None:

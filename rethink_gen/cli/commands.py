@@ -185,12 +185,13 @@ def table(arguments: argparse.Namespace) -> int:
 
     rethink-gen table table1 --scale paper --format latex
     """
-    form = "json" if arguments.json else arguments.format or _format_of(arguments.output)
+    given = "json" if arguments.json else arguments.format
+    form = _format_of(arguments.output) if given is None else given
     if form not in rendering.FORMATS:  # said before pandas is loaded
         raise unknown("format", form, rendering.FORMATS)
     output = arguments.output and output_file(arguments.output)
     study = load(arguments)
-    _tell_other_scales(arguments, study)
+    overview.tell_other_scales(arguments, study)
     text = study.text(form)
     if output:
         atomic.write(output, text.encode())
@@ -368,16 +369,6 @@ def _refuse_failed(study: studies.Study) -> int:
     for failure in study.failures:
         raise RethinkError(f"{count(study.failures, 'run')} failed, the first is {failure.run.id}: {failure.reason}")
     return overview.refuse_damaged([study])
-
-
-def _tell_other_scales(arguments: argparse.Namespace, study: studies.Study) -> None:
-    """Says that there are results at another scale than the one that is shown, unless a scale was asked for."""
-    if arguments.scale is None and arguments.name != studies.TRAIN:
-        experiment = study.experiment
-        for scale in ("paper", "laptop"):
-            if scale != experiment.scale and any((arguments.results / experiment.name / scale).glob("*.json")):
-                way = f"rethink-gen table {experiment.name} --scale {scale}"
-                say(f"shown: {experiment.scale} scale; the {scale} scale has results, too: {way}")
 
 
 def load(arguments: argparse.Namespace) -> studies.Study:

@@ -150,6 +150,16 @@ def cost(study: studies.Study, runs: Sequence[AnyRun], known: list[Any], calibra
         return None
 
 
+def tell_other_scales(arguments: argparse.Namespace, study: studies.Study) -> None:
+    """Says that there are results at another scale than the one that is shown, unless a scale was asked for."""
+    if arguments.scale is None and arguments.name != studies.TRAIN:
+        experiment = study.experiment
+        for scale in ("paper", "laptop"):
+            if scale != experiment.scale and any((arguments.results / experiment.name / scale).glob("*.json")):
+                way = f"rethink-gen table {experiment.name} --scale {scale}"
+                say(f"shown: {experiment.scale} scale; the {scale} scale has results, too: {way}")
+
+
 def status(arguments: argparse.Namespace) -> int:
     """count the runs that are done, missing, running or stale, of the experiments that were begun; --watch repeats it
 

@@ -217,6 +217,7 @@ def _write_arrays(path: Path, dataset: Dataset, **more: np.ndarray) -> None:
     arrays = dict(zip(ARRAYS, (*dataset.train, *dataset.test), strict=True))
     try:
         atomic.make_folder(path.parent)
+        atomic.sweep(path.parent, ".*.npz-*")
         atomic.write(path, partial(np.savez, **more, **arrays))
     except StorageError as error:
         way_out = "make room there, or set RETHINK_GEN_CACHE to another folder"

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rethink_gen import atomic
 from rethink_gen.data import generated
 from rethink_gen.errors import DataError, UsageError
 
@@ -150,6 +151,7 @@ def download(address: str, sha256: str, path: Path) -> None:
     digest, temporary = hashlib.sha256(), path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.sweep(path.parent, ".*.tmp")
         with temporary.open("xb") as file:
             for block in _blocks(address, path):
                 file.write(block)

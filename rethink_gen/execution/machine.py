@@ -73,7 +73,7 @@ def check_devices() -> None:
     try:
         jax.devices()
     except Exception as error:  # jax raises RuntimeError, and AssertionError without a text
-        asked = jax.config.jax_platforms or ""
+        asked = getattr(jax.config, "jax_platforms", None) or ""
         platforms = asked.split(",")
         extra = cuda_extra() if {"cuda", "gpu"} & {*platforms} else "tpu" if "tpu" in platforms else ""
         way_out = (

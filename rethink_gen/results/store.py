@@ -30,10 +30,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen import atomic, digests
 from rethink_gen.errors import StorageError, UsageError
-from rethink_gen.results import locks, validation, weights
+from rethink_gen.results import locks, strict_json, validation, weights
 from rethink_gen.runs import KINDS, AnyRun, Run
 from rethink_gen.version import __version__
-from rethink_gen.words import in_one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,8 +179,8 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
         "id": result.run.id,
         "status": result.status,
         "run": dataclasses.asdict(result.run),
-        "summary": _finite(result.summary),
-        "curves": _finite(result.curves),
+        "summary": strict_json.finite(result.summary),
+        "curves": strict_json.finite(result.curves),
         "provenance": provenance,
     }
     path = result_file(folder, result.run)
@@ -191,9 +190,9 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     if there and is_stale(there):
         _set_aside(there, folder)
         there = None
-    text = _one_line_lists(json.dumps({**content, "sha256": digest}, indent=1, allow_nan=False))
+    text = strict_json.one_line_lists(json.dumps({**content, "sha256": digest}, indent=1, allow_nan=False))
     if there and not replace:
-        if (there.status, there.curves) != (result.status, _finite(result.curves)):
+        if (there.status, there.curves) != (result.status, strict_json.finite(result.curves)):
             path = path.with_suffix(f".{digest[:8]}.conflict")
             atomic.write(path, text.encode())
     else:
@@ -229,6 +228,7 @@ def read(path: Path) -> Result:
       Damaged: the file cannot be read, is not a result, was altered, holds another run than its name says, or was
         written by another version of this package.
     """
+    content: Any = None
     try:
         if not path.is_file():  # reading a device or a pipe might never end
             raise Damaged(path, "not a file")
@@ -242,7 +242,7 @@ def read(path: Path) -> Result:
         run = KINDS[content["kind"]](**content["run"])
         validation.check(content["status"], content["curves"], content["provenance"])
         if "device" in content["provenance"]:
-            content["provenance"]["device"] = _in_words(content["provenance"]["device"])
+            content["provenance"]["device"] = validation.device_in_words(content["provenance"]["device"])
         result = Result(run, content["status"], content["curves"], content["provenance"])
     except OSError as error:
         raise Damaged(path, f"cannot be read ({error.strerror})", "make it readable, or move it away") from error
@@ -254,11 +254,6 @@ def read(path: Path) -> Result:
     if not run.id == content["id"] == path.stem:
         raise Damaged(path, f"holds run {run.id}, but its name says otherwise")
     return result
-
-
-def _in_words(device: str) -> str:
-    """A device as it is shown: older versions wrote "1 cores"; a stranger's file cannot control the terminal."""
-    return in_one_line(device).replace("(1 cores)", "(1 core)")
 
 
 def load(folder: Path) -> list[Result]:
@@ -404,22 +399,3 @@ def failure_file(folder: Path, run: AnyRun) -> Path:
 
 def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def _finite(values: Any) -> Any:
-    """Replaces NaN and infinity by None, because JSON has neither."""
-    if isinstance(values, dict):
-        return {key: _finite(value) for key, value in values.items()}
-    if isinstance(values, list):
-        return [_finite(value) for value in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values
-
-
-def _one_line_lists(text: str) -> str:
-    """Puts each curve of indented JSON on one line, for readable files and diffs."""
-    lines: list[str] = []
-    inside = False
-    for line in text.splitlines():
-        lines[-1:] = [lines[-1] + line.strip()] if inside else [*lines[-1:], line]
-        inside = line.endswith("[") or (inside and not line.strip().startswith("]"))
-    return "\n".join(lines) + "\n"

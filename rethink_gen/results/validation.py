@@ -13,6 +13,7 @@ from typing import Any
 
 from rethink_gen.runs import KINDS, NAME, fields
 from rethink_gen.version import __version__
+from rethink_gen.words import in_one_line
 
 STATUSES = ("finished", "diverged")
 LONGEST_FILE = 1 << 28  # bytes; the curves of 100,000 epochs take 30 MB
@@ -102,6 +103,11 @@ def _check_provenance(provenance: Mapping[str, Any]) -> None:
         value = provenance.get(name, {})
         if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
             raise ValueError(f"{name} must be an object of texts")
+
+
+def device_in_words(device: str) -> str:
+    """A device as it is shown: older versions wrote "1 cores"; a stranger's file cannot control the terminal."""
+    return in_one_line(device).replace("(1 cores)", "(1 core)")
 
 
 def maker(content: Any) -> str:

@@ -184,9 +184,9 @@ def load(
     option = f" --scale {scale}" if scale else ""
     published = HERE.parent / "results"
     elsewhere = (published / experiment.name).is_dir() and published != atomic.as_path(results).resolve()
-    where = f", or see the published ones: --results {published}" if elsewhere else ""
+    where = f"see the published ones with --results {published}, or " if elsewhere else ""
     raise UsageError(
-        f"no results of {experiment.name}{at} in {results}; make some: rethink-gen run {experiment.name}{option}{where}"
+        f"no results of {experiment.name}{at} in {results}; {where}make some: rethink-gen run {experiment.name}{option}"
     )
 
 

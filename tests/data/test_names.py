@@ -1,6 +1,7 @@
 """Any folder under TFDS_DATA_DIR: what can be named is found, the rest is passed over, and hints are right."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -67,6 +68,18 @@ def test_tfds_own_spelling_of_a_configuration_names_the_same_run(root):
 def test_common_spelling_of_a_data_set_gets_the_right_hint(name, meant, own_data):
     with pytest.raises(UsageError, match=f"did you mean '{meant}'"):
         datasets.find(name)
+
+
+def test_temporary_file_of_a_decoding_that_was_killed_is_swept_after_a_day(root):
+    folder = datasets.cache_folder()
+    folder.mkdir(parents=True)
+    old, new = folder / ".cifar10-3.0.2.npz-0123456789abcdef", folder / ".mnist-3.0.1.npz-fedcba9876543210"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    datasets.load("cifar10")
+    assert not old.exists()
+    assert new.exists(), "its process may be at work"
 
 
 def test_tfrecord_files_are_sound_and_nobody_is_told_to_delete_them(root):

@@ -107,6 +107,14 @@ def test_a_sparse_file_of_60_gigabytes_is_not_read(sound):
         store.read(sound)
 
 
+def test_terminal_escapes_in_the_device_of_a_stranger_are_not_shown(places, capsys):
+    for path in places.glob("*.json"):
+        mutate(path, "provenance.device", "\x1b]0;owned\x07\x1b[31ma chip\n\r")
+    for verb in ("show", "table", "verify"):
+        main.main([verb, "labels", "--experiments", "mine"])
+    assert not set("\x1b\x07\r") & set("".join(capsys.readouterr()))
+
+
 @pytest.mark.parametrize("part", ["field", "schema", "kind"])
 def test_result_of_a_newer_version_says_which_version_reads_it(part, sound):
     """A result with a field that is not known here is a good result: nobody is told to remove it."""

@@ -84,7 +84,7 @@ def test_windows_is_told_in_one_sentence_what_to_do():
 def test_no_results_name_the_published_ones(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main.main(["table", "table1"]) == 2
-    assert f"see the published ones: --results {experiment.HERE.parent / 'results'}" in capsys.readouterr().err
+    assert f"see the published ones with --results {experiment.HERE.parent / 'results'}" in capsys.readouterr().err
 
 
 def test_complete_laptop_study_is_shown_before_an_incomplete_one_at_the_papers_scale(mine, capsys):
