@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rethink_gen import registry
-from rethink_gen.data.tfds import Source
+from rethink_gen.data.tfds import Source, held_out
 from rethink_gen.errors import UsageError
 
-HELD_OUT = 5  # where there is no test split, every fifth example of a fixed permutation is held out
 CHANNELS = 4  # of images, at most: gray, RGB, RGBA
 STANDARDIZED = 30.0  # larger values of images are not in [0, 1], nor deviations from a mean
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -81,9 +80,7 @@ class Dataset:
         splits += [_split(name, *test, scale)] if test is not None else []
         if test is None:
             images, labels = splits[0]
-            order = np.random.RandomState(0).permutation(len(labels))
-            held = np.zeros(len(labels), bool)
-            held[order[::HELD_OUT]] = True
+            held = held_out(len(labels))
             splits = [(images[~held], labels[~held]), (images[held], labels[held])]
         (images, labels), (test_images, test_labels) = splits
         if images.shape[1:] != test_images.shape[1:]:

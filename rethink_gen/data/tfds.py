@@ -21,6 +21,7 @@ Folder = str | os.PathLike[str] | None
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # number of channels → mode in Pillow
 _END = 1 << 16  # bytes
 _HIDDEN_TEST_LABELS = ("imagenet2012",)  # the validation split is used as the test split, as in the paper
+HELD_OUT = 5  # see `held_out`
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Source:
     num_classes: int
     train: int  # number of images
     test: int
-    test_split: str = "test"  # "validation" if there is no test split
+    test_split: str = "test"  # "validation" if there is no test split; "" if the test images are held out of train
     features: tuple[str, str] = ("image", "label")  # names of the image and the label in tfds
     files: tuple[tuple[str, int], ...] = ()  # names and sizes
     folder: Path | None = None  # where tfds prepared it; None: bundled, or only the cache remains
@@ -151,7 +152,8 @@ def describe(name: str, folder: Path) -> Source:
     if len(shape) != 3 or 0 in shape or shape[2] not in MODES or dtype != "uint8":
         raise DataError(f"{name} in {folder} cannot be loaded: its images must be uint8 with 1, 3 or 4 channels")
     test = "test" if "test" in shards and name not in _HIDDEN_TEST_LABELS else "validation"
-    if not sum(shards.get("train", [])) or not sum(shards.get(test, [])):
+    alone = sum(shards.get("train", [])) >= HELD_OUT and len(shards) == 1 and -1 not in shape
+    if not alone and (not sum(shards.get("train", [])) or not sum(shards.get(test, []))):
         raise DataError(
             f"{name} in {folder} cannot be loaded: it needs a train and a test split, not {', '.join(shards)}"
         )
@@ -164,8 +166,19 @@ def describe(name: str, folder: Path) -> Source:
         )
     if sum(".array_record-" in file for file, _ in files) < sum(map(len, shards.values())):
         raise DataError(f"{folder}: some array_record files are missing; {again}")
-    sizes = sum(shards["train"]), sum(shards[test])
+    if alone:
+        held = int(held_out(sum(shards["train"])).sum())
+        sizes, test = (sum(shards["train"]) - held, held), ""
+    else:
+        sizes = sum(shards["train"]), sum(shards[test])
     return Source(name, folder.name, shape, num_classes, *sizes, test, (image, label), files, folder)
+
+
+def held_out(n: int) -> np.ndarray:
+    """bool[n]: which examples are tested on where there is one split alone: every fifth of a fixed permutation."""
+    held = np.zeros(n, bool)
+    held[np.random.RandomState(0).permutation(n)[::HELD_OUT]] = True
+    return held
 
 
 def records(source: Source, split: str) -> Any:
@@ -216,7 +229,11 @@ def decode(source: Source) -> Decoded:
         return images, labels
 
     try:
-        return Decoded(*split("train", source.train), *split(source.test_split, source.test))
+        if source.test_split:
+            return Decoded(*split("train", source.train), *split(source.test_split, source.test))
+        images, labels = split("train", source.train + source.test)
+        held = held_out(len(labels))
+        return Decoded(images[~held], labels[~held], images[held], labels[held])
     except DataError:
         raise
     except Exception as error:  # the readers raise many kinds of errors on damaged bytes

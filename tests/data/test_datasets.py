@@ -605,7 +605,7 @@ def change(folder, file, alter):
             lambda f: f["featuresDict"]["features"]["image"]["image"].update(dtype="uint16"),
             "must be uint8",
         ),
-        ("dataset_info.json", lambda i: i["splits"].pop(), "a train and a test split"),
+        ("dataset_info.json", lambda i: i["splits"].pop(0), "a train and a test split"),
         ("dataset_info.json", lambda i: i.update(fileFormat="tfrecord"), "has tfrecord files"),
         (
             "features.json",
@@ -631,6 +631,19 @@ def test_a_validation_split_stands_in_for_a_test_split(cifar10):
         cifar10 / "cifar10-validation.array_record-00000-of-00001"
     )
     assert datasets.load("cifar10").checksum == expected.checksum
+
+
+def test_a_set_with_one_split_has_every_fifth_example_held_out(cifar10):
+    """As from_arrays does: of a fixed permutation, so that the split is the same everywhere."""
+    whole = datasets.load("cifar10").train
+    change(cifar10, "dataset_info.json", lambda info: info["splits"].pop())
+    assert (datasets.find("cifar10").train, datasets.find("cifar10").test) == (12, 4)
+    parted = datasets.load("cifar10")
+    held = np.isin(np.arange(16), np.random.RandomState(0).permutation(16)[::5])
+    np.testing.assert_array_equal(parted.test.images, whole.images[held])
+    np.testing.assert_array_equal(parted.train.labels, whole.labels[~held])
+    assert datasets.load("cifar10").checksum == parted.checksum, "from the cache"
+    assert datasets.verify("cifar10")
 
 
 def test_the_newest_finished_version_is_taken(cifar10):
