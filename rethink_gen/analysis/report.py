@@ -100,7 +100,13 @@ class _Section(NamedTuple):
             return "no results yet"
         if self.smoke_alone:
             return "smoke scale: no verdict"
-        known = f"{self.known} of {sum(self.counts.values())} known"
+        sentences = sum(check.holds is not None for check in self.checks)
+        cells = (self.known - sentences, sum(self.counts.values()) - len(self.checks), "cell")
+        counted = (cells, (sentences, len(self.checks), "sentence"))
+        known = " and ".join(
+            f"{known} of {total} {noun}{'s' * (total != 1)}" for known, total, noun in counted if total
+        )
+        known = f"{known} known" if known else ""
         scale = "" if self.full_size else f"{study.experiment.scale} scale"
         return ", ".join(filter(None, [_partial(study), known, scale, "one seed" * self.one_seed]))
 

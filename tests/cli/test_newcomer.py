@@ -112,3 +112,28 @@ def test_unknown_component_without_a_plugin_hints_at_plugins(field, capsys):
     assert f"no {field} named 'my_very_own_thing'" in err
     assert err.endswith("one of your own needs --plugin FILE\n")
     assert len(err) <= 201
+
+
+def test_plan_with_nothing_to_do_is_no_error(capsys):
+    """It ended in max() of an empty sequence."""
+    Path("mine").mkdir()
+    Path("mine/labels.py").write_text(EXPERIMENT)
+    line = ["run", "labels", "--experiments", "mine", "--only", "corruption_level=1", "seed=0"]
+    assert main.main(line) == 0
+    capsys.readouterr()
+    assert main.main([*line, "--dry-run"]) == 0
+    assert main.main([*line, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_helper_file_breaks_neither_list_nor_status_and_can_be_imported(capsys):
+    Path("mine").mkdir()
+    Path("mine/common.py").write_text('CLAIM = "Labels matter."\n')
+    Path("mine/labels.py").write_text(
+        EXPERIMENT.replace("RUNS = grid", "from common import CLAIM\n\nRUNS = grid").replace(
+            '"Labels matter."', "CLAIM"
+        )
+    )
+    for verb in ("list", "status"):
+        assert main.main([verb, "--experiments", "mine"]) == 0
+    assert "Labels matter." in capsys.readouterr().out
