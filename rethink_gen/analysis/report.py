@@ -103,10 +103,8 @@ class _Section(NamedTuple):
         sentences = sum(check.holds is not None for check in self.checks)
         cells = (self.known - sentences, sum(self.counts.values()) - len(self.checks), "cell")
         counted = (cells, (sentences, len(self.checks), "sentence"))
-        known = " and ".join(
-            f"{known} of {total} {noun}{'s' * (total != 1)}" for known, total, noun in counted if total
-        )
-        known = f"{known} known" if known else ""
+        parts = [f"{some} of {total} {noun}{'s' * (total != 1)}" for some, total, noun in counted if total]
+        known = f"{' and '.join(parts)} known" if parts else ""
         scale = "" if self.full_size else f"{study.experiment.scale} scale"
         return ", ".join(filter(None, [_partial(study), known, scale, "one seed" * self.one_seed]))
 

@@ -257,13 +257,13 @@ def _export(arguments: argparse.Namespace) -> str:
     """Writes corrupted data to the file that --output names; says what it holds."""
     if not arguments.name or not arguments.output:
         raise UsageError("name a data set and a file: data export cifar10 --corruption random_labels --output FILE.npz")
-    if arguments.output.exists() and not arguments.force:
-        raise UsageError(f"{arguments.output} is there already; name another file, or replace it with --force")
     given = {name: getattr(arguments, name) for name in ("corruption", "seed", "train_size", "test_size")}
     given = {name: value for name, value in given.items() if value is not None}
     run = AnyRun(dataset=arguments.name, corruption_level=arguments.level, **given)
     requests.check_names([run])
     requests.check_data([run])
+    if arguments.output.exists() and not arguments.force:
+        raise UsageError(f"{arguments.output} is there already; name another file, or replace it with --force")
     from rethink_gen.data import export, pipeline
 
     corrupted, clean = pipeline.load(run)

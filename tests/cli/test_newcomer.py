@@ -129,11 +129,8 @@ def test_plan_with_nothing_to_do_is_no_error(capsys):
 def test_helper_file_breaks_neither_list_nor_status_and_can_be_imported(capsys):
     Path("mine").mkdir()
     Path("mine/common.py").write_text('CLAIM = "Labels matter."\n')
-    Path("mine/labels.py").write_text(
-        EXPERIMENT.replace("RUNS = grid", "from common import CLAIM\n\nRUNS = grid").replace(
-            '"Labels matter."', "CLAIM"
-        )
-    )
+    text = EXPERIMENT.replace("RUNS = grid", "from common import CLAIM\n\nRUNS = grid")
+    Path("mine/labels.py").write_text(text.replace('claim="Labels matter."', "claim=CLAIM"))
     for verb in ("list", "status"):
         assert main.main([verb, "--experiments", "mine"]) == 0
     assert "Labels matter." in capsys.readouterr().out
