@@ -241,9 +241,8 @@ def read(path: Path) -> Result:
         validation.check_format(content, _SCHEMA)
         run = KINDS[content["kind"]](**content["run"])
         validation.check(content["status"], content["curves"], content["provenance"])
-        if "device" in content["provenance"]:
-            content["provenance"]["device"] = validation.device_in_words(content["provenance"]["device"])
-        result = Result(run, content["status"], content["curves"], content["provenance"])
+        provenance = validation.readable(content["provenance"])
+        result = Result(run, content["status"], content["curves"], provenance)
     except OSError as error:
         raise Damaged(path, f"cannot be read ({error.strerror})", "make it readable, or move it away") from error
     except validation.Unknown as error:

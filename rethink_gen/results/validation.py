@@ -105,9 +105,11 @@ def _check_provenance(provenance: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be an object of texts")
 
 
-def device_in_words(device: str) -> str:
-    """A device as it is shown: older versions wrote "1 cores"; a stranger's file cannot control the terminal."""
-    return in_one_line(device).replace("(1 cores)", "(1 core)")
+def readable(provenance: dict[str, Any]) -> dict[str, Any]:
+    """The provenance with its device as it is shown: on one line, without escapes; older versions wrote "1 cores"."""
+    if "device" not in provenance:
+        return provenance
+    return {**provenance, "device": in_one_line(provenance["device"]).replace("(1 cores)", "(1 core)")}
 
 
 def maker(content: Any) -> str:
