@@ -11,7 +11,7 @@ from rethink_gen.study.studies import Study
 
 MOST_RUNS = 200  # that are made up
 # What a mistake in the code raises whatever the numbers are; others may be due to the made-up numbers.
-MISTAKES = (NameError, AttributeError, ImportError, TypeError, KeyError, UnknownName)
+MISTAKES = (NameError, AttributeError, ImportError, TypeError, KeyError, UnknownName, SystemExit)
 
 
 def rehearse(planned: Study) -> None:

@@ -79,7 +79,11 @@ def test_compilation_cache_of_the_user_stays(tmp_path):
 
 def test_one_core_is_one_core(monkeypatch, tmp_path):
     monkeypatch.setenv("NPROC", "1")
-    assert provenance.provenance()["device"] == "cpu (1 core)"
+    provenance._of_process.cache_clear()
+    try:
+        assert provenance.provenance()["device"] == "cpu (1 core)"
+    finally:
+        provenance._of_process.cache_clear()
     result = example(SMALL)
     path = store.save(replace(result, provenance={**result.provenance, "device": "cpu (1 cores)"}), tmp_path)
     assert json.loads(path.read_bytes())["provenance"]["device"] == "cpu (1 cores)", "as older versions wrote it"
