@@ -26,6 +26,7 @@ from rethink_gen.catalog import Component
 from rethink_gen.errors import UsageError, unknown
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,63}")
+DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # configurations of tfds have hyphens, too
 CALL = re.compile(r"([^\s()]+)(?:\(([^()\n]*)\))?")
 WORD = re.compile(r"[A-Za-z0-9_./~-]+")  # a text value: a word, or the path of a file
 LONGEST = 200  # characters of a component's text
@@ -51,6 +52,11 @@ def is_component(text: str) -> bool:
     """Whether a text is of the form name or name(option=value,…)."""
     found = CALL.fullmatch(text) if len(text) <= LONGEST else None
     return bool(found and NAME.fullmatch(found[1]))
+
+
+def dataset_name(text: str) -> str:
+    """The one spelling of a data set's name: tfds writes emnist/letters for what is emnist.letters here."""
+    return text.replace("/", ".") if re.fullmatch(r"[\w.-]*\w/\w[\w.-]*", text) else text
 
 
 def parse(text: str) -> tuple[str, dict[str, str]]:

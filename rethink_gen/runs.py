@@ -22,7 +22,6 @@ from rethink_gen import catalog, registry
 from rethink_gen.errors import UsageError, unknown
 
 NAME = registry.NAME
-DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # configurations of tfds have hyphens, too
 R = TypeVar("R", bound="AnyRun")
 
 
@@ -362,8 +361,8 @@ def coerce(name: str, value: Any, hint: Any, kind: str = "") -> Any:
         if hint is float and not isinstance(value, bool) and math.isfinite(float(value)):
             return float(value) + 0.0  # -0.0 equals 0.0, so it becomes 0.0: equal runs share an id
         if hint is str and isinstance(value, str):
-            text = dataset_name(value) if name == "dataset" else value
-            if (DATASET if name == "dataset" else NAME).fullmatch(text):
+            text = registry.dataset_name(value) if name == "dataset" else value
+            if (registry.DATASET if name == "dataset" else NAME).fullmatch(text):
                 return text
     except (TypeError, ValueError, OverflowError):
         pass
@@ -372,11 +371,6 @@ def coerce(name: str, value: Any, hint: Any, kind: str = "") -> Any:
     ways = "; one value per run: for several, repeat the command, or use rg.grid in Python"
     several = isinstance(value, str) and "," in value and hint in (int, float)
     raise UsageError(f"{name} must be {words}, got {value!r}{ways * several}")
-
-
-def dataset_name(text: str) -> str:
-    """The one spelling of a data set's name: tfds writes emnist/letters for what is emnist.letters here."""
-    return text.replace("/", ".") if re.fullmatch(r"[\w.-]*\w/\w[\w.-]*", text) else text
 
 
 def components(run: AnyRun) -> Iterator[tuple[str, str]]:

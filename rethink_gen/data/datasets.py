@@ -23,7 +23,7 @@ from rethink_gen.data import download, generated
 from rethink_gen.data.dataset import PUBLISHED, Dataset, freeze
 from rethink_gen.data.tfds import Folder, Source, cache_folder, data_root, decode, describe, version
 from rethink_gen.errors import DataError, StorageError, UsageError, unknown
-from rethink_gen.runs import DATASET, dataset_name
+from rethink_gen.registry import DATASET, dataset_name
 
 logger = logging.getLogger(__name__)
 

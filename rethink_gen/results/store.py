@@ -240,7 +240,7 @@ def read(path: Path) -> Result:
             raise Damaged(path, "damaged: its checksum does not match")
         validation.check_format(content, _SCHEMA)
         run = KINDS[content["kind"]](**content["run"])
-        validation.check(content["status"], content["curves"], content["provenance"])
+        validation.check(content["kind"], content["status"], content["curves"], content["provenance"])
         provenance = validation.readable(content["provenance"])
         result = Result(run, content["status"], content["curves"], provenance)
     except OSError as error:

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from rethink_gen.runs import KINDS, NAME, fields
+from rethink_gen.runs import KINDS, NAME, Run, fields
 from rethink_gen.version import __version__
 from rethink_gen.words import in_one_line
 
 STATUSES = ("finished", "diverged")
 LONGEST_FILE = 1 << 28  # bytes; the curves of 100,000 epochs take 30 MB
 _WHOLE = ("epoch", "step")
-_NEEDED = ("epoch", "train_accuracy", "test_accuracy")
+_OF_TRAINING = ("train_accuracy", "test_accuracy")  # what is solved may have neither
 _LARGEST = 2**53  # of a whole number: larger ones are not exact as float64
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 # Columns of a frame that are no curves, apart from the fields of runs; see `frames.about` and `frames.assemble`.
@@ -49,7 +49,7 @@ def check_format(content: Any, schema: int) -> None:
             raise Unknown(f"field {name!r}")
 
 
-def check(status: Any, curves: Any, provenance: Any) -> None:
+def check(kind: str, status: Any, curves: Any, provenance: Any) -> None:
     """Refuses values of the wrong type, out of range, or of different lengths.
 
     Raises:
@@ -59,7 +59,7 @@ def check(status: Any, curves: Any, provenance: Any) -> None:
         raise ValueError(f"status must be {' or '.join(STATUSES)}")
     if not isinstance(curves, dict) or not isinstance(provenance, dict):
         raise ValueError("curves and provenance must be objects")
-    for name in _NEEDED:
+    for name in ("epoch", *(_OF_TRAINING if kind == Run.kind else ())):
         if name not in curves:
             raise ValueError(f"no curve {name}")
     taken = _TAKEN | fields().keys()
@@ -72,8 +72,8 @@ def check(status: Any, curves: Any, provenance: Any) -> None:
             raise ValueError(f"curve {name} has a value of the wrong type or out of range")
     for name in _WHOLE:
         values = [value for value in curves.get(name, []) if value is not None]
-        if values != sorted(set(values)):
-            raise ValueError(f"curve {name} must rise")
+        if values != sorted(values):
+            raise ValueError(f"curve {name} must not fall")
     if None in curves["epoch"]:
         raise ValueError("curve epoch has an empty place")
     _check_provenance(provenance)
@@ -90,7 +90,7 @@ def _fits(name: str, value: Any) -> bool:
 
 def _check_provenance(provenance: Mapping[str, Any]) -> None:
     for name in ("num_train", "num_test"):
-        if not _is_count(provenance.get(name)) or not provenance[name]:
+        if not _is_count(provenance.get(name)) or (name == "num_train" and not provenance[name]):
             raise ValueError(f"provenance must hold {name}, the number of images")
     for name in ("device", "data_sha256", "command", "platform", "precision"):
         if not isinstance(provenance.get(name, ""), str):

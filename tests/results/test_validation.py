@@ -28,7 +28,7 @@ WRONG = {
     "run.augmentations": [3, {}, [1], [["flip"]]],
     "run.dataset": [None, {}, 3, "a/b"],
     "curves": [None, [], {}, 3],
-    "curves.epoch": [None, [], 5, [0], ["0", "1"], [None, 1], [1, 0], [0, 0], [-1, 0], [0.5, 1], [0, 10**300]],
+    "curves.epoch": [None, [], 5, [0], ["0", "1"], [None, 1], [1, 0], [-1, 0], [0.5, 1], [0, 10**300]],
     "curves.step": [[0], {}, ["a", "b"], [0, -3], [0, True], [0, 1e300]],
     "curves.train_accuracy": [None, [], [0, 1, 1], [0, "1"], [0, [1]], [0, 1.01], [-0.1, 1], [0, 10**400], [0, True]],
     "curves.test_loss": [[0, {}], [0, ""], [10**309, 0], {"0": 1}],
@@ -201,3 +201,12 @@ def test_largest_number_and_missing_values_fit_a_curve():
     assert validation._fits("train_loss", -1.6e308)
     assert validation._fits("test_accuracy", None)
     assert not validation._fits("train_loss", math.inf)
+
+
+def test_every_committed_result_is_read():
+    """Also of experiments whose runs have no accuracy, or points of a path in place of epochs."""
+    root = experiment.HERE.parent / "results"
+    paths = [path for folder in root.glob("*/*") for path in sorted(folder.glob("*.json"))[:3]]
+    assert len(paths) > 40
+    for path in paths:
+        store.read(path)
