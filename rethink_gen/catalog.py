@@ -263,7 +263,7 @@ BUILT_IN: dict[str, dict[str, Component]] = {
             _entry(
                 "inverse_sqrt",
                 "inverse_sqrt",
-                "1 / √(1 + growth · periods passed); a period in epochs.",
+                "Falls as 1 / √(1 + growth · periods passed); a period in epochs.",
                 period=1.0,
                 growth=1.0,
                 warmup_epochs=0.0,

@@ -169,8 +169,14 @@ def test_experiments_are_grouped_by_paper_and_own_ones_are_called_by_their_name(
     theirs = study("theirs", paper="zhang2017")
     page = Reader(report.render([ours, theirs]))
     assert "Memorization and generalization" in page.texts
-    headings = [text for text in page.texts if text in ("Experiments of no paper", ZHANG)]
-    assert headings == [ZHANG, "Experiments of no paper"]
+    assert "Papers with one or two claims" in page.texts
+    assert {"Zhang 2017", "mine"} <= set(page.texts), "who is meant, on the tiles of the shared map"
+    large = [study(f"theirs_{number}", paper="zhang2017") for number in range(3)]
+    page = Reader(report.render([ours, *large]))
+    assert [text for text in page.texts if text in (ZHANG, "Papers with one or two claims")] == [
+        ZHANG,
+        "Papers with one or two claims",
+    ]
     assert report._section(ours).place == "mine"
     assert report._section(theirs).place == "Section 2"
     assert ZHANG in Reader(report.render([theirs])).texts

@@ -159,9 +159,10 @@ def test_two_processes_have_the_numbers_of_one(apart, together):
     assert_close(found(apart[1]), together)
     for each, result in found(apart[1]).items():
         assert result.provenance["processes"] == 2
-        if each.dataset == "digits":  # in lanes, of which none is on two hosts
-            assert result.curves == together[each].curves
-            assert result.provenance["lanes"] == together[each].provenance["lanes"] == 4
+        if each.dataset == "digits":  # in lanes, of which none is on two hosts; one process trains one at a time
+            assert_close({each: result}, {each: together[each]}, rtol=1e-5)
+            assert result.provenance["lanes"] == 4
+            assert "lanes" not in together[each].provenance
 
 
 def test_the_first_process_speaks_and_writes_for_all(apart):
