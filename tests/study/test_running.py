@@ -367,13 +367,10 @@ def test_plan_of_very_many_runs_is_made_and_parted_in_seconds(places):
 
 def test_runs_of_ones_own_in_another_folder_are_trained_and_not_copied_from_the_first(tmp_path):
     """Beside it, as `results` and `results2` in one place: their `train/` folders look like two experiments."""
-    run = Run(**SMALL)
     for name in ("first", "second"):
-        rg.run([run], results=tmp_path / name)
-    seconds = [store.read(path).provenance["seconds_train"] for path in sorted(tmp_path.glob("*/train/*.json"))]
-    assert len(seconds) == 2
-    first, second = (path.read_bytes() for path in sorted(tmp_path.glob("*/train/*.json")))
-    assert first != second, "a copy would have the seconds and the time of the first"
+        trained = []
+        rg.run([Run(**SMALL)], results=tmp_path / name, report=trained.append)
+        assert trained, "of a copy there is no progress"
 
 
 def test_a_level_that_has_no_effect_is_refused_before_it_gives_one_run_three_names(tmp_path):
