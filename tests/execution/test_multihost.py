@@ -183,7 +183,7 @@ def test_components_of_a_plugin_have_the_numbers_of_one_process(experiments, tmp
     for hosts in (1, 2):
         run(*options, "--results", tmp_path / str(hosts), hosts=hosts)
     [[one]], [[two]] = ([store.load(tmp_path / hosts / "train")] for hosts in ("1", "2"))
-    assert two.curves == one.curves
+    assert_close({"run": two}, {"run": one}, rtol=1e-4)  # one process trains in one lane, two in four
     assert two.provenance["code"] == one.provenance["code"]
     assert two.provenance["processes"] == 2
 
