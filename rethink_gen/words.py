@@ -13,6 +13,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def cpu(cores: int | str) -> str:
+    """The name of a CPU in a result: XLA splits sums by the number of cores, so that is part of the device."""
+    return f"cpu ({cores} core{'s' * (str(cores) != '1')})"
+
+
 def in_one_line(text: str) -> str:
     """Removes control characters and line breaks, so that a file name cannot control the terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

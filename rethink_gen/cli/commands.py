@@ -143,6 +143,8 @@ def _run_all(arguments: argparse.Namespace, limit: TimeLimit | None) -> int:
         options = {"results": arguments.results, "experiments": arguments.experiments, "limit": limit}
         for study, failed in everything.run(arguments.scale or "laptop", **options, report=report, say=say):
             failures += failed
+            for failure in failed:  # at once: the time limit may end the command before its last line
+                say(f"{failure.run.id} failed: {failure.reason}")
             experiment = study.experiment
             there = len(experiment.runs) - len(study.missing)
             say(f"{experiment.name}, {experiment.scale} scale: {there} of {len(experiment.runs)} runs have results")

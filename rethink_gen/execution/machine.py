@@ -76,15 +76,11 @@ def check_devices() -> None:
         asked = getattr(jax.config, "jax_platforms", None) or ""
         platforms = asked.split(",")
         extra = cuda_extra() if {"cuda", "gpu"} & {*platforms} else "tpu" if "tpu" in platforms else ""
-        way_out = (
-            f"install what it needs, pip install 'jax[{extra}]', or unset JAX_PLATFORMS"
-            if extra
-            else ("unset JAX_PLATFORMS")
-        )
+        install = f"install what it needs, pip install 'jax[{extra}]', or " if extra else ""
         reason = f": {first}" if (first := (str(error).splitlines() or [""])[0]) and not extra else ""
         devices = "an NVIDIA GPU" if NVIDIA_DRIVER.exists() else f"{len(cores())} CPU cores and no NVIDIA driver"
         here = f"JAX_PLATFORMS={asked} finds no device{reason}; this machine has {devices}"
-        raise UsageError(f"{here}; {way_out}") from error
+        raise UsageError(f"{here}; {install}unset JAX_PLATFORMS") from error
 
 
 def cuda_extra() -> str:

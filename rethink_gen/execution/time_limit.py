@@ -13,7 +13,7 @@ from rethink_gen.execution import costs, machine
 from rethink_gen.results import locks, store
 from rethink_gen.results.store import Result
 from rethink_gen.runs import AnyRun
-from rethink_gen.words import duration
+from rethink_gen.words import cpu, duration
 
 SECONDS_TO_STOP = 5.0  # of the limit, for the checkpoints of what is under way
 _UNITS = {"h": 3600, "m": 60, "s": 1}
@@ -45,6 +45,7 @@ class TimeLimit:
         """
         self._clock, self._known = clock, list(known)
         self._end = clock() + seconds - SECONDS_TO_STOP
+        self._read: dict[Path, tuple[int, list[Result]]] = {}  # folder → how many files there were, and the results
 
     def left(self) -> float:
         """Seconds until work has to stop."""
@@ -73,10 +74,17 @@ class TimeLimit:
         if cost:
             return cost.seconds
         device = _device(processes)
-        for known in (lambda: self._known, lambda: store.sift(folder)[0]):
+        for known in (lambda: self._known, lambda: self._results(folder)):
             if (found := costs.estimate([run], known()).get(device)) is not None:
                 return found
         return None
+
+    def _results(self, folder: Path) -> list[Result]:
+        """The results of a folder, read again only once there are more: this is asked for each run that waits."""
+        number = sum(1 for _ in folder.glob("*.json"))
+        if self._read.get(folder, (0, []))[0] != number:
+            self._read[folder] = number, store.sift(folder)[0]
+        return self._read[folder][1] if number else []
 
     def remark(self, missing: Iterable[AnyRun], folder: Path, processes: int = 1) -> str:
         """What the command has left, and what comes next."""
@@ -92,4 +100,5 @@ def _device(processes: int) -> str:
         from rethink_gen.training.provenance import provenance
 
         return provenance()["device"]
-    return f"cpu ({os.environ.get('NPROC', len(machine.cores()) // processes)} cores)"
+    alone = os.environ.get("NPROC", len(machine.cores()))
+    return cpu(machine.count_cores() // processes if processes > 1 else alone)

@@ -57,6 +57,7 @@ def run(
       TimeIsUp: runs are left that do not fit in the time.
     """
     left_out: set[str] = set()
+    failed: set[AnyRun] = set()  # the next command tries them again
 
     def planned() -> list[Study]:
         names = [name for name in experiment.names(experiments) if name not in left_out]
@@ -75,7 +76,9 @@ def run(
             say(f"{name} is left out: {error}")
             left_out.add(name)
             continue
+        failed |= {failure.run for failure in failures}
         yield renew(study.experiment, results), failures
-    if limit and (left := queue(planned(), seconds)):
-        say(limit.remark([run for _, run in left], left[0][0].folder))
+    if limit and (left := [item for item in queue(planned(), seconds) if item[1] not in failed]):
+        study, _ = left[0]
+        say(limit.remark([run for _, run in left], study.folder, processes.count(study.experiment.runs)))
         raise TimeIsUp

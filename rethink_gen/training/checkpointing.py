@@ -99,7 +99,7 @@ def check_same(then: dict[str, str], now: dict[str, str], work: Path) -> None:
         if then.get(name) != now[name]
     ]
     if differ:
-        cores = re.fullmatch(r".* \((\d+) cores\)", then.get("device", ""))
+        cores = re.fullmatch(r".* \((\d+) cores?\)", then.get("device", ""))
         nproc = f" with NPROC={cores[1]}" if cores and then["device"] != now["device"] else ""
         way_out = f"continue there{nproc}, or delete that folder to start again"
         raise StorageError(f"{work}: its checkpoint was made with {'; '.join(differ)}; {way_out}")

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from rethink_gen import words
 from rethink_gen.version import __version__
 
 # What changes the arithmetic of a run and is the user's choice. The flags of random draws are held at their defaults.
@@ -34,16 +35,15 @@ def provenance() -> dict[str, Any]:
 def _of_process() -> dict[str, Any]:
     device = jax.devices()[0]
     packages = ("jax", "jaxlib", "flax", "optax", "numpy")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores = os.environ.get("NPROC", cores)  # XLA reads NPROC too, and splits sums by the number of cores
-    unit = "core" if str(cores) == "1" else "cores"
     return {
         "versions": {
             "rethink-gen": __version__,
             "python": platform.python_version(),
             **{name: version(name) for name in packages},
         },
-        "device": f"{device.device_kind} ({cores} {unit})" if device.platform == "cpu" else device.device_kind,
+        "device": words.cpu(cores) if device.platform == "cpu" else device.device_kind,
         "platform": device.platform,
         "precision": "float32",
         "commit": _commit(),

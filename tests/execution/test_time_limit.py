@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from frames import EXPERIMENT, result
 
+from rethink_gen import registry
 from rethink_gen.cli import main
-from rethink_gen.errors import TimeIsUp, UsageError
-from rethink_gen.execution import scheduler, time_limit
+from rethink_gen.errors import RethinkError, TimeIsUp, UsageError
+from rethink_gen.execution import processes, scheduler, time_limit
 from rethink_gen.execution.time_limit import SECONDS_TO_STOP, TimeLimit
 from rethink_gen.experiment import Experiment
 from rethink_gen.results import store
@@ -74,6 +75,21 @@ def test_what_a_run_takes_is_learned_from_those_that_ended_before_it(tmp_path):
     assert limit.seconds(replace(RUN, seed=1), tmp_path) is None
     store.save(taken(RUN, 30.0), tmp_path)
     assert limit.seconds(replace(RUN, seed=1), tmp_path) == 30.0
+    store.save(taken(replace(RUN, seed=2), 50.0), tmp_path)
+    assert limit.seconds(replace(RUN, seed=1), tmp_path) == 40.0, "the median of both"
+
+
+def test_the_device_of_an_estimate_is_that_of_results_alone_and_in_worker_processes(tmp_path, monkeypatch):
+    """Else nothing would ever be known of a run, and each would begin."""
+    [alone] = scheduler.execute([RUN])
+    assert time_limit._device(1) == alone.provenance["device"]
+    monkeypatch.delenv("NPROC", raising=False)
+    runs = grid(RUN, seed=(0, 1))
+    if (number := processes.count(runs)) == 1:
+        pytest.skip("on one core there is one process")
+    processes.finish(runs, tmp_path, None, processes=number)
+    limit = TimeLimit(60, store.load(tmp_path), Clock())
+    assert limit.seconds(replace(RUN, seed=2), tmp_path / "elsewhere", number) is not None
 
 
 def test_runs_that_do_not_fit_are_left_out_and_the_others_trained(tmp_path):
@@ -131,3 +147,13 @@ def test_all_runs_what_is_missing_everywhere_and_says_what_it_left(folder, tmp_p
     assert (tmp_path / "r" / "labels" / "laptop" / "table.md").is_file()
     assert main.main(["run", "--all", "labels", *folder]) == UsageError.exit_code
     assert main.main(["run", *folder]) == UsageError.exit_code
+
+
+def test_a_run_that_failed_is_told_and_not_taken_for_one_that_had_no_time(folder, tmp_path, monkeypatch, capsys):
+    broken = registry.Component("model", "broken", lambda num_classes: 1 / 0)
+    monkeypatch.setitem(registry.COMPONENTS["model"], "broken", broken)
+    (tmp_path / "mine" / "long.py").unlink()
+    text = EXPERIMENT.replace("Run(dataset", 'Run(model="broken", dataset')
+    (tmp_path / "mine" / "labels.py").write_text(text)
+    assert main.main(["run", "--all", "--time-limit", "1h", *folder]) == RethinkError.exit_code
+    assert "ZeroDivisionError" in capsys.readouterr().err
