@@ -8,7 +8,6 @@ template escapes them, and matplotlib those that stand in a figure.
 from __future__ import annotations
 
 import base64
-import colorsys
 import dataclasses
 import hashlib
 import html
@@ -18,41 +17,28 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from xml.etree import ElementTree
 
 import jinja2
 from markupsafe import Markup
 
 from rethink_gen import papers
-from rethink_gen.analysis import figures, rendering
+from rethink_gen.analysis import figures, page_pictures, rendering
 from rethink_gen.errors import UsageError
 from rethink_gen.experiment import Check
 from rethink_gen.words import duration
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from rethink_gen.experiment import Experiment, Study
 
 
 HERE = Path(__file__).parent
-SVG = "{http://www.w3.org/2000/svg}"
-COLOR = re.compile(r"#[0-9a-f]{6}\b")  # as matplotlib writes them in an svg
 MOST_IN_A_SHARED_MAP = 2  # claims of a paper; one with more has a map of its own
 VERDICTS = ("reproduced", "close", "off", "no verdict", "not run")
 UNKNOWN = VERDICTS[-2:]
 MOST_SIZES = 6  # of data sets that are each named
 FEWEST_EPOCHS = 3  # of which a curve says something
-
-
-class _Picture(NamedTuple):
-    """A figure for the page: `switches` are names and colors of its lines, `lines` what the script knows of them."""
-
-    svg: Markup
-    switches: list[tuple[str, str]]
-    lines: list[dict[str, Any]]
 
 
 class _Other(NamedTuple):
@@ -74,8 +60,8 @@ class _Section(NamedTuple):
     counts: dict[str, int]  # of VERDICTS, over cells and checks
     layout: rendering.Layout | None
     checks: list[Check]
-    figure: _Picture | None
-    runs: _Picture | None
+    figure: page_pictures.Picture | None
+    runs: page_pictures.Picture | None
     about: dict[str, str]
     settings: dict[str, str]
     title: str
@@ -140,12 +126,12 @@ class Group(NamedTuple):
     @property
     def totals(self) -> Counter[str]:
         """Verdict → how many claims have it."""
-        return Counter(_section.verdict for _section in self.sections)
+        return Counter(section.verdict for section in self.sections)
 
     @property
     def in_part(self) -> Counter[str]:
         """Verdict → how many claims have it in part."""
-        return Counter(_section.verdict for _section in self.sections if _section.in_part)
+        return Counter(section.verdict for section in self.sections if section.in_part)
 
 
 def render(studies: Iterable[Study], broken: list[UsageError] | None = None) -> str:
@@ -165,9 +151,10 @@ def render(studies: Iterable[Study], broken: list[UsageError] | None = None) -> 
     )
     environment.filters["prose"] = _prose
     groups = _groups(studies, broken)
-    sections = [_section for group in groups for _section in group.sections]
     script = (HERE / "report.js").read_text(encoding="utf-8")
-    drawn = [_picture.svg for _section in sections for _picture in (_section.figure, _section.runs) if _picture]
+    sections = [section for group in groups for section in group.sections]
+    drawn = [shown.svg for section in sections for shown in (section.figure, section.runs) if shown]
+    colors = sorted({color for svg in drawn for color in page_pictures.COLOR.findall(svg)})
     alone = groups[0].paper.title if len(groups) == 1 else ""
     page = environment.get_template("report.html.jinja").render(
         groups=groups,
@@ -175,7 +162,7 @@ def render(studies: Iterable[Study], broken: list[UsageError] | None = None) -> 
         verdicts=VERDICTS,
         marks=rendering.ONE_RUN + rendering.OUTSIDE,
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
-        dark={color: _dark_page(color) for color in sorted({found for svg in drawn for found in COLOR.findall(svg)})},
+        dark={color: page_pictures.dark_page(color) for color in colors},
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
@@ -207,8 +194,8 @@ def _section(study: Study, others: Sequence[Study] = ()) -> _Section:
         counts=counts,
         layout=None if table is None else rendering.lay_out(table),
         checks=checks,
-        figure=drawn and _picture(drawn, f"{experiment.name}-figure"),
-        runs=curves and _picture(curves, f"{experiment.name}-runs"),
+        figure=drawn and page_pictures.picture(drawn, f"{experiment.name}-figure"),
+        runs=curves and page_pictures.picture(curves, f"{experiment.name}-runs"),
         about=_about(study),
         settings=_settings(study),
         title=title,
@@ -240,43 +227,6 @@ def verdict(counts: Mapping[str, int]) -> str:
     return "reproduced" if counts["reproduced"] == known else "off" if 2 * counts["off"] >= known else "close"
 
 
-def _picture(figure: Figure, prefix: str) -> _Picture:
-    """A figure with what a script needs to answer the pointer; all that belongs to line k has `data-line="k"`.
-
-    A line is what artists of one label draw, whoever drew the figure: `axes.plot(..., label="MLP 1×512")`.
-    """
-    artists: list[tuple[Axes, Any]] = [
-        (axes, artist)
-        for axes in figure.axes
-        for artist in axes.get_children()
-        if artist.get_label() and not str(artist.get_label()).startswith("_")  # which is what matplotlib calls the rest
-    ]
-    runs = [artist.get_gid() or "" for _, artist in artists]
-    for i, (_, artist) in enumerate(artists):
-        artist.set_gid(f"line-{i}")
-    root = ElementTree.fromstring(figures.draw(figure, "svg", inline=True))
-    colors: dict[str, str] = {}  # of each line; its place is the number of the line
-    lines = []
-    for run, (axes, artist) in zip(runs, artists, strict=True):
-        if _is_curve(axes, artist) and (points := _points(figure, artist)):
-            name = str(artist.get_label())
-            colors.setdefault(name, _color(artist))
-            axis = {"x": axes.get_xlabel(), "y": axes.get_ylabel()}
-            lines.append({"line": list(colors).index(name), "run": run, **axis, "points": points})
-    names = {f"line-{i}": str(artist.get_label()) for i, (_, artist) in enumerate(artists)}
-    _for_a_page(root, prefix, {gid: list(colors).index(name) for gid, name in names.items() if name in colors})
-    return _Picture(Markup(ElementTree.tostring(root, encoding="unicode")), list(colors.items()), lines)
-
-
-def _dark_page(color: str) -> str:
-    """What a color of a figure becomes on a dark page: of the same hue, light and full; a gray is turned over."""
-    red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
-    shown = (hue, 0.5 + 0.4 * lightness, max(saturation, 0.6)) if saturation else (0, 0.93 - 0.86 * lightness, 0)
-    parts = colorsys.hls_to_rgb(*shown)
-    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
-
-
 def _prose(text: str) -> Markup:
     """A paragraph of a docstring: `code`, lists of lines that begin with a star, and indented blocks as they are."""
     if text.startswith("    "):
@@ -287,62 +237,6 @@ def _prose(text: str) -> Markup:
     return (Markup("<p>{}</p>").format(code(first)) if first else Markup("")) + (
         Markup("<ul>{}</ul>").format(listed) if items else Markup("")
     )
-
-
-def _named(found: re.Match[str]) -> str:
-    """A color as one that the style of a dark page can change; elsewhere it stays what it is."""
-    return f"var(--{found[0][1:]}, {found[0]})"
-
-
-def _for_a_page(root: ElementTree.Element, prefix: str, places: Mapping[str, int]) -> None:
-    """Marks the parts of each line, and gives an svg a size and ids of its own; `prefix` is the id of its caption."""
-    root.attrib.pop("height")
-    root.attrib |= {"role": "img", "aria-labelledby": prefix}
-    root.set("width", f"{1.5 * float(root.attrib['width'].removesuffix('pt')):.0f}")
-    for parent in list(root.iter()):
-        parent.tag = parent.tag.removeprefix(SVG)  # HTML knows it, and takes no prefixes
-        for child in list(parent):
-            if child.tag == f"{SVG}style" or child.tag.endswith("metadata"):
-                parent.remove(child)
-        for name, value in list(parent.attrib.items()):
-            if name == "id" and value in places:
-                parent.set("data-line", str(places[value]))
-            if name == "id" and parent.tag not in ("path", "clipPath"):  # which alone are referred to
-                del parent.attrib["id"]
-            elif name == "id":
-                parent.set("id", f"{prefix}-{value}")
-            elif name.endswith("}href"):
-                del parent.attrib[name]
-                parent.set("href", f"#{prefix}-{value.removeprefix('#')}")
-            elif name == "style":
-                parent.set(name, COLOR.sub(_named, value))
-            elif value.startswith("url(#"):
-                parent.set(name, f"url(#{prefix}-{value.removeprefix('url(#')}")
-
-
-def _is_curve(axes: Axes, artist: Any) -> bool:
-    """Whether an artist is a line of data, and neither a band nor what leads to a name."""
-    from matplotlib.lines import Line2D
-
-    return isinstance(artist, Line2D) and artist.get_transform().contains_branch(axes.transData)
-
-
-def _color(line: Any) -> str:
-    from matplotlib.colors import to_hex
-
-    return to_hex(line.get_color())
-
-
-def _points(figure: Figure, line: Any) -> list[list[float]]:
-    """[x in the svg, y in the svg, x, y] of each point that a line shows, once it has been drawn."""
-    import numpy as np
-
-    data = np.asarray(line.get_xydata(), float)
-    data = data[np.isfinite(data).all(axis=1)]
-    seen = line.get_transform().transform(data) * 72 / figure.dpi
-    seen[:, 1] = figure.get_figheight() * 72 - seen[:, 1]
-    values = [[float(f"{value:.6g}") for value in row] for row in data]
-    return [[*place, *row] for place, row in zip(seen.round(1).tolist(), values, strict=True)]
 
 
 def _order(study: Study) -> tuple[str, str, str]:
