@@ -1,6 +1,8 @@
 """What all tests share: where real data are, and folders of one's own."""
 
 import os
+import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,38 @@ def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache"))
     return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a CIFAR-10 of 20 random images, prepared once."""
+    from archives import cifar_archive, from_folder
+
+    from rethink_gen.data import download
+
+    root = tmp_path_factory.mktemp("tiny")
+    cifar_archive(root / "cifar-10-binary.tar.gz", "cifar10")
+    download.build("cifar10", root / "data", from_folder(root))
+    return root / "data"
+
+
+@pytest.fixture
+def cifar10(tiny: Path, own_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the tiny CIFAR-10, where `load` finds it and takes it for the published one."""
+    from rethink_gen.data import datasets
+
+    monkeypatch.delitem(datasets.PUBLISHED, "cifar10")
+    shutil.copytree(tiny, own_data)
+    return own_data / "cifar10" / "3.0.2"
+
+
+@pytest.fixture
+def small_disk():
+    """No file may grow beyond 20,000 bytes, as on a disk that is almost full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -3,17 +3,12 @@
 import contextlib
 import csv
 import gzip
-import hashlib
 import importlib.util
-import io
-import json
 import os
 import pwd
-import resource
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import threading
 from dataclasses import replace
@@ -22,106 +17,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from archives import NAMES, change, cifar_archive, cifar_members, from_folder, one_line, random_images, rows, write_tar
 from conftest import needs_real_data
 
 from rethink_gen.data import datasets, download, tfds
 from rethink_gen.errors import DataError, UsageError
-
-NAMES = {"cifar10": "cifar-10-batches-bin", "cifar100": "cifar-100-binary"}
-
-
-def random_images(n, shape=(32, 32, 3), seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
-
-
-def cifar_members(name, n, seed=0):
-    """The files of a CIFAR binary archive with n images, 0.8 n of them to train on; labels count up."""
-    images = random_images(n, seed=seed).transpose(0, 3, 1, 2).reshape(n, -1)
-    labels = np.arange(n) % int(name.removeprefix("cifar"))
-    columns = [labels // 5, labels] if name == "cifar100" else [labels]
-    rows = np.column_stack([*columns, images]).astype(np.uint8)
-    train, test = rows[: 4 * n // 5], rows[4 * n // 5 :]
-    if name == "cifar100":
-        return {
-            "coarse_label_names.txt": "\n".join(f"coarse{i}" for i in range(20)).encode(),
-            "fine_label_names.txt": "\n".join(f"fine{i}" for i in range(100)).encode(),
-            "train.bin": train.tobytes(),
-            "test.bin": test.tobytes(),
-        }
-    batches = {f"data_batch_{i + 1}.bin": part.tobytes() for i, part in enumerate(np.array_split(train, 5))}
-    return {"batches.meta.txt": "\n".join("abcdefghij").encode(), **batches, "test_batch.bin": test.tobytes()}
-
-
-def write_tar(path, members, *, extra=()):
-    """A tar.gz of {name: bytes}, then of whole TarInfo entries with their bytes."""
-    with tarfile.open(path, "w:gz") as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-        for info, data in extra:
-            archive.addfile(info, io.BytesIO(data))
-    return path
-
-
-def cifar_archive(path, name, n=20, seed=0, **options):
-    members = {f"{NAMES[name]}/{file}": data for file, data in cifar_members(name, n, seed).items()}
-    return write_tar(path, members, **options)
-
-
-def idx_bytes(array):
-    return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
-
-
-def idx_archives(folder, n=20):
-    """MNIST's four files with n training and n / 4 test images."""
-    folder.mkdir(parents=True)
-    for prefix, size, seed in (("train", n, 0), ("t10k", n // 4, 1)):
-        images, labels = random_images(size, (28, 28), seed), (np.arange(size) % 10).astype(np.uint8)
-        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images)))
-        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(labels)))
-    return folder
-
-
-def from_folder(folder):
-    """A way to fetch that takes files from a folder as they are; what `download` checks is tested by itself."""
-
-    def fetch(address, sha256, path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(folder / address.rpartition("/")[2], path)
-
-    return fetch
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A folder with a CIFAR-10 of 20 random images, prepared once."""
-    root = tmp_path_factory.mktemp("tiny")
-    cifar_archive(root / "cifar-10-binary.tar.gz", "cifar10")
-    download.build("cifar10", root / "data", from_folder(root))
-    return root / "data"
-
-
-@pytest.fixture
-def cifar10(tiny, own_data, monkeypatch):
-    """A copy of the tiny CIFAR-10, where `load` finds it and takes it for the published one."""
-    monkeypatch.delitem(datasets.PUBLISHED, "cifar10")
-    shutil.copytree(tiny, own_data)
-    return own_data / "cifar10" / "3.0.2"
-
-
-def rows(split):
-    """A split as a set of (image, label): the stored order is tfds's own."""
-    return sorted((image.tobytes(), int(label)) for image, label in zip(split.images, split.labels, strict=True))
-
-
-def one_line(error, *parts):
-    """Whether the message is a line that names the parts, and its exit code that of its kind."""
-    text = str(error.value)
-    assert "\n" not in text
-    assert all(str(part) in text for part in parts), text
-    assert error.value.exit_code == (2 if isinstance(error.value, UsageError) else 3)
-
 
 # --- digits ---
 
@@ -164,231 +64,6 @@ def test_digits_and_a_cached_set_are_opened_without_their_libraries(cifar10):
     path = {"PYTHONPATH": str(Path(datasets.__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | path)
     assert done.stdout.strip() == "[]", done.stderr
-
-
-# --- preparing ---
-
-
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_cifar_is_prepared_without_tensorflow(name, own_data, tmp_path, monkeypatch):
-    monkeypatch.delitem(datasets.PUBLISHED, name, raising=False)
-    cifar_archive(tmp_path / f"{name.replace('r', 'r-')}-binary.tar.gz", name)
-    datasets.prepare(name, fetch=from_folder(tmp_path))
-    dataset = datasets.load(name)
-    images, labels = random_images(20), range(20)  # the labels count up to 10, or to 100
-    expected = [(image.tobytes(), label % dataset.num_classes) for image, label in zip(images, labels, strict=True)]
-    assert rows(dataset.train) == sorted(expected[:16])
-    assert rows(dataset.test) == sorted(expected[16:])
-    assert dataset.num_classes == int(name.removeprefix("cifar"))
-    assert "tensorflow" not in sys.modules
-    labels = next(own_data.glob(f"{name}/*/label.labels.txt")).read_text().split()
-    assert labels[:2] == (["a", "b"] if name == "cifar10" else ["fine0", "fine1"])
-
-
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
-def test_idx_files_are_prepared_without_tensorflow(name, own_data, tmp_path, monkeypatch):
-    monkeypatch.delitem(datasets.PUBLISHED, name, raising=False)
-    datasets.prepare(name, fetch=from_folder(idx_archives(tmp_path / "idx")))
-    dataset = datasets.load(name)
-    expected = [(image.tobytes(), i % 10) for i, image in enumerate(random_images(20, (28, 28)))]
-    assert rows(dataset.train) == sorted(expected)
-    assert dataset.test.images.shape == (5, 28, 28, 1)
-    assert "tensorflow" not in sys.modules
-
-
-def test_every_reader_knows_the_files_that_tfds_publishes_checksums_of():
-    import tensorflow_datasets as tfds
-
-    for name, read in download.READERS.items():
-        files = {info.filename for info in (tfds.builder_cls(name).url_infos or {}).values()}
-        assert len(files) == (4 if read is download._idx else 1), name
-
-
-def test_what_is_prepared_is_not_fetched_again(cifar10):
-    def fetch(address, sha256, path):
-        raise AssertionError(address)
-
-    assert datasets.prepare("cifar10", fetch=fetch).train == 16
-    assert datasets.prepare("digits", fetch=fetch).num_classes == 10
-
-
-def test_another_set_under_a_published_name_is_refused(tiny, own_data):
-    shutil.copytree(tiny, own_data)
-    with pytest.raises(DataError) as error:
-        datasets.load("cifar10")
-    one_line(error, own_data / "cifar10", "not the published data set", "delete it")
-
-
-def test_a_set_that_needs_tensorflow_says_so(own_data, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow", None)  # as if it were not installed
-    with pytest.raises(DataError) as error:
-        datasets.prepare("food101")
-    one_line(error, "food101", "pip install 'tensorflow>=2.20'")
-
-
-def test_a_set_that_tfds_does_not_have_cannot_be_prepared(own_data):
-    with pytest.raises(UsageError) as error:
-        datasets.prepare("cifar11")
-    one_line(error, "no dataset named 'cifar11'")
-
-
-# --- archives from strangers ---
-
-
-def link(name, kind, target="/etc/passwd"):
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
-    return info, b""
-
-
-def plain(name, data):
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    return info, data
-
-
-TEST_BATCH = "cifar-10-batches-bin/test_batch.bin"
-HOSTILE = {
-    "symbolic link": link(TEST_BATCH, tarfile.SYMTYPE),
-    "hard link": link(TEST_BATCH, tarfile.LNKTYPE, "cifar-10-batches-bin/data_batch_1.bin"),
-    "device": link(TEST_BATCH, tarfile.CHRTYPE),
-    "fifo": link(TEST_BATCH, tarfile.FIFOTYPE),
-    "folder": link(TEST_BATCH, tarfile.DIRTYPE),
-    "half an image": plain(TEST_BATCH, b"\0" * 1000),
-    "nothing": None,
-}
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_a_member_that_is_no_plain_file_is_refused(kind, own_data, tmp_path):
-    members = {f"{NAMES['cifar10']}/{file}": data for file, data in cifar_members("cifar10", 20).items()}
-    del members[TEST_BATCH]
-    extra = [HOSTILE[kind]] if HOSTILE[kind] else []
-    write_tar(tmp_path / "cifar-10-binary.tar.gz", members, extra=extra)
-    with pytest.raises(DataError) as error:
-        datasets.prepare("cifar10", fetch=from_folder(tmp_path))
-    one_line(error, own_data / "downloads" / "cifar10", "try again")
-    assert not list(own_data.glob("cifar10/*/*"))
-
-
-def test_a_member_that_is_there_twice_or_is_too_large_is_refused(own_data, tmp_path, monkeypatch):
-    for data in (b"", b"\0" * (1 << 20)):
-        cifar_archive(tmp_path / "cifar-10-binary.tar.gz", "cifar10", extra=[plain(TEST_BATCH, data)])
-        with pytest.raises(DataError, match="twice"):
-            datasets.prepare("cifar10", fetch=from_folder(tmp_path))
-    monkeypatch.setattr(download, "_LIMIT", 3072)
-    cifar_archive(tmp_path / "cifar-10-binary.tar.gz", "cifar10")
-    with pytest.raises(DataError, match="too large"):
-        datasets.prepare("cifar10", fetch=from_folder(tmp_path))
-
-
-def test_members_that_were_not_asked_for_are_not_written_anywhere(own_data, tmp_path, monkeypatch):
-    monkeypatch.delitem(datasets.PUBLISHED, "cifar10")
-    strangers = [
-        plain(name, b"x") for name in ("../escaped", "/tmp/escaped_rethink_gen", f"{TEST_BATCH}/../../../escaped")
-    ]
-    cifar_archive(tmp_path / "cifar-10-binary.tar.gz", "cifar10", extra=strangers)
-    datasets.prepare("cifar10", fetch=from_folder(tmp_path))
-    assert not list(tmp_path.parent.rglob("*escaped*"))
-    assert not Path("/tmp/escaped_rethink_gen").exists()
-
-
-NO_ARCHIVE = gzip.compress(b"no archive", mtime=0)  # with the time, it has another name in each process of the tests
-
-
-@pytest.mark.parametrize("data", [b"", b"<html>moved</html>", NO_ARCHIVE, "half", "flipped"])
-def test_what_is_no_archive_is_refused(data, own_data, tmp_path):
-    path = cifar_archive(tmp_path / "cifar-10-binary.tar.gz", "cifar10")
-    whole, middle = path.read_bytes(), path.stat().st_size // 2
-    if data == "half":
-        data = whole[:middle]
-    elif data == "flipped":
-        data = whole[:middle] + bytes(500) + whole[middle + 500 :]
-    path.write_bytes(data)
-    with pytest.raises(DataError) as error:
-        datasets.prepare("cifar10", fetch=from_folder(tmp_path))
-    one_line(error, own_data / "downloads" / "cifar10")
-
-
-IDX = idx_bytes(random_images(20, (28, 28)))
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        IDX[:3],
-        IDX[:-1],
-        IDX + b"x",
-        b"\0\0\x0d" + IDX[3:],
-        IDX[:4] + b"\xff" * 12 + IDX[16:],
-        idx_bytes(random_images(9, (28, 28))),
-    ],
-)
-def test_what_is_no_idx_file_is_refused(data, own_data, tmp_path):
-    folder = idx_archives(tmp_path / "idx")
-    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(data))
-    with pytest.raises(DataError) as error:
-        datasets.prepare("mnist", fetch=from_folder(folder))
-    one_line(error, own_data / "downloads" / "mnist")
-
-
-# --- fetching ---
-
-
-def sha256(data):
-    return hashlib.sha256(data).hexdigest()
-
-
-def test_a_file_is_fetched_once_whole(tmp_path):
-    source, path = tmp_path / "source", tmp_path / "downloads" / "file"
-    source.write_bytes(b"data" * 1000)
-    download.download(source.as_uri(), sha256(b"data" * 1000), path)
-    assert path.read_bytes() == source.read_bytes()
-    source.unlink()
-    download.download(source.as_uri(), sha256(b"data" * 1000), path)  # it is there: nothing is fetched
-    assert os.listdir(path.parent) == ["file"]
-
-
-def test_a_file_with_another_checksum_is_not_taken(tmp_path):
-    source, path = tmp_path / "source", tmp_path / "downloads" / "file"
-    source.write_bytes(b"<html>moved</html>")
-    with pytest.raises(DataError) as error:
-        download.download(source.as_uri(), sha256(b"data"), path)
-    one_line(error, source.as_uri(), f"put it at {path}")
-    assert os.listdir(path.parent) == []
-    path.write_bytes(b"by hand, but wrong")
-    with pytest.raises(DataError) as error:
-        download.download(source.as_uri(), sha256(b"data"), path)
-    one_line(error, path, "delete it")
-    assert path.read_bytes() == b"by hand, but wrong"
-
-
-@pytest.mark.parametrize("address", ["file:///no/such/file", "http://127.0.0.1:9/file"])
-def test_no_network_is_one_line_with_the_way_out(address, tmp_path):
-    with pytest.raises(DataError) as error:
-        download.download(address, sha256(b""), tmp_path / "downloads" / "file")
-    one_line(error, address, f"put it at {tmp_path / 'downloads' / 'file'}")
-    assert os.listdir(tmp_path / "downloads") == []
-
-
-@pytest.fixture
-def small_disk():
-    """No file may grow beyond 20,000 bytes, as on a disk that is almost full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_no_space_for_a_download_is_one_line_with_the_way_out(tmp_path, request):
-    source, path = tmp_path / "source", tmp_path / "downloads" / "file"
-    source.write_bytes(b"data" * 10_000)
-    request.getfixturevalue("small_disk")
-    with pytest.raises(DataError) as error:
-        download.download(source.as_uri(), sha256(source.read_bytes()), path)
-    one_line(error, path, "free disk space")
-    assert os.listdir(path.parent) == []
 
 
 # --- the cache ---
@@ -577,13 +252,6 @@ def test_damaged_metadata_are_noticed(file, text, cifar10):
     with pytest.raises(DataError) as error:
         datasets.load("cifar10")
     one_line(error, cifar10)
-
-
-def change(folder, file, alter):
-    path = folder / file
-    content = json.loads(path.read_text())
-    alter(content)
-    path.write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize(

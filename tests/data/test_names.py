@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from test_datasets import change, cifar10, tiny  # noqa: F401
+from archives import change
 
 from rethink_gen.cli import main
 from rethink_gen.data import datasets
@@ -14,7 +14,7 @@ from rethink_gen.runs import Run
 
 
 @pytest.fixture
-def root(cifar10):  # noqa: F811
+def root(cifar10):
     """A folder of tfds with a data set in it."""
     return cifar10.parents[1]
 
