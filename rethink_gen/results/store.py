@@ -339,9 +339,9 @@ class Failure(NamedTuple):
     reason: str
 
 
-def different_data(results: Iterable[Result]) -> dict[str, dict[str, list[Result]]]:
-    """The data sets whose name stands for different data: name → checksum → the results that were made from these."""
-    found: dict[str, dict[str, list[Result]]] = {}
+def different_data(results: Iterable[Any]) -> dict[str, dict[str, list[Any]]]:
+    """The data sets whose name stands for different data: name → checksum → the results, or what has their `data`."""
+    found: dict[str, dict[str, list[Any]]] = {}
     for result in results:
         name, checksum = result.data
         if checksum:

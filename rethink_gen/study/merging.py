@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,7 +57,7 @@ def merge(
                 chosen[place][path.name] = path
     for place, origins in chosen.items():
         files = {**{path.name: path for path in sorted(place.glob("*.json"))}, **origins}
-        _check_data({path: facts(path) for path in files.values()})
+        _check_data(map(facts, files.values()))
     for place, origins in sorted(chosen.items()):
         new = [origin for origin in origins.values() if origin.parent != place]
         atomic.make_folder(place)
@@ -84,6 +84,7 @@ def _has_weights(path: Path) -> bool:
 class _Facts(NamedTuple):
     """What is compared of a result."""
 
+    path: Path
     ending: str  # how it ended, and its curves, as a digest: equal for two results of one run that are the same
     data: tuple[str, str]
     stale: bool
@@ -93,24 +94,20 @@ def _facts(path: Path) -> _Facts:
     """Reads a result, and its weights, which are checked."""
     result = store.with_weights(path)
     ending = hashlib.sha256(json.dumps([result.status, result.curves]).encode()).hexdigest()
-    return _Facts(ending, result.data, store.is_stale(result))
+    return _Facts(path, ending, result.data, store.is_stale(result))
 
 
-def _check_data(facts: Mapping[Path, _Facts]) -> None:
+def _check_data(facts: Iterable[_Facts]) -> None:
     """Refuses results of one folder that were made from different data of one name.
 
     Raises:
       StorageError: names the data set and a file of each kind.
     """
-    known: dict[str, tuple[str, Path]] = {}
-    for path, (_, (name, checksum), stale) in facts.items():
-        if stale or not checksum:
-            continue
-        expected, other = known.setdefault(name, (checksum, path))
-        if checksum != expected:
-            raise StorageError(
-                f"{path}: made from other data named {name} than {other}; delete the wrong one, and train it again"
-            )
+    for name, parts in store.different_data(each for each in facts if not each.stale).items():
+        first, second, *_ = (made[0].path for made in parts.values())
+        raise StorageError(
+            f"{second}: made from other data named {name} than {first}; delete the wrong one, and train it again"
+        )
 
 
 def renew(folder: Path, results: Folder, experiments_folder: Folder | None) -> bool:
