@@ -51,14 +51,18 @@ def test_every_page_is_in_the_contents():
     assert [page.name for page in PAGES if f": {page.name}\n" not in contents] == []
 
 
-def test_tables_of_components_and_fields_are_those_of_the_code():
-    """`python docs/components.py` writes them again."""
-    spec = importlib.util.spec_from_file_location("docs_components", DOCS / "components.py")
-    components = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(components)
-    pages = [page.read_text() for page in components.PAGES]
-    assert [page for page in pages if components.filled(page) != page] == []
-    tables = {found[2] for page in pages for found in components.MARKED.finditer(page)}
+@pytest.mark.parametrize("script", ["components", "experiments"])
+def test_generated_tables_are_those_of_the_code_and_of_the_results(script):
+    """`python docs/<script>.py` writes them again."""
+    spec = importlib.util.spec_from_file_location(f"docs_{script}", DOCS / f"{script}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    pages = [page.read_text() for page in module.PAGES]
+    assert [page for page in pages if module.filled(page) != page] == []
+
+
+def test_every_kind_of_component_has_its_table():
+    tables = {kind for page in PAGES for kind in re.findall(r"<!-- table of (\w+) -->", page.read_text())}
     assert tables == {*registry.COMPONENTS, "fields"} - {"dataset"}
 
 

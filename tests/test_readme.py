@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import rethink_gen
-from rethink_gen import experiment
 from rethink_gen.cli import main, parser
 from rethink_gen.results import store
 
@@ -88,10 +87,6 @@ def test_a_picture_of_readme_is_what_its_command_draws(name, scale, tmp_path):
 
 def test_readme_shows_a_picture():
     assert PICTURES
-
-
-def test_every_experiment_is_in_readme():
-    assert [name for name in experiment.names() if f"`{name}`" not in README] == []
 
 
 def test_every_room_of_the_code_is_in_readme():

@@ -14,7 +14,7 @@ import html
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +22,8 @@ import jinja2
 from markupsafe import Markup
 
 from rethink_gen import papers
-from rethink_gen.analysis import figures, page_pictures, rendering
+from rethink_gen.analysis import figures, page_pictures, rendering, standing
+from rethink_gen.analysis.standing import Standing
 from rethink_gen.errors import UsageError
 from rethink_gen.experiment import Check
 from rethink_gen.words import duration
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 MOST_IN_A_SHARED_MAP = 2  # claims of a paper; one with more has a map of its own
-VERDICTS = ("reproduced", "close", "off", "no verdict", "not run")
-UNKNOWN = VERDICTS[-2:]
 MOST_SIZES = 6  # of data sets that are each named
 FEWEST_EPOCHS = 3  # of which a curve says something
 
@@ -56,8 +55,7 @@ class _Section(NamedTuple):
     study: Study
     others: list[_Other]
     place: str  # where in the paper, in two words; without a paper, the name of the experiment
-    verdict: str
-    counts: dict[str, int]  # of VERDICTS, over cells and checks
+    standing: Standing
     layout: rendering.Layout | None
     checks: list[Check]
     figure: page_pictures.Picture | None
@@ -68,47 +66,6 @@ class _Section(NamedTuple):
     notes: list[str]
     found: list[str]  # the notes that say how results differ from what was expected, and why
     commands: list[str]
-
-    @property
-    def known(self) -> int:
-        return sum(n for word, n in self.counts.items() if word not in UNKNOWN)
-
-    @property
-    def in_part(self) -> bool:
-        """Whether a verdict is of some cells and checks, and others are not known yet."""
-        return 0 < self.known < sum(self.counts.values())
-
-    @property
-    def told(self) -> str:
-        """How much stands behind the verdict, for the map."""
-        study = self.study
-        if not study.results:
-            return "no results yet"
-        if self.smoke_alone:
-            return "smoke scale: no verdict"
-        sentences = sum(check.holds is not None for check in self.checks)
-        cells = (self.known - sentences, sum(self.counts.values()) - len(self.checks), "cell")
-        counted = (cells, (sentences, len(self.checks), "sentence"))
-        parts = [f"{some} of {total} {noun}{'s' * (total != 1)}" for some, total, noun in counted if total]
-        known = f"{' and '.join(parts)} known" if parts else ""
-        scale = "" if self.full_size else f"{study.experiment.scale} scale"
-        return ", ".join(filter(None, [_partial(study), known, scale, "one seed" * self.one_seed]))
-
-    @property
-    def one_seed(self) -> bool:
-        """Whether each setting was run once, so that nothing is known of the spread over seeds."""
-        settings = [result.setting for result in self.study.results]
-        return len(set(settings)) == len(settings)
-
-    @property
-    def full_size(self) -> bool:
-        """Whether the runs are those of the paper's scale, or the same at every scale."""
-        experiment = self.study.experiment
-        return experiment.scale == "paper" or (experiment.scale == "smoke" and not self.smoke_alone)
-
-    @property
-    def smoke_alone(self) -> bool:
-        return not self.study.experiment.has_verdict
 
 
 class Group(NamedTuple):
@@ -126,12 +83,12 @@ class Group(NamedTuple):
     @property
     def totals(self) -> Counter[str]:
         """Verdict → how many claims have it."""
-        return Counter(section.verdict for section in self.sections)
+        return Counter(section.standing.verdict for section in self.sections)
 
     @property
     def in_part(self) -> Counter[str]:
         """Verdict → how many claims have it in part."""
-        return Counter(section.verdict for section in self.sections if section.in_part)
+        return Counter(section.standing.verdict for section in self.sections if section.standing.in_part)
 
 
 def render(studies: Iterable[Study], broken: list[UsageError] | None = None) -> str:
@@ -159,7 +116,7 @@ def render(studies: Iterable[Study], broken: list[UsageError] | None = None) -> 
     page = environment.get_template("report.html.jinja").render(
         groups=groups,
         title=alone or "Memorization and generalization",
-        verdicts=VERDICTS,
+        verdicts=standing.VERDICTS,
         marks=rendering.ONE_RUN + rendering.OUTSIDE,
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         dark={color: page_pictures.dark_page(color) for color in colors},
@@ -178,10 +135,6 @@ def _section(study: Study, others: Sequence[Study] = ()) -> _Section:
     experiment, frame = study.experiment, study.curves
     table = study.table() if study.results else None
     checks = study.checks() if study.results else []
-    counts = count(table, checks)
-    if not experiment.has_verdict:
-        counts = {word: sum(counts.values()) if word == "no verdict" else 0 for word in VERDICTS}
-    word = verdict(counts)
     title, *notes = _paragraphs(experiment.doc) or [experiment.name]
     deep = frame[frame.groupby("run")["epoch"].transform("nunique") >= FEWEST_EPOCHS]
     drawn = study.figure() if study.results else None
@@ -190,8 +143,7 @@ def _section(study: Study, others: Sequence[Study] = ()) -> _Section:
         study=study,
         others=[_other(each) for each in others if each.results],
         place=_place(experiment),
-        verdict="no verdict" if word == "not run" and study.results else word,
-        counts=counts,
+        standing=Standing.of(study, table, checks),
         layout=None if table is None else rendering.lay_out(table),
         checks=checks,
         figure=drawn and page_pictures.picture(drawn, f"{experiment.name}-figure"),
@@ -211,22 +163,6 @@ def _place(experiment: Experiment) -> str:
     return re.sub(r"^(Section|Table|Figure)s\b", r"\1", first) if experiment.paper else experiment.name
 
 
-def count(table: pd.DataFrame | None, checks: Iterable[Check]) -> dict[str, int]:
-    """Verdict → how many cells have it; a check that holds counts as reproduced, one that does not as off."""
-    cells = [] if table is None or "verdict" not in table else table["verdict"]
-    words = [*cells, *({True: "reproduced", False: "off", None: "not run"}[check.holds] for check in checks)]
-    found = Counter("no verdict" if word in ("other scale", "smoke scale") else word for word in words)
-    return {word: found[word] for word in VERDICTS}
-
-
-def verdict(counts: Mapping[str, int]) -> str:
-    """Of a whole claim: reproduced if all that is known is, off if half of it or more is off, close between the two."""
-    known = sum(n for word, n in counts.items() if word not in UNKNOWN)
-    if not known:
-        return "no verdict" if counts["no verdict"] else "not run"
-    return "reproduced" if counts["reproduced"] == known else "off" if 2 * counts["off"] >= known else "close"
-
-
 def _prose(text: str) -> Markup:
     """A paragraph of a docstring: `code`, lists of lines that begin with a star, and indented blocks as they are."""
     if text.startswith("    "):
@@ -243,10 +179,6 @@ def _order(study: Study) -> tuple[str, str, str]:
     """By section, then figures before tables; what has no section in the paper comes last."""
     found = re.search(r"Sections? (\d)|Appendix (\w)", study.experiment.locator)
     return (found[1] or found[2] if found else "~", study.experiment.locator, study.experiment.name)
-
-
-def _same_as_laptop(study: Study) -> bool:
-    return set(study.experiment.runs) == set(study.experiment.laptop)
 
 
 def _groups(studies: Iterable[Study], broken: list[UsageError] | None) -> list[Group]:
@@ -271,13 +203,7 @@ def _groups(studies: Iterable[Study], broken: list[UsageError] | None) -> list[G
 
 
 def _other(study: Study) -> _Other:
-    return _Other(study, rendering.lay_out(study.table()), study.checks(), _partial(study))
-
-
-def _partial(study: Study) -> str:
-    """How many of the runs are done, unless all are."""
-    runs = len(study.experiment.runs)
-    return f"{runs - len(study.missing)} of {runs} runs" if study.missing else ""
+    return _Other(study, rendering.lay_out(study.table()), study.checks(), standing.done(study))
 
 
 def _about(study: Study) -> dict[str, str]:
@@ -338,7 +264,7 @@ def _settings(study: Study) -> dict[str, str]:
 def _commands(study: Study) -> list[str]:
     """The commands that fill what is missing, here and at the scale of the paper."""
     scales = [study.experiment.scale] * bool(study.missing)
-    scales += ["paper"] * (study.experiment.scale != "paper" and not (study.results and _same_as_laptop(study)))
+    scales += ["paper"] * (study.experiment.scale != "paper" and not (study.results and standing.same_as_laptop(study)))
     return [f"rethink-gen run {shlex.quote(study.experiment.name)} --scale {scale}" for scale in dict.fromkeys(scales)]
 
 

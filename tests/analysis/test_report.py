@@ -18,7 +18,7 @@ from frames import MLP, RANDOM, result
 from matplotlib.colors import to_rgb
 
 from rethink_gen import experiment
-from rethink_gen.analysis import page_pictures, report
+from rethink_gen.analysis import page_pictures, report, standing
 from rethink_gen.analysis.declare import by, lines
 from rethink_gen.cli import main
 from rethink_gen.experiment import Check, Experiment
@@ -110,13 +110,13 @@ def test_the_map_leads_to_every_experiment_and_its_claim(tmp_path):
     ],
 )
 def test_a_claim_is_reproduced_if_all_that_is_known_is_and_off_if_half_of_it_is(counts, word):
-    assert report.verdict(dict(zip(report.VERDICTS, counts, strict=True))) == word
+    assert standing.verdict(dict(zip(standing.VERDICTS, counts, strict=True))) == word
 
 
 def test_cells_and_checks_are_counted_alike():
     table = pd.DataFrame({"verdict": ["reproduced", "close", "not run", "other scale", "smoke scale", "no verdict"]})
     checks = [Check("a", True, ""), Check("b", False, ""), Check("c", None, "")]
-    assert report.count(table, checks) == {
+    assert standing.count(table, checks) == {
         "reproduced": 2,
         "close": 1,
         "off": 1,
@@ -127,24 +127,27 @@ def test_cells_and_checks_are_counted_alike():
 
 def test_runs_at_smoke_scale_have_no_verdict():
     quick = {"results": [result(MLP), result(RANDOM)], "figure": None}
-    assert report._section(study(**quick)).verdict == "reproduced"
-    shown = report._section(study(**quick, scale="smoke"))
+    assert report._section(study(**quick)).standing.verdict == "reproduced"
+    shown = report._section(study(**quick, scale="smoke")).standing
     assert (shown.verdict, shown.told) == ("no verdict", "smoke scale: no verdict")
     words = Reader(report.render([study(**quick, scale="smoke")])).texts
     assert not {"holds", "does not hold"} & set(words)
     same = study(**quick, scale="smoke", laptop=(MLP, RANDOM, replace(RANDOM, seed=1)))
-    assert report._section(same).verdict == "reproduced", "an experiment that is no larger at other scales"
+    assert report._section(same).standing.verdict == "reproduced", "an experiment that is no larger at other scales"
 
 
 def test_no_section_with_curves_says_not_run():
     missing = study(checks=[], table=by("corruption", metrics=["test_accuracy"]))
-    assert report._section(missing).verdict == "no verdict"
+    assert report._section(missing).standing.verdict == "no verdict"
 
 
 def test_a_study_that_is_not_complete_counts_its_runs():
-    assert report._section(study()).told == "2 of 3 runs, 1 of 1 sentence known, one seed"
-    assert report._section(study(scale="laptop")).told == "2 of 3 runs, 1 of 1 sentence known, laptop scale, one seed"
-    assert report._section(study(results=[])).told == "no results yet"
+    assert report._section(study()).standing.told == "2 of 3 runs, 1 of 1 sentence known, one seed"
+    assert (
+        report._section(study(scale="laptop")).standing.told
+        == "2 of 3 runs, 1 of 1 sentence known, laptop scale, one seed"
+    )
+    assert report._section(study(results=[])).standing.told == "no results yet"
 
 
 def test_a_larger_scale_that_is_not_complete_stands_beside_a_complete_one():
