@@ -57,7 +57,7 @@ def ours(name: str, precision: str, number: int) -> tuple[Step, int, int]:
     one = program(name, precision)
     hparams = [core.Hparams(randomness.root_key(seed), *map(jnp.float32, HPARAMS)) for seed in range(number)]
     images, labels = random_data()
-    data = lanes.data([core.Data(images, labels, np.zeros(IMAGES, bool))] * number)  # type: ignore[arg-type]
+    data = lanes.data([core.Data(images, labels, labels)] * number)  # type: ignore[arg-type]
     states = [core.init(one, each, data.images) for each in hparams]
     size = sum(leaf.size for leaf in jax.tree.leaves(states[0].params))
     stacked, state = lanes.stack(hparams), lanes.stack(states)
@@ -129,7 +129,7 @@ def flop(name: str) -> float:
     one, size = program(name, "float32"), BATCH
     hparams = core.Hparams(randomness.root_key(0), *map(jnp.float32, HPARAMS))
     images, labels = random_data()
-    data = core.Data(images[:size], labels[:size], np.zeros(size, bool))  # type: ignore[arg-type]
+    data = core.Data(images[:size], labels[:size], labels[:size])  # type: ignore[arg-type]
     state = jax.eval_shape(partial(core.init, one), hparams, data.images)
     order = jnp.zeros((1, size), jnp.int32)
     with jax.default_device(jax.devices("cpu")[0]):  # a GPU's compiler does not count

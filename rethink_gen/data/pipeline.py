@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from rethink_gen import registry
-from rethink_gen.data import datasets, randomness
+from rethink_gen.data import corruptions, datasets, randomness
 from rethink_gen.data.augmentations import center_crop, crops
 from rethink_gen.data.dataset import Dataset
 from rethink_gen.errors import ComponentError, naming
@@ -30,6 +31,21 @@ def corrupt(run: AnyRun, clean: Dataset) -> Dataset:
         corrupted = registry.resolve("corruption", run.corruption)(key, clean, run.corruption_level)
     _check(run.corruption, corrupted, clean)
     return corrupted
+
+
+@randomness.pinned()
+def corrupted_test_labels(run: AnyRun, clean: Dataset) -> Any:
+    """int32[M]: the test labels, corrupted as those of the training examples are, by draws of their own.
+
+    Nothing is trained on them. A noisy test set is what a user has who has no clean one. Only for the built-in
+    corruptions that draw labels; else the true ones.
+    """
+    name = registry.parse(run.corruption)[0]
+    if name not in corruptions.OF_LABELS or name in ("true_labels", "human"):
+        return clean.test.labels
+    key = randomness.stream(randomness.root_key(run.seed_of("corruption")), "corrupt test labels")
+    as_training = replace(clean, train=clean.test, true_labels=clean.test.labels)
+    return registry.resolve("corruption", run.corruption)(key, as_training, run.corruption_level).train.labels
 
 
 def cut(run: AnyRun) -> Dataset:

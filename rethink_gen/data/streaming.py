@@ -30,7 +30,7 @@ class _Batch(NamedTuple):
 
     images: Any  # uint8[B, S, S, C]
     labels: Any  # int32[B]
-    changed: Any  # bool[B]: whether the label differs from the true label
+    other: Any  # int32[B]: the true label
 
 
 class Stream:
@@ -72,7 +72,7 @@ class Stream:
         true = np.array([label for _, label in examples], np.int32)
         drawn = self.labels[order[row]]
         labels = np.where(drawn < 0, true, drawn)
-        return _Batch(np.stack([image for image, _ in examples]), labels, labels != true)
+        return _Batch(np.stack([image for image, _ in examples]), labels, true)
 
     def example(self, index: int) -> tuple[np.ndarray, int]:
         """Decodes an example: its image uint8[S, S, C] and its true label.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen import registry
-from rethink_gen.results.store import METRICS, TOP5, Curves, Result
+from rethink_gen.results.store import FATES, METRICS, TOP5, Curves, Result
 from rethink_gen.runs import KINDS, AnyRun, components
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
     Columns are the kind and the fields of the run, its curves at that epoch, its summary (repeated), and these:
 
     * last: whether this is the final epoch of the run;
-    * train_error, test_error, generalization_gap: derived from the accuracies.
+    * train_error, test_error, generalization_gap: derived from the accuracies;
+    * train_confused: the share of corrupted examples classified neither as given nor as they truly are.
 
     True labels have `corruption_level` 0. `augmentations` are joined by "+". Options have
     columns of their own, such as `model.hidden`. A run without a model has its kind as
@@ -71,7 +72,7 @@ def assemble(blocks: list[Block]) -> pd.DataFrame:
     places = np.concatenate([np.repeat(block.places, block.lengths) for block in blocks])
     if (np.diff(places) < 0).any():
         everything = everything.take(np.argsort(places, kind="stable")).reset_index(drop=True)
-    for name in {"step", "train_accuracy", "test_accuracy", *TOP5} - {*everything}:
+    for name in {"step", "train_accuracy", "test_accuracy", *FATES, *TOP5} - {*everything}:
         everything[name] = math.nan
     whole = {name: everything[name].astype(int) for name in ("epoch", "step") if everything[name].notna().all()}
     return everything.assign(
@@ -79,6 +80,7 @@ def assemble(blocks: list[Block]) -> pd.DataFrame:
         train_error=1 - everything["train_accuracy"],
         test_error=1 - everything["test_accuracy"],
         generalization_gap=everything["train_accuracy"] - everything["test_accuracy"],
+        train_confused=1 - everything["train_accuracy_corrupted"] - everything["train_recovered"],
     )
 
 

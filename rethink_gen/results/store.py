@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen import atomic, digests
 from rethink_gen.errors import StorageError, UsageError
-from rethink_gen.results import locks, strict_json, validation, weights
+from rethink_gen.results import comparing, locks, strict_json, validation, weights
 from rethink_gen.runs import KINDS, AnyRun, Run
 from rethink_gen.version import __version__
 
@@ -46,7 +46,8 @@ FIT_THRESHOLD = 0.99
 # The metrics of a training run at each epoch. Accuracies are fractions in [0, 1], losses are in nats. `train_` and
 # `test_`: over the whole split at fixed weights; of a stream, `train_` is over its first 50,000 examples. `running_`:
 # over the minibatches of the epoch. `untouched` and `corrupted`: over the training examples with their true label, and
-# over the others. With more than ten classes, the TOP5 metrics are added.
+# over the others; of these, `train_recovered` are classified as their true class. `noisy_labels`: against test labels
+# that are corrupted as those of the training examples. With more than ten classes, the TOP5 metrics are added.
 METRICS = (
     "epoch",
     "step",
@@ -54,13 +55,17 @@ METRICS = (
     "train_accuracy",
     "train_accuracy_untouched",
     "train_accuracy_corrupted",
+    "train_recovered",
     "running_loss",
     "running_accuracy",
     "test_loss",
     "test_accuracy",
+    "test_accuracy_noisy_labels",
     "weight_norm",
     "norm_product",
 )
+# What became of the training examples whose label was corrupted: classified as given, or as they truly are.
+FATES = ("train_accuracy_corrupted", "train_recovered")
 TOP5 = ("train_top5_accuracy", "test_top5_accuracy", "best_test_top5_accuracy")  # the last one is per run
 Curves = dict[str, list[float | None]]
 logger = logging.getLogger(__name__)
@@ -192,7 +197,7 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
         there = None
     text = strict_json.one_line_lists(json.dumps({**content, "sha256": digest}, indent=1, allow_nan=False))
     if there and not replace:
-        if (there.status, there.curves) != (result.status, strict_json.finite(result.curves)):
+        if not comparing.same_end(there, result):
             path = path.with_suffix(f".{digest[:8]}.conflict")
             atomic.write(path, text.encode())
     else:
@@ -337,16 +342,6 @@ class Failure(NamedTuple):
 
     run: AnyRun
     reason: str
-
-
-def different_data(results: Iterable[Any]) -> dict[str, dict[str, list[Any]]]:
-    """The data sets whose name stands for different data: name → checksum → the results, or what has their `data`."""
-    found: dict[str, dict[str, list[Any]]] = {}
-    for result in results:
-        name, checksum = result.data
-        if checksum:
-            found.setdefault(name, {}).setdefault(checksum, []).append(result)
-    return {name: parts for name, parts in sorted(found.items()) if len(parts) > 1}
 
 
 def save_failure(failure: Failure, folder: Path) -> None:

@@ -25,7 +25,16 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _TAKEN = {
     *("kind", "run", "status", "last", "scale", "device", "fitted"),
     *("best_epoch", "best_test_accuracy", "best_test_top5_accuracy", "epochs_to_fit", "steps_to_fit"),
-    *("train_error", "test_error", "generalization_gap", "num_train", "num_test", "seconds_compile", "seconds_train"),
+    *(
+        "train_error",
+        "test_error",
+        "generalization_gap",
+        "train_confused",
+        "num_train",
+        "num_test",
+        "seconds_compile",
+        "seconds_train",
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rethink_gen import atomic, experiment
 from rethink_gen.errors import StorageError, UsageError
 from rethink_gen.experiment import SCALES
-from rethink_gen.results import store
+from rethink_gen.results import comparing, store
 from rethink_gen.study import studies
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _check_data(facts: Iterable[_Facts]) -> None:
     Raises:
       StorageError: names the data set and a file of each kind.
     """
-    for name, parts in store.different_data(each for each in facts if not each.stale).items():
+    for name, parts in comparing.different_data(each for each in facts if not each.stale).items():
         first, second, *_ = (made[0].path for made in parts.values())
         raise StorageError(
             f"{second}: made from other data named {name} than {first}; delete the wrong one, and train it again"

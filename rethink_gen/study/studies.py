@@ -15,7 +15,7 @@ from rethink_gen import atomic, registry
 from rethink_gen.analysis import figures, rendering, tables
 from rethink_gen.errors import UsageError, naming_part, unknown
 from rethink_gen.experiment import HERE, Check, Experiment, Scale, find, names
-from rethink_gen.results import locks, results_cache, store
+from rethink_gen.results import comparing, locks, results_cache, store
 from rethink_gen.results.store import Damaged, Failure, Result
 from rethink_gen.results.verdicts import differing
 from rethink_gen.runs import AnyRun, coerce, components, fields, kinds
@@ -119,7 +119,7 @@ class Study:
         damaged = "".join(f" {error.path.name} is damaged and left out." for error in self.damaged)
         stale = f" Left out, made by other code or data: {', '.join(self.stale)}." if self.stale else ""
         mixed = "".join(f" Results of different code are mixed: {name}." for name in self._mixed())
-        data = store.different_data(self.results)
+        data = comparing.different_data(self.results)
         mixed += "".join(f" Results from different data are mixed: {name}." for name in data)
         counted = f"{done} of {len(self.experiment.runs)} runs done{failed}."
         note = f"{counted}{damaged}{stale}{mixed} {tables.describe(self.curves)}"

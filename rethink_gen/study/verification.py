@@ -16,7 +16,7 @@ from rethink_gen import experiment
 from rethink_gen.errors import DataError, StorageError, UsageError
 from rethink_gen.execution import machine, processes, publishing, requests
 from rethink_gen.experiment import SCALES
-from rethink_gen.results import store
+from rethink_gen.results import comparing, store
 from rethink_gen.results.store import Failure, Result
 from rethink_gen.results.verdicts import CLOSE
 from rethink_gen.runs import AnyRun
@@ -94,7 +94,7 @@ def _different_data(results: Iterable[Result]) -> Iterator[str]:
     from rethink_gen.data.dataset import PUBLISHED
 
     results = [result for result in results if not store.is_stale(result)]
-    for name, parts in store.different_data(results).items():
+    for name, parts in comparing.different_data(results).items():
         files = " and ".join(f"{part[0].id} ({checksum[:8]}…)" for checksum, part in parts.items())
         yield f"made from different data named {name}: {files}; delete the wrong ones, and train them again"
     made_from = {result.data for result in results}
@@ -158,7 +158,7 @@ def _compare(then: Result, now: Result | Failure) -> Finding:
     if isinstance(now, Failure):
         return Finding(what, [f"{then.run.id}: {now.reason}"])
     if _fingerprint(then) == _fingerprint(now):
-        differ = (then.status, then.curves) != (now.status, now.curves)
+        differ = not comparing.same_end(then, now)
         return Finding(f"{what}, to the last bit", [f"{then.run.id}: its curves are not those recorded"] * differ)
     pairs = {key: (then.summary.get(key), now.summary.get(key)) for key in ("train_accuracy", "test_accuracy")}
     apart = [f"{key} {a}, recorded {b}" for key, (b, a) in pairs.items() if not _near(a, b)]

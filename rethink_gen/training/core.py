@@ -87,7 +87,14 @@ class Data(NamedTuple):
 
     images: jax.Array  # uint8 or float32[N, H, W, C], values in [0, 255]
     labels: jax.Array  # int32[N]
-    changed: jax.Array  # bool[N]: whether the label differs from the true label
+    # int32[N], to compare predictions with besides: of training examples their true labels; of test examples, labels
+    # that were corrupted as those of the training examples were.
+    other: jax.Array
+
+    @property
+    def changed(self) -> jax.Array:
+        """bool[N]: whether the two labels differ."""
+        return self.labels != self.other
 
 
 class State(NamedTuple):
@@ -106,8 +113,9 @@ class Sums(NamedTuple):
     count: Any = 0.0  # examples
     loss: Any = 0.0  # in nats
     correct: Any = 0.0  # examples that are classified as their label
-    changed: Any = 0.0  # examples whose label is corrupted
+    changed: Any = 0.0  # examples whose other label is another one
     correct_changed: Any = 0.0  # examples of both kinds
+    correct_other: Any = 0.0  # examples that are classified as their other label
     correct_top5: Any = None  # only if the program counts it
 
 
@@ -280,9 +288,17 @@ def _score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) 
         loss = losses.cross_entropy_of_labels(logits, batch.labels)
     else:
         loss = registry.resolve("loss", program.loss)(logits, jax.nn.one_hot(batch.labels, logits.shape[-1]))
-    correct = weight * (logits.argmax(-1) == batch.labels)
-    changed = weight * batch.changed
-    sums = Sums(weight.sum(), (weight * loss).sum(), correct.sum(), changed.sum(), (correct * changed).sum())
+    predictions = logits.argmax(-1)
+    correct, other = weight * (predictions == batch.labels), weight * (predictions == batch.other)
+    changed = weight * (batch.labels != batch.other)
+    sums = Sums(
+        count=weight.sum(),
+        loss=(weight * loss).sum(),
+        correct=correct.sum(),
+        changed=changed.sum(),
+        correct_changed=(correct * changed).sum(),
+        correct_other=other.sum(),
+    )
     if not program.top5:
         return sums
     top5 = (jax.lax.top_k(logits, 5)[1] == batch.labels[:, None]).any(-1)

@@ -40,17 +40,23 @@ def measure(
     everything: tuple[Any, ...] = (*whole, *collectives.fetch((state.running, *norms)))
     for train_sums, test_sums, running, weight_norm, layer_norms in lanes.unstack(everything):
         untouched = train_sums.count - train_sums.changed
+        right_untouched = train_sums.correct - train_sums.correct_changed
+        recovered = (
+            train_sums.correct_other - right_untouched
+        )  # corrupted examples that are classified as they truly are
         row = {
             "epoch": epoch,
             "step": step,
             "train_loss": _ratio(train_sums.loss, train_sums.count),
             "train_accuracy": _ratio(train_sums.correct, train_sums.count),
-            "train_accuracy_untouched": _ratio(train_sums.correct - train_sums.correct_changed, untouched),
+            "train_accuracy_untouched": _ratio(right_untouched, untouched),
             "train_accuracy_corrupted": _ratio(train_sums.correct_changed, train_sums.changed),
+            "train_recovered": _ratio(recovered, train_sums.changed),
             "running_loss": _ratio(running.loss, running.count),
             "running_accuracy": _ratio(running.correct, running.count),
             "test_loss": _ratio(test_sums.loss, test_sums.count),
             "test_accuracy": _ratio(test_sums.correct, test_sums.count),
+            "test_accuracy_noisy_labels": _ratio(test_sums.correct_other, test_sums.count if test_sums.changed else 0),
             "weight_norm": _ratio(float(weight_norm), 1.0),
             "norm_product": _ratio(math.prod(map(float, layer_norms)), 1.0),
         }

@@ -10,7 +10,7 @@ import numpy as np
 
 from rethink_gen import digests, registry
 from rethink_gen.data import corruptions, datasets, randomness
-from rethink_gen.data.pipeline import corrupt, cut
+from rethink_gen.data.pipeline import corrupt, corrupted_test_labels, cut
 from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import UsageError
 from rethink_gen.models import create
@@ -66,8 +66,11 @@ def prepare(cohort: Sequence[Run], number: int | None = None) -> Prepared:
         number = number or width(run)
         lanes = Lanes(number, jax.device_count() if number > 1 else 1, shared)
         every = lanes.fill([*corrupted.values()])
-        train = lanes.data([Data(*dataset.train, dataset.train.labels != dataset.true_labels) for dataset in every])
-        test = lanes.data([Data(*dataset.test, dataset.test.labels != clean.test.labels) for dataset in every])
+        noisy = {each: corrupted_test_labels(each, clean) for each in cohort}
+        train = lanes.data([Data(*dataset.train, dataset.true_labels) for dataset in every])
+        test = lanes.data(
+            [Data(*dataset.test, labels) for dataset, labels in zip(every, lanes.fill([*noisy.values()]), strict=True)]
+        )
         num_classes, checksum = clean.num_classes, clean.checksum
     num_train = train.labels.shape[-1]
     if run.batch_size > num_train:

@@ -86,7 +86,7 @@ class Lanes(NamedTuple):
             return np.stack([getattr(split, name) for split in splits])
 
         images = splits[0].images if self.shared else column("images")
-        return self.put(Data(images, column("labels"), column("changed")), DATA)
+        return self.put(Data(images, column("labels"), column("other")), DATA)
 
     def put(self, tree: Any, kind: str) -> Any:
         """Puts arrays on the devices of their lanes.

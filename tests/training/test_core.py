@@ -40,7 +40,8 @@ def hparams_of(seed=0, **numbers: float) -> Hparams:
 def data() -> Any:
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (N, 5, 6, 2)), rng.integers(0, CLASSES, N)
-    arrays: Any = images.astype(np.uint8), labels.astype(np.int32), rng.random(N) < 0.4
+    other = np.where(rng.random(N) < 0.4, (labels + 1) % CLASSES, labels)
+    arrays: Any = images.astype(np.uint8), labels.astype(np.int32), other.astype(np.int32)
     return Data(*arrays)
 
 
@@ -173,10 +174,11 @@ def test_evaluation_counts_every_example_once(size):
     state = train(PROGRAM, hparams_of(), 4)[-1]
     out = forward(weights(state), whitened(data().images), data().labels)
     right, changed = out.logits.argmax(1) == data().labels, data().changed
+    as_other = (out.logits.argmax(1) == data().other).sum()
     assert 0 < right.sum() < N
     assert 0 < (right & changed).sum() < changed.sum()
-    chunks = [evaluate(PROGRAM, state, data(), first, size)[:5] for first in range(0, N, size)]
-    expected = (N, out.losses.sum(), right.sum(), changed.sum(), (right & changed).sum())
+    chunks = [evaluate(PROGRAM, state, data(), first, size)[:6] for first in range(0, N, size)]
+    expected = (N, out.losses.sum(), right.sum(), changed.sum(), (right & changed).sum(), as_other)
     np.testing.assert_allclose(np.sum(chunks, axis=0), expected, rtol=1e-5)
     assert [int(chunk[0]) for chunk in chunks] == [len(range(N)[first : first + size]) for first in range(0, N, size)]
 
@@ -325,7 +327,7 @@ def test_the_loss_of_an_auxiliary_head_counts_with_its_weight():
 def test_top_5_counts_labels_among_the_five_likeliest():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(40, 12)).astype(np.float32), rng.integers(0, 12, 40).astype(np.int32)
-    batch = Data(*map(jnp.asarray, (np.zeros((40, 1, 1, 1)), labels, labels < 0)))
+    batch = Data(*map(jnp.asarray, (np.zeros((40, 1, 1, 1)), labels, labels)))
     weight = (np.arange(40) < 30).astype(np.float32)
     sums = core._score(replace(PROGRAM, top5=True), jnp.asarray(logits), batch, weight)
     rank = (logits > logits[np.arange(40), labels][:, None]).sum(1)

@@ -1,0 +1,29 @@
+"""Are results the same, and are they of the same data?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rethink_gen.results import strict_json
+
+if TYPE_CHECKING:
+    from rethink_gen.results.store import Result
+
+
+def same_end(one: Result, other: Result) -> bool:
+    """Whether two results of a run are the same: status and curves. Metrics that one alone has do not count, for
+    versions of this package measure different ones.
+    """
+    mine, theirs = strict_json.finite(one.curves), strict_json.finite(other.curves)
+    return one.status == other.status and all(mine[name] == theirs[name] for name in mine.keys() & theirs.keys())
+
+
+def different_data(results: Iterable[Any]) -> dict[str, dict[str, list[Any]]]:
+    """The data sets whose name stands for different data: name → checksum → the results, or what has their `data`."""
+    found: dict[str, dict[str, list[Any]]] = {}
+    for result in results:
+        name, checksum = result.data
+        if checksum:
+            found.setdefault(name, {}).setdefault(checksum, []).append(result)
+    return {name: parts for name, parts in sorted(found.items()) if len(parts) > 1}
