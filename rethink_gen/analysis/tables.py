@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rethink_gen import papers
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.results.verdicts import Summary, differing, same_scale, summarize, verdict
+from rethink_gen.runs import fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,11 +82,23 @@ def mean_and_interval(frame: pd.DataFrame, by: Sequence[str], metric: str | Sequ
     return pd.DataFrame(records, columns=[*by, "metric", *Summary._fields])
 
 
-def by_setting(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row per setting and metric for any runs: the fields in which they differ, and what most ask of them."""
+def by_setting(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """A row per setting and metric for any runs: the fields in which they differ, and what most ask of them.
+
+    Args:
+      metrics: columns of numbers of the frame; None: the two accuracies, the best test accuracy and the epochs to fit.
+
+    Raises:
+      UsageError: there is no such metric.
+    """
     keys = differing(frame[frame["last"]]) if len(frame) else []
-    metrics = ["train_accuracy", "test_accuracy", "best_test_accuracy", "epochs_to_fit"]
-    return mean_and_interval(frame, keys or ["model", "corruption"], [name for name in metrics if name in frame])
+    usual = ["train_accuracy", "test_accuracy", "best_test_accuracy", "epochs_to_fit"]
+    numbers = [name for name in frame.select_dtypes("number") if name not in fields() and "." not in name]
+    for name in metrics or ():
+        if name not in numbers:
+            raise unknown("metric", name, numbers)
+    chosen = list(metrics) if metrics else [name for name in usual if name in frame]
+    return mean_and_interval(frame, keys or ["model", "corruption"], chosen)
 
 
 def time_to_fit(frame: pd.DataFrame, by: str, unit: str = "steps") -> pd.Series:

@@ -194,7 +194,7 @@ def table(arguments: argparse.Namespace) -> int:
     output = arguments.output and output_file(arguments.output)
     study = load(arguments)
     overview.tell_other_scales(arguments, study)
-    text = study.text(form)
+    text = study.text(form, arguments.metrics.split(",") if arguments.metrics else None)
     if output:
         atomic.write(output, text.encode())
         print(output)

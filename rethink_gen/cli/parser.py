@@ -180,6 +180,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "FILE_OR_MODULE",
         "help": "a Python file or module that registers components of your own; may be given several times",
     },
+    "--metrics": {
+        "metavar": "METRICS",
+        "help": "these, joined by commas, for each setting: best_test_accuracy,test_accuracy,train_recovered",
+    },
     "--x": {"metavar": "COLUMN", "help": "of `plot train`: epoch, step, or a field such as corruption_level"},
     "--y": {"metavar": "METRIC", "help": "of `plot train`: one metric, or several joined by commas"},
     "--hue": {"metavar": "COLUMN", "help": "of `plot train`: the field that has a line for each of its values"},
@@ -214,7 +218,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], t
     "table": (
         commands.table,
         {"name": None},
-        ("--scale", "--only", "--format", "--output", "--results", "--experiments", *PLUGIN, "--json"),
+        ("--scale", "--only", "--metrics", "--format", "--output", "--results", "--experiments", *PLUGIN, "--json"),
     ),
     "plot": (
         commands.plot,

@@ -93,10 +93,17 @@ class Study:
         done = {result.id for result in self.results}
         return tuple(run for run in self.experiment.runs if run.id not in done)
 
-    def table(self) -> pd.DataFrame:
-        """The table of the experiment; one row for each setting if it declares none."""
-        if not self.experiment.table:
-            return tables.by_setting(self.curves)
+    def table(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """The table of the experiment; one row for each setting if it declares none.
+
+        Args:
+          metrics: these, one row for each setting, in place of what the experiment shows: best_test_accuracy, …
+
+        Raises:
+          UsageError: there is no such metric.
+        """
+        if metrics or not self.experiment.table:
+            return tables.by_setting(self.curves, metrics)
         with naming_part(self.experiment.name, "table"):
             return self.experiment.table(self)
 
@@ -112,8 +119,12 @@ class Study:
         """The sentences of the claim, each compared with the results."""
         return [checking.evaluate(check, self) for check in self.experiment.checks]
 
-    def text(self, format: str = "markdown") -> str:  # noqa: A002
-        """The table and the verdict on each sentence of the claim, in a format of `rendering.FORMATS`."""
+    def text(self, format: str = "markdown", metrics: Sequence[str] | None = None) -> str:  # noqa: A002
+        """The table and the verdict on each sentence of the claim, in a format of `rendering.FORMATS`.
+
+        Args:
+          metrics: see `table`.
+        """
         done = len(self.experiment.runs) - len(self.missing)
         failed = f", {len(self.failures)} failed" if self.failures else ""
         damaged = "".join(f" {error.path.name} is damaged and left out." for error in self.damaged)
@@ -123,7 +134,7 @@ class Study:
         mixed += "".join(f" Results from different data are mixed: {name}." for name in data)
         counted = f"{done} of {len(self.experiment.runs)} runs done{failed}."
         note = f"{counted}{damaged}{stale}{mixed} {tables.describe(self.curves)}"
-        body = rendering.render(self.table(), format, checks=self.checks(), note=note)
+        body = rendering.render(self.table(metrics), format, checks=self.checks(), note=note)
         heading = f"# {self.experiment.name}, {self.experiment.scale} scale\n\n{self.experiment.claim}\n\n"
         return heading + body if format == "markdown" else body
 

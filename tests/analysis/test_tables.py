@@ -48,6 +48,17 @@ def cells(markdown):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if not line.startswith("| --")]
 
 
+def test_any_metric_can_be_asked_for_by_setting_and_none_that_is_not_there():
+    """Of two seeds: the mean of the best epochs, and that of the last; a field is no metric."""
+    frame = tidy([result(MLP, test=0.4), result(replace(MLP, seed=1), test=0.6), result(RANDOM, test=0.1)])
+    found = tables.by_setting(frame, ["best_test_accuracy", "test_error"]).set_index(["corruption", "metric"])["mean"]
+    assert found["true_labels", "best_test_accuracy"] == pytest.approx(0.5)
+    assert found["random_labels", "test_error"] == pytest.approx(0.9)
+    for name in ("best_accuracy", "batch_size", "corruption"):
+        with pytest.raises(UsageError, match=f"no metric named '{name}'"):
+            tables.by_setting(frame, [name])
+
+
 def test_the_papers_values_join_onto_our_frame():
     values = papers.values("table1")
     known = tidy([result(MLP)]).columns
