@@ -37,7 +37,7 @@ COMPONENTS: dict[str, dict[str, Component]] = {kind: dict(entries) for kind, ent
 PASSED: dict[str, tuple[str, ...]] = {
     "model": ("num_classes", "dropout"),
     "corruption": ("key", "dataset", "level"),
-    "augmentation": ("key", "images", "size"),
+    "augmentation": ("key", "images", "size", "targets"),
     "optimizer": ("learning_rate", "momentum", "weight_decay"),
     "schedule": ("step", "steps_per_epoch", "epochs", "learning_rate_decay"),
     "loss": ("logits", "targets"),
@@ -237,7 +237,9 @@ class Register:
         return self._decorate("model", target)
 
     def augmentation(self, target: Any) -> Any:
-        """`(key, images[B, H, W, C], **options) -> images`, inside jit, values in 0..255."""
+        """`(key, images[B, H, W, C], **options) -> images`, inside jit, values in 0..255; one that takes targets[B, K]
+        mixes preprocessed images and returns both, see `rethink_gen.data.mixing`.
+        """
         return self._decorate("augmentation", target)
 
     def optimizer(self, target: Any) -> Any:

@@ -165,6 +165,9 @@ class Run(AnyRun):
     loss: str = setting("cross_entropy", "what is minimized", kind="loss")
     order: str = setting("reshuffle", "in which training examples are seen", kind="order")
     max_gradient_norm: float | None = setting(None, "longer gradients are clipped to this norm", within=(1e-12, 1e12))
+    validation_size: int | None = setting(
+        None, "the last n training examples are held out, with their labels as given; None: none", within=(1, 10**9)
+    )
     measurements: int | None = setting(
         None, "how many epochs are measured, spaced evenly on a logarithmic axis; None: all", within=(2, 10**6)
     )

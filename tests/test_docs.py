@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 import rethink_gen as rg
 from rethink_gen import registry
 from rethink_gen.cli import parser
-from rethink_gen.results.store import METRICS
+from rethink_gen.results.store import METRICS, VALIDATION
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -84,6 +84,9 @@ def test_every_module_in_the_documentation_is_one(name):
     assert importlib.util.find_spec(name) if not hasattr(importlib.import_module(module), attribute) else True
 
 
+VALIDATED = ("validated_epoch", "validated_test_accuracy")  # of runs that hold examples out
+
+
 def test_columns_in_the_documentation_are_those_of_a_study():
     page = (DOCS / "reference.md").read_text()
     rows = page[page.index("| column |") :].partition("\n\n")[0].splitlines()[2:]
@@ -91,7 +94,7 @@ def test_columns_in_the_documentation_are_those_of_a_study():
     assert len(columns) > 20
     shown = {"fig1a": None, "sec5_kernels": "smoke"}
     studies = [rg.load(name, scale=scale, results=DOCS.parent / "results") for name, scale in shown.items()]
-    there = {column for study in studies for column in study.curves} | {*METRICS}
+    there = {column for study in studies for column in study.curves} | {*METRICS, *VALIDATION, *VALIDATED}
     assert [name for name in columns if name not in there] == []
 
 

@@ -206,7 +206,7 @@ def _measure(run: Run) -> Speed:
     machine.keep_memory()
     compilation.use_compile_cache()
     clock = compilation.compile_clock()
-    program, train, test, _, _ = preparation.prepare([run], number=1)
+    program, train, test, *_ = preparation.prepare([run], number=1)
     step_function, most = compilation.stepper(program, train)
     numbers = (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay)
     hparams = core.Hparams(randomness.root_key(0), *map(np.float32, numbers))  # type: ignore[arg-type]

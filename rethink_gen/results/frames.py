@@ -92,7 +92,10 @@ def about(result: Result) -> dict[str, Any]:
     if fields["corruption"] == "true_labels":
         fields["corruption_level"] = 0.0
     fields |= _options(result.run)
-    keys = ("best_epoch", "best_test_accuracy", "best_test_top5_accuracy", "epochs_to_fit", "steps_to_fit")
+    keys = (
+        *("best_epoch", "best_test_accuracy", "best_test_top5_accuracy", "epochs_to_fit", "steps_to_fit"),
+        *("validated_epoch", "validated_test_accuracy"),
+    )
     summary = {key: math.nan if value is None else value for key, value in result.summary.items() if key in keys}
     origin = result.provenance
     costs = {key: origin.get(key) for key in ("num_train", "num_test", "seconds_compile", "seconds_train")}

@@ -47,7 +47,8 @@ FIT_THRESHOLD = 0.99
 # `test_`: over the whole split at fixed weights; of a stream, `train_` is over its first 50,000 examples. `running_`:
 # over the minibatches of the epoch. `untouched` and `corrupted`: over the training examples with their true label, and
 # over the others; of these, `train_recovered` are classified as their true class. `noisy_labels`: against test labels
-# that are corrupted as those of the training examples. With more than ten classes, the TOP5 metrics are added.
+# that are corrupted as those of the training examples. With more than ten classes, the TOP5 metrics are added; with a
+# validation_size, the VALIDATION metrics, against labels as given.
 METRICS = (
     "epoch",
     "step",
@@ -67,6 +68,7 @@ METRICS = (
 # What became of the training examples whose label was corrupted: classified as given, or as they truly are.
 FATES = ("train_accuracy_corrupted", "train_recovered")
 TOP5 = ("train_top5_accuracy", "test_top5_accuracy", "best_test_top5_accuracy")  # the last one is per run
+VALIDATION = ("validation_loss", "validation_accuracy")
 Curves = dict[str, list[float | None]]
 logger = logging.getLogger(__name__)
 
@@ -140,6 +142,8 @@ def _summarize(curves: Curves) -> dict[str, float | None]:
     train, test = (curves.get(name, [None]) for name in ("train_accuracy", "test_accuracy"))
     fitted = [i for i, accuracy in enumerate(train) if accuracy is not None and accuracy >= FIT_THRESHOLD]
     best = max(range(len(test)), key=lambda i: test[i] or 0.0)
+    held_out = curves.get("validation_accuracy")
+    chosen = max(range(len(test)), key=lambda i: held_out[i] or 0.0) if held_out else 0
     top5 = [accuracy for accuracy in curves.get("test_top5_accuracy", []) if accuracy is not None]
     return {
         **last,
@@ -147,6 +151,7 @@ def _summarize(curves: Curves) -> dict[str, float | None]:
         "generalization_gap": _known(train[-1]) - _known(test[-1]),
         "best_epoch": curves["epoch"][best],
         "best_test_accuracy": test[best],
+        **({"validated_epoch": curves["epoch"][chosen], "validated_test_accuracy": test[chosen]} if held_out else {}),
         "epochs_to_fit": curves["epoch"][fitted[0]] if fitted else None,
         "steps_to_fit": curves["step"][fitted[0]] if fitted and "step" in curves else None,
     }

@@ -25,6 +25,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _TAKEN = {
     *("kind", "run", "status", "last", "scale", "device", "fitted"),
     *("best_epoch", "best_test_accuracy", "best_test_top5_accuracy", "epochs_to_fit", "steps_to_fit"),
+    *("validated_epoch", "validated_test_accuracy"),
     *(
         "train_error",
         "test_error",

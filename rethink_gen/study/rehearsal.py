@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rethink_gen.errors import UnknownName, UsageError
-from rethink_gen.results.store import METRICS, TOP5, Result
+from rethink_gen.results.store import METRICS, TOP5, VALIDATION, Result
 from rethink_gen.runs import Run
 from rethink_gen.study.studies import Study
 
@@ -36,7 +36,7 @@ def rehearse(planned: Study) -> None:
 
 def _made_up(run: Run) -> Result:
     """A result of two epochs, in which a run fits its training set."""
-    curves: dict[str, list[float | None]] = {name: [0.5, 1.0] for name in (*METRICS, *TOP5[:2])}
+    curves: dict[str, list[float | None]] = {name: [0.5, 1.0] for name in (*METRICS, *TOP5[:2], *VALIDATION)}
     curves |= {"epoch": [0, run.epochs], "step": [0, 10 * run.epochs]}
     about = {"device": "made up", "num_train": 100, "num_test": 100, "seconds_train": 1.0, "seconds_compile": 1.0}
     return Result(run, "finished", curves, about)

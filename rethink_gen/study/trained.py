@@ -27,7 +27,7 @@ class TrainedResult(Result):
         return prediction.logits(self, images)
 
     def examples(self, split: str = "train") -> Examples:
-        """The answers to each example of "train" or "test", in the order of the data set.
+        """The answers to each example of "train", "test" or "validation", in the order of the data set.
 
         Returns:
           Arrays with one row for each example: `logits`, `labels` (as the run was given them), `true_labels`, `loss`;

@@ -65,11 +65,23 @@ def _cropped(program: Program, sizes: _Sizes) -> jax.ShapeDtypeStruct:
 
 def _augmentation(program: Program, text: str, sizes: _Sizes) -> str:
     augment = registry.resolve("augmentation", text)
+    if "targets" in registry.parameters(augment):
+        return _mixing(program, augment, sizes)
     sized = "size" in registry.parameters(augment)
     options = {"size": program.crop_size} if sized else {}
     images = jax.eval_shape(lambda images: augment(root_key(0), images, **options), sizes.images)
     shape = _cropped(program, sizes).shape if sized else sizes.images.shape
     return _unlike(images, shape, "images of the size that it was asked for" if sized else "images of the same size")
+
+
+def _mixing(program: Program, mix: Callable[..., Any], sizes: _Sizes) -> str:
+    shapes = _cropped(program, sizes).shape, (sizes.batch, sizes.classes)
+    given = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    found = jax.eval_shape(lambda images, targets: mix(root_key(0), images, targets=targets), *given)
+    if not isinstance(found, tuple) or len(found) != 2:
+        return f"a pair, images and targets, not {type(found).__name__}"
+    meanings = "images of the same size", "a row of targets for each image"
+    return next(filter(None, map(_unlike, found, shapes, meanings)), "")
 
 
 def _optimizer(program: Program, text: str, sizes: _Sizes) -> str:

@@ -146,13 +146,29 @@ def inputs(program: Program, images: jax.Array, key: Key | None = None) -> jax.A
     Returns:
       float32[B, H, W, C], the input of the network.
     """
-    if key is not None:
-        for name in program.augmentations:
-            augment = registry.resolve("augmentation", name)
-            options = {"size": program.crop_size} if "size" in registry.parameters(augment) else {}
+    for name in program.augmentations:
+        augment = registry.resolve("augmentation", name)
+        taken = registry.parameters(augment)
+        if key is not None and "targets" not in taken:
+            options = {"size": program.crop_size} if "size" in taken else {}
             images = augment(stream(key, name), images, **options)
     images = augmentations.center_crop(images, program.crop_size).astype(jnp.float32) / 255
     return augmentations.whiten(images) if program.whitening else images
+
+
+def mixed(program: Program, images: jax.Array, targets: jax.Array, key: Key) -> tuple[jax.Array, jax.Array]:
+    """Preprocessed images and targets, float32[B, K], after the augmentations that take targets."""
+    for name in program.augmentations:
+        augment = registry.resolve("augmentation", name)
+        if "targets" in registry.parameters(augment):
+            images, targets = augment(stream(key, name), images, targets=targets)
+    return images, targets
+
+
+def mixes(program: Program) -> bool:
+    """Whether an augmentation takes targets."""
+    of = (registry.resolve("augmentation", name) for name in program.augmentations)
+    return any("targets" in registry.parameters(augment) for augment in of)
 
 
 def _optimizer(program: Program, hparams: Hparams, learning_rate: Any) -> optax.GradientTransformationExtraArgs:
@@ -197,6 +213,11 @@ def train_batch(program: Program, hparams: Hparams, batch: Data, steps_per_epoch
     row = state.step % steps_per_epoch
     key = jax.random.fold_in(stream(hparams.key, "augment"), state.step)
     images = inputs(program, batch.images, key)
+    targets: jax.Array | None = None
+    if program.label_smoothing or mixes(program):
+        num_classes: int = program.model.num_classes  # type: ignore[attr-defined]
+        targets = losses.smooth(jax.nn.one_hot(batch.labels, num_classes), program.label_smoothing)
+        images, targets = mixed(program, images, targets, key)
 
     def loss(params: Any) -> tuple[jax.Array, tuple[Sums, Any]]:
         logits, updates = apply(
@@ -209,10 +230,11 @@ def train_batch(program: Program, hparams: Hparams, batch: Data, steps_per_epoch
             rngs={"dropout": stream(key, "dropout")},
         )
         sums = _score(program, logits, batch)
-        total = _smoothed(program, logits, batch) if program.label_smoothing else sums.loss / sums.count
+        total = sums.loss / sums.count if targets is None else _mean_loss(program, logits, targets)
         for auxiliary in jax.tree.leaves(updates.get("auxiliary", {})):
             weight: float = getattr(program.model, "auxiliary_weight", 0.0)
-            total += weight * _smoothed(program, auxiliary, batch)
+            of = jax.nn.one_hot(batch.labels, auxiliary.shape[-1]) if targets is None else targets
+            total += weight * _mean_loss(program, auxiliary, of)
         return total, (sums, updates.get("batch_stats", {}))
 
     gradient, (sums, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
@@ -274,9 +296,8 @@ def full_batch(program: Program) -> bool:
     return registry.parse(program.optimizer)[0] in optimizers.FULL_BATCH
 
 
-def _smoothed(program: Program, logits: jax.Array, batch: Data) -> jax.Array:
-    """The mean loss with label smoothing: targets are 1 - ε for the label, plus ε / K for each class."""
-    targets = losses.smooth(jax.nn.one_hot(batch.labels, logits.shape[-1]), program.label_smoothing)
+def _mean_loss(program: Program, logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """The mean loss of a batch with these targets, float32[B, K]."""
     return registry.resolve("loss", program.loss)(logits.astype(jnp.float32), targets).mean()
 
 

@@ -23,9 +23,17 @@ _STREAMED_EVALUATION = 50_000  # training images of a stream to evaluate; as man
 
 
 def measure(
-    program: Program, state: State, train: Data | Stream, test: Data | Stream, lanes: Lanes, *, step: int, epoch: int
+    program: Program,
+    state: State,
+    train: Data | Stream,
+    test: Data | Stream,
+    lanes: Lanes,
+    *,
+    step: int,
+    epoch: int,
+    validation: Data | None = None,
 ) -> list[dict[str, float | None]]:
-    """Evaluates both splits and returns one row of the curves for each lane.
+    """Evaluates the splits and returns one row of the curves for each lane.
 
     `train_` and `test_` metrics are at fixed weights; `running_` metrics are means over the minibatches of the epoch,
     while the weights changed. A value is None if it is not finite or nothing was counted.
@@ -34,11 +42,12 @@ def measure(
       state: of all lanes.
       step, epoch: completed so far; both are columns of the row.
     """
-    whole = [total(program, state, data, lanes) for data in (train, test)]
+    splits = (train, test) if validation is None else (train, test, validation)
+    whole = tuple(total(program, state, data, lanes) for data in splits)
     norms = [jit(norm, lanes)(state) for norm in (core.weight_norm, core.layer_norms)]
     rows = []
-    everything: tuple[Any, ...] = (*whole, *collectives.fetch((state.running, *norms)))
-    for train_sums, test_sums, running, weight_norm, layer_norms in lanes.unstack(everything):
+    everything: tuple[Any, ...] = (whole, *collectives.fetch((state.running, *norms)))
+    for (train_sums, test_sums, *held_out), running, weight_norm, layer_norms in lanes.unstack(everything):
         untouched = train_sums.count - train_sums.changed
         right_untouched = train_sums.correct - train_sums.correct_changed
         recovered = (
@@ -63,6 +72,9 @@ def measure(
         if train_sums.correct_top5 is not None:
             row["train_top5_accuracy"] = _ratio(train_sums.correct_top5, train_sums.count)
             row["test_top5_accuracy"] = _ratio(test_sums.correct_top5, test_sums.count)
+        for sums in held_out:
+            row["validation_loss"] = _ratio(sums.loss, sums.count)
+            row["validation_accuracy"] = _ratio(sums.correct, sums.count)
         rows.append(row)
     return rows
 

@@ -13,6 +13,7 @@ from rethink_gen.errors import UsageError
 from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
 from rethink_gen.training import compilation, core, preparation
+from rethink_gen.training.core import Data
 
 BATCH = 1000  # images whose answers are computed at once
 
@@ -72,26 +73,26 @@ def _check_images(run: Run, shape: tuple[int, ...], images: np.ndarray) -> None:
 
 @randomness.pinned()
 def examples(result: Result, split: str = "train") -> Examples:
-    """The examples of "train" or "test" as the run saw them: its corruption is applied again.
+    """The examples of "train", "test" or "validation" as the run saw them: its corruption is applied again.
 
     Raises:
-      UsageError: the weights were not kept, or the data are no longer those that the run was trained on.
+      UsageError: the weights were not kept, there is no such split, or the data are no longer those that the run was
+        trained on.
     """
     run, weights = _run_of(result), _weights_of(result)
-    if split not in ("train", "test"):
-        raise UsageError(f"split must be train or test, got {split!r}")
+    if split not in (splits := ("train", "test", *(["validation"] if run.validation_size else []))):
+        raise UsageError(f"split must be {' or '.join(splits)}, got {split!r}")
     prepared = preparation.prepare([run], number=1)
     if isinstance(prepared.train, preparation.Stream) or isinstance(prepared.test, preparation.Stream):
         raise UsageError(f"{run.dataset} is streamed: this needs images in memory")
     if prepared.checksum != result.provenance["data_sha256"]:
         raise UsageError(f"{run.id} was trained on other data than the {run.dataset} that is here")
-    data = prepared.train if split == "train" else prepared.test
+    data: Data = getattr(prepared, split)
     found = _logits(prepared.program, weights, np.asarray(data.images))
     labels = np.asarray(data.labels)
     stable = found - found.max(-1, keepdims=True)
     loss = np.log(np.exp(stable).sum(-1)) - stable[np.arange(len(labels)), labels]
-    true = preparation.corrupt(run, preparation.cut(run)).true_labels if split == "train" else labels
-    return Examples(found, labels, np.asarray(true), loss)
+    return Examples(found, labels, labels if split == "test" else np.asarray(data.other), loss)
 
 
 def _logits(program: core.Program, weights: dict[str, Any], images: np.ndarray) -> np.ndarray:

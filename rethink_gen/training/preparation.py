@@ -10,6 +10,7 @@ import numpy as np
 
 from rethink_gen import digests, registry
 from rethink_gen.data import corruptions, datasets, randomness
+from rethink_gen.data.dataset import Dataset
 from rethink_gen.data.pipeline import corrupt, corrupted_test_labels, cut
 from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import UsageError
@@ -44,6 +45,7 @@ class Prepared(NamedTuple):
     test: Data | Stream
     checksum: str  # of the data before corruption
     lanes: Lanes
+    validation: Data | None = None  # what is held out of the training examples
 
 
 def prepare(cohort: Sequence[Run], number: int | None = None) -> Prepared:
@@ -52,10 +54,11 @@ def prepare(cohort: Sequence[Run], number: int | None = None) -> Prepared:
     There are as many lanes as `width` says, if not `number`.
 
     Raises:
-      UsageError: the optimizer needs the whole training set as its batch, and the batch is smaller.
+      UsageError: the optimizer needs the whole training set as its batch, and the batch is smaller; or no examples can
+        be held out.
       ComponentError: a component of the user's own is wrong.
     """
-    run = cohort[0]
+    run, validation = cohort[0], None
     if source := _streamed(run):
         train, test = _streams(run, source)
         num_classes, checksum, lanes = source.num_classes, source.fingerprint, ONE
@@ -67,7 +70,11 @@ def prepare(cohort: Sequence[Run], number: int | None = None) -> Prepared:
         lanes = Lanes(number, jax.device_count() if number > 1 else 1, shared)
         every = lanes.fill([*corrupted.values()])
         noisy = {each: corrupted_test_labels(each, clean) for each in cohort}
-        train = lanes.data([Data(*dataset.train, dataset.true_labels) for dataset in every])
+        held_out = _held_out(run, clean, every[0])
+        whole = [Data(*dataset.train, dataset.true_labels) for dataset in every]
+        train = lanes.data([_part(data, slice(None, -held_out or None)) for data in whole])
+        if held_out:
+            validation = lanes.data([_part(data, slice(-held_out, None)) for data in whole])
         test = lanes.data(
             [Data(*dataset.test, labels) for dataset, labels in zip(every, lanes.fill([*noisy.values()]), strict=True)]
         )
@@ -83,7 +90,26 @@ def prepare(cohort: Sequence[Run], number: int | None = None) -> Prepared:
         raise UsageError(
             f"optimizer {run.optimizer} needs the whole training set in a batch: set batch_size={num_train}"
         )
-    return Prepared(program, train, test, checksum, lanes)
+    return Prepared(program, train, test, checksum, lanes, validation)
+
+
+def _held_out(run: Run, clean: Dataset, corrupted: Dataset) -> int:
+    """How many of the last training examples are for validation.
+
+    Raises:
+      UsageError: nothing would be left to train on, or the corruption adds examples, so that copies of those held out
+        would be trained on.
+    """
+    size, there = run.validation_size or 0, len(clean.train.labels)
+    if size >= there:
+        raise UsageError(f"validation_size={size} leaves nothing of {there} training examples; set a smaller one")
+    if size and len(corrupted.train.labels) != there:
+        raise UsageError(f"corruption {run.corruption} changes the number of examples: leave validation_size away")
+    return size
+
+
+def _part(data: Data, rows: slice) -> Data:
+    return Data(*(column[rows] for column in data))
 
 
 def program_of(run: Run, num_classes: int, batch_size: int) -> Program:
@@ -110,6 +136,8 @@ def program_of(run: Run, num_classes: int, batch_size: int) -> Program:
 
 def _streams(run: Run, source: datasets.Source) -> tuple[Stream, Stream]:
     """The two splits of a streamed data set; random labels are the only corruption."""
+    if run.validation_size:
+        raise UsageError(f"{run.dataset} is streamed: examples are held out in memory only; leave validation_size away")
     if run.corruption not in STREAMED_CORRUPTIONS:
         known = " and ".join(STREAMED_CORRUPTIONS)
         raise UsageError(f"corruption {run.corruption} needs images in memory; {run.dataset} is streamed: {known} only")

@@ -106,7 +106,7 @@ class _Cohort:
         self.curves: dict[Run, store.Curves] = {run: {} for run in self.runs}
         self.spent = 0.0  # seconds per run before its checkpoint
         prepared = preparation.prepare(self.runs)
-        self.program, self.train_data, self.test_data, self.checksum, self.lanes = prepared
+        self.program, self.train_data, self.test_data, self.checksum, self.lanes, self.validation = prepared
         num_classes = datasets.find(self.runs[0].dataset).num_classes
         self.guess = measurement.constant_guess(self.program, num_classes)
         self.step_function, self.steps_per_call = compilation.stepper(self.program, self.train_data, self.lanes)
@@ -158,7 +158,14 @@ class _Cohort:
         """Evaluates the runs that have not ended and adds a row to their curves."""
         epoch = self.step // self.steps_per_epoch
         rows = measurement.measure(
-            self.program, self.state, self.train_data, self.test_data, self.lanes, step=self.step, epoch=epoch
+            self.program,
+            self.state,
+            self.train_data,
+            self.test_data,
+            self.lanes,
+            step=self.step,
+            epoch=epoch,
+            validation=self.validation,
         )
         for run, row in zip(self.runs, rows, strict=False):
             if run in self.left:
@@ -248,6 +255,7 @@ class _Cohort:
                 **({"code": code} if (code := digests.of_run(run)) else {}),
                 "num_train": self.num_train,
                 "num_test": self.test_data.labels.shape[-1],
+                **({"num_validation": self.validation.labels.shape[-1]} if self.validation else {}),
                 **({"batch_size": self.program.batch_size} if self.program.batch_size < run.batch_size else {}),
                 "steps_per_epoch": self.steps_per_epoch,
                 "steps_per_call": self.steps_per_call,

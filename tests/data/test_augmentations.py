@@ -102,7 +102,14 @@ def test_rotation_is_scipys_with_the_nearest_pixel_outside():
         np.testing.assert_allclose(ours, theirs, atol=0.01)  # 255 per pixel × 1e-5 of a pixel
 
 
-@pytest.mark.parametrize("name", registry.COMPONENTS["augmentation"])
+OF_IMAGES = [
+    name
+    for name in registry.COMPONENTS["augmentation"]
+    if "targets" not in registry.parameters(registry.resolve("augmentation", name))
+]
+
+
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_an_augmentation_is_drawn_for_each_image_from_the_key_alone(name):
     images = np.tile(random_images(1, 8, 8, 3), (40, 1, 1, 1))
     augment = jax.jit(
@@ -216,3 +223,27 @@ def test_color_changes_brightness_and_contrast_of_grey_images_within_its_bounds(
     assert stats.kstest(factor - 0.5, stats.uniform.cdf).pvalue > P_VALUE
     extreme = np.asarray(jax.jit(augmentations.color)(KEY, random_images(50, 4, 4, 3)))
     assert (extreme.min(), extreme.max()) == (0, 255), "what leaves the range is cut off"
+
+
+def test_cutout_hides_one_square_of_each_image_with_its_mean_color():
+    """Of a center uniform over 12 × 10 pixels, a square of 4 keeps on average (1 + 2 + 3 + 4·8 + 3 …) of its area."""
+    images = random_images(500, 12, 10, 3)
+    found = np.asarray(augmentations.cutout(KEY, jnp.asarray(images), side=4))
+    hidden = (found != images).any(-1)
+    for before, after, where in zip(images, found, hidden, strict=True):
+        np.testing.assert_allclose(after[where], np.broadcast_to(before.mean((0, 1)), after[where].shape), rtol=1e-5)
+        rows, columns = (np.flatnonzero(where.any(axis)) for axis in (1, 0))
+        assert np.ptp(rows) < 4
+        assert np.ptp(columns) < 4
+    # Starts are −2 … 9 for rows: of four rows, those inside are 2, 3, 4 × 9, 3; for columns 2, 3, 4 × 7, 3.
+    expected = (2 + 3 + 9 * 4 + 3) / 12 * (2 + 3 + 7 * 4 + 3) / 10
+    assert abs(hidden.sum((1, 2)).mean() - expected) < SIGMAS * hidden.sum((1, 2)).std() / np.sqrt(500)
+
+
+def test_channel_permutation_gives_each_order_of_channels_equally_often():
+    images = np.broadcast_to(np.array([10, 20, 30], np.uint8), (3000, 2, 2, 3))
+    found = np.asarray(augmentations.channel_permutation(KEY, jnp.asarray(images)))
+    np.testing.assert_array_equal(found, np.broadcast_to(found[:, :1, :1], found.shape))
+    orders = np.unique(found[:, 0, 0], axis=0, return_counts=True)
+    assert len(orders[0]) == 6
+    assert stats.chisquare(orders[1]).pvalue > P_VALUE

@@ -204,7 +204,7 @@ ON_FOUR_DEVICES = """if True:
     from rethink_gen.execution import scheduler
     from rethink_gen.training import compilation, core, data_parallel, preparation
     registry.add("model", "tiny", ours.Tiny)
-    _, train, _, _, _ = preparation.prepare([ours.RUN])
+    _, train, *_ = preparation.prepare([ours.RUN])
     images = data_parallel.read(train, ours.np.arange(8)[None], 0).images
     [result] = scheduler.execute([ours.RUN])
     step = compilation.jit(core.train_batch, convolves=True)

@@ -13,6 +13,8 @@ import pytest
 
 from rethink_gen import registry
 from rethink_gen.data import corruptions, datasets, randomness
+from rethink_gen.data.dataset import Split
+from rethink_gen.data.pipeline import corrupted
 from rethink_gen.errors import Interrupted, UsageError
 from rethink_gen.execution import scheduler
 from rethink_gen.models import inception
@@ -216,7 +218,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(field):
 def test_test_labels_are_the_true_ones_whatever_the_corruption():
     truth = datasets.load("digits").test.labels
     for name in ("true_labels", "random_labels", "pair_flip", "shuffled_pixels", "random_pixels", "gaussian"):
-        _, _, test, _, _ = preparation.prepare([Run(dataset="digits", corruption=name)])
+        _, _, test, *_ = preparation.prepare([Run(dataset="digits", corruption=name)])
         np.testing.assert_array_equal(test.labels, truth)
 
 
@@ -224,12 +226,12 @@ def test_noisy_test_labels_are_as_noisy_as_those_of_training_and_others_stay_tru
     """Of 297 labels at 0.5 the standard deviation of the share that differs from the true one is 0.029."""
     cohort = [Run(dataset="digits", corruption=name, corruption_level=0.5) for name in ("uniform_wrong", "pair_flip")]
     for run in cohort:
-        _, _, test, _, _ = preparation.prepare([run])
+        _, _, test, *_ = preparation.prepare([run])
         assert abs(test.changed.mean() - 0.5) < 4 * 0.029
     flipped = (np.asarray(test.labels) + 1) % 10
     np.testing.assert_array_equal(test.other[test.changed], flipped[test.changed])
     for name in ("true_labels", "shuffled_pixels", "extra_noisy_copies"):
-        _, _, test, _, _ = preparation.prepare([Run(dataset="digits", corruption=name, corruption_level=0.5)])
+        _, _, test, *_ = preparation.prepare([Run(dataset="digits", corruption=name, corruption_level=0.5)])
         assert not test.changed.any()
 
 
@@ -262,7 +264,7 @@ def test_progress_counts_steps_and_runs():
 
 
 def test_checkpoints_of_a_state_are_exact():
-    program, train, _, _, _ = preparation.prepare([SMALL])
+    program, train, *_ = preparation.prepare([SMALL])
     hparams = core.Hparams(randomness.root_key(0), 0.1, 0.95, 0.9, 0.0)
     state = core.init(program, hparams, train.images)
     again = checkpointing.restore(jax.tree.map(lambda leaf: leaf * 0, state), checkpointing.flatten(state))
@@ -310,3 +312,42 @@ def test_memory_freed_by_a_step_is_there_for_the_next_unless_the_user_has_set_ma
 def test_memory_of_a_step_comes_in_huge_pages():
     """In a quarter of it at most in small ones: memory may be in pieces."""
     assert faults("keep")[0] < 32_768 / 4
+
+
+def test_examples_held_out_are_the_last_and_are_not_trained_on():
+    """The weights are those of a run on the first 150 alone; the held-out part keeps its wrong labels."""
+    run = replace(SMALL, validation_size=50)
+    with_split = finish(run, keep_weights=True)
+    labels = corrupted("digits", "random_labels", level=0.5, train_size=200).train.labels
+    registry.add("dataset", "first_150", lambda: _first(150, labels))
+    alone = finish(replace(run, dataset="first_150", train_size=None, corruption="true_labels", validation_size=None))
+    assert with_split.provenance["num_train"] == alone.provenance["num_train"] == 150
+    assert with_split.curves["train_loss"] == alone.curves["train_loss"]
+    held_out = prediction.examples(with_split, "validation")
+    np.testing.assert_array_equal(held_out.labels, labels[150:])
+    assert 0 < (held_out.labels != held_out.true_labels).mean() < 1
+    assert with_split.curves["validation_accuracy"][-1] == pytest.approx(held_out.correct.mean())
+    assert with_split.curves["validation_loss"][-1] == pytest.approx(held_out.loss.mean(), rel=1e-5)
+    best = int(np.argmax(with_split.curves["validation_accuracy"]))
+    assert with_split.summary["validated_epoch"] == best
+    assert with_split.summary["validated_test_accuracy"] == with_split.curves["test_accuracy"][best]
+
+
+def _first(count, labels):
+    digits = datasets.load("digits")
+    train = digits.train._replace(images=digits.train.images[:count], labels=labels[:count])
+    return replace(
+        digits, name=f"first_{count}", train=train, test=Split(digits.test.images[:100], digits.test.labels[:100])
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"validation_size": 200}, "validation_size=200 leaves nothing of 200 training examples"),
+        ({"validation_size": 10, "corruption": "extra_noisy_copies"}, "changes the number of examples"),
+    ],
+)
+def test_examples_that_cannot_be_held_out_are_refused(fields, says):
+    with pytest.raises(UsageError, match=says):
+        finish(replace(SMALL, **fields))

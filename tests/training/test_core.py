@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rethink_gen.data import mixing
 from rethink_gen.data.randomness import root_key, stream
 from rethink_gen.errors import UsageError
 from rethink_gen.models.mlp import MLP
@@ -295,9 +296,27 @@ def test_label_smoothing_shares_a_part_of_each_target_among_all_classes():
     np.testing.assert_allclose(weights(smoothed)["b2"], w["b2"] - 0.1 * d_logits.sum(0), atol=1e-6)
 
 
+def test_a_mixed_batch_is_trained_on_as_its_images_and_targets_say():
+    """The first step's gradient by hand, with what mixup makes of the batch; evaluation does not mix."""
+    program = replace(PROGRAM, augmentations=("mixup(alpha=2)",), label_smoothing=0.3)
+    after = train(program, hparams_of(weight_decay=0.0), 1)[1]
+    batch = np.asarray(order_of(hparams_of(), 0, N, BATCH))[0]
+    key = stream(jax.random.fold_in(stream(root_key(0), "augment"), 0), "mixup(alpha=2)")
+    smoothed = 0.7 * np.eye(CLASSES, dtype=np.float32)[data().labels[batch]] + np.float32(0.3 / CLASSES)
+    images, targets = mixing.mixup(key, core.inputs(PROGRAM, jnp.asarray(data().images[batch])), smoothed, alpha=2.0)
+    assert np.ptp(np.sort(targets, axis=1)[:, -1]) > 0.01, "no batch of this size is left as it is"
+    w = weights(start())
+    out = forward(w, np.asarray(images).reshape(BATCH, -1), data().labels[batch])
+    d_logits = (out.probabilities - np.asarray(targets)) / BATCH
+    np.testing.assert_allclose(weights(after)["W2"], w["W2"] - 0.1 * out.hidden.T @ d_logits, atol=1e-6)
+    plain = evaluate(PROGRAM, after, data(), 0, N)
+    jax.tree.map(np.testing.assert_array_equal, evaluate(program, after, data(), 0, N), plain)
+
+
 class TwoHeads(nn.Module):
     """Two linear maps of the pixels; the second is an auxiliary head."""
 
+    num_classes: int = CLASSES
     auxiliary_weight: float = 0.4
 
     @nn.compact

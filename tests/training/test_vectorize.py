@@ -64,7 +64,7 @@ def test_images_of_their_own_go_side_by_side_too(monkeypatch):
     runs = [replace(SMALL, corruption="random_pixels", seed=seed) for seed in range(2)]
     apart = curves(runs)
     monkeypatch.setattr(vectorize, "_SIDE_BY_SIDE", {"cpu": {"mlp_1x512": 2}})
-    assert not preparation.prepare(runs)[-1].shared
+    assert not preparation.prepare(runs).lanes.shared
     close(curves(runs), apart)
 
 
@@ -81,7 +81,7 @@ def test_runs_whose_images_would_not_fit_go_a_few_at_a_time(monkeypatch):
 
 
 def test_a_cohort_of_labels_keeps_its_images_once(three_lanes):
-    _, train, test, _, lanes = preparation.prepare(COHORT)
+    _, train, test, _, lanes, _ = preparation.prepare(COHORT)
     assert lanes == Lanes(number=3, devices=1, shared=True)
     assert train.images.shape == (200, 8, 8, 1)
     assert (train.labels.shape, test.labels.shape) == ((3, 200), (3, 100))
@@ -180,7 +180,7 @@ def test_four_devices_have_the_numbers_of_one(alone, tmp_path):
         "from rethink_gen.training import preparation, vectorize\n"
         "sys.path[:0] = ['tests', 'tests/training']; from test_vectorize import COHORT\n"
         "vectorize._SIDE_BY_SIDE = {'cpu': {'mlp_1x512': 2}}\n"
-        "assert preparation.prepare(COHORT)[-1][:2] == (8, 4)\n"
+        "assert preparation.prepare(COHORT).lanes[:2] == (8, 4)\n"
         "print(json.dumps([outcome.curves for outcome in scheduler.execute(COHORT)]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
