@@ -96,6 +96,10 @@ OPTION_RANGES: dict[str, tuple[float, float]] = {
     "times": (1, 10**6),
     "alpha": (0, 10**6),
     "side": (1, 4096),
+    "q": (1e-6, 1),
+    "beta": (0, 1),
+    "keep": (1e-6, 1),
+    "weight": (0, 1e3),
 }
 
 BUILT_IN: dict[str, dict[str, Component]] = {
@@ -288,6 +292,27 @@ BUILT_IN: dict[str, dict[str, Component]] = {
         [
             _entry("cross_entropy", "cross_entropy", "Of softmax, in nats; with label_smoothing."),
             _entry("squared_error", "squared_error", "Summed over classes, on one-hot or smoothed targets."),
+            _entry(
+                "generalized_cross_entropy",
+                "generalized_cross_entropy",
+                "Between cross-entropy and mean absolute error: unlikely labels count less.",
+                q=0.7,
+            ),
+            _entry(
+                "bootstrapping",
+                "bootstrapping",
+                "Cross-entropy of targets mixed with what the network says.",
+                beta=0.95,
+                hard=False,
+            ),
+            _entry("small_loss", "small_loss", "Cross-entropy of the smallest losses of a batch alone.", keep=0.8),
+            _entry(
+                "early_learning",
+                "early_learning",
+                "Cross-entropy, kept near what the network said before.",
+                weight=3.0,
+                decay=0.7,
+            ),
         ],
     ),
     "order": _entries(

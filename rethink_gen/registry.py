@@ -40,7 +40,7 @@ PASSED: dict[str, tuple[str, ...]] = {
     "augmentation": ("key", "images", "size", "targets"),
     "optimizer": ("learning_rate", "momentum", "weight_decay"),
     "schedule": ("step", "steps_per_epoch", "epochs", "learning_rate_decay"),
-    "loss": ("logits", "targets"),
+    "loss": ("logits", "targets", "memory"),
     "order": ("key", "epoch", "size", "batch_size"),
     "features": ("run", "images"),
     "kernel": ("inner", "a", "b", "gamma"),
@@ -186,6 +186,11 @@ def parameters(function: Callable[..., Any]) -> set[str]:
     )
 
 
+def asks_for(function: Callable[..., Any], name: str) -> bool:
+    """Whether a component has a parameter of this name; `**options` alone is no such wish."""
+    return name in inspect.signature(function).parameters
+
+
 def add(kind: str, name: str, target: Any) -> None:
     """Registers a user's component; one of the same name that is not built in is replaced.
 
@@ -251,7 +256,7 @@ class Register:
         return self._decorate("schedule", target)
 
     def loss(self, target: Any) -> Any:
-        """`(logits[B, K], targets[B, K], **options) -> float32[B]`."""
+        """`(logits[B, K], targets[B, K], **options) -> float32[B]`; one that takes memory[B, K] returns that, too."""
         return self._decorate("loss", target)
 
     def order(self, target: Any) -> Any:

@@ -147,7 +147,8 @@ def test_every_field_has_its_part_in_the_id():
         "batch_size": 64, "epochs": 99, "stop_at_train_accuracy": 0.99, "corruption_level": 0.5, "learning_rate": 0.05,
         "learning_rate_decay": 0.99, "momentum": 0.0, "weight_decay": 5e-4, "seed": 1, "label_smoothing": 0.1,
         "precision": "bfloat16", "optimizer": "adamw", "schedule": "cosine", "loss": "squared_error", "order": "stored",
-        "max_gradient_norm": 1.0, "measurements": 9, "validation_size": 100, "init_seed": 1, "order_seed": 1, "corruption_seed": 1,
+        "max_gradient_norm": 1.0, "measurements": 9, "validation_size": 100,
+        "init_seed": 1, "order_seed": 1, "corruption_seed": 1,
     }  # fmt: skip
     ids = {Run().id, *(run_of(**{name: other[name]}).id for name in DEFAULTS)}
     assert len(ids) == 1 + len(DEFAULTS)

@@ -65,7 +65,7 @@ def _cropped(program: Program, sizes: _Sizes) -> jax.ShapeDtypeStruct:
 
 def _augmentation(program: Program, text: str, sizes: _Sizes) -> str:
     augment = registry.resolve("augmentation", text)
-    if "targets" in registry.parameters(augment):
+    if registry.asks_for(augment, "targets"):
         return _mixing(program, augment, sizes)
     sized = "size" in registry.parameters(augment)
     options = {"size": program.crop_size} if sized else {}
@@ -78,10 +78,7 @@ def _mixing(program: Program, mix: Callable[..., Any], sizes: _Sizes) -> str:
     shapes = _cropped(program, sizes).shape, (sizes.batch, sizes.classes)
     given = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     found = jax.eval_shape(lambda images, targets: mix(root_key(0), images, targets=targets), *given)
-    if not isinstance(found, tuple) or len(found) != 2:
-        return f"a pair, images and targets, not {type(found).__name__}"
-    meanings = "images of the same size", "a row of targets for each image"
-    return next(filter(None, map(_unlike, found, shapes, meanings)), "")
+    return _unlike_pair(found, shapes, ("images of the same size", "a row of targets for each image"))
 
 
 def _optimizer(program: Program, text: str, sizes: _Sizes) -> str:
@@ -102,8 +99,11 @@ def _schedule(program: Program, text: str, sizes: _Sizes) -> str:
 
 def _loss(program: Program, text: str, sizes: _Sizes) -> str:
     rows = jax.ShapeDtypeStruct((sizes.batch, sizes.classes), jnp.float32)
-    losses = jax.eval_shape(registry.resolve("loss", text), rows, rows)
-    return _unlike(losses, (sizes.batch,), "a loss for each example")
+    loss, meaning = registry.resolve("loss", text), "a loss for each example"
+    if not core.remembers(program):
+        return _unlike(jax.eval_shape(loss, rows, rows), (sizes.batch,), meaning)
+    found = jax.eval_shape(lambda logits, targets, memory: loss(logits, targets, memory=memory), rows, rows, rows)
+    return _unlike_pair(found, ((sizes.batch,), rows.shape), (meaning, "what it keeps of each example"))
 
 
 def _order(program: Program, text: str, sizes: _Sizes) -> str:
@@ -124,6 +124,13 @@ def _unlike(value: Any, shape: tuple[int, ...], meaning: str) -> str:
     if found == shape:
         return ""
     return f"{meaning}: shape {shape}, not {type(value).__name__ if found is None else found}"
+
+
+def _unlike_pair(found: Any, shapes: tuple[Any, Any], meanings: tuple[str, str]) -> str:
+    """The same of a pair of values."""
+    if not isinstance(found, tuple) or len(found) != len(shapes):
+        return f"a pair: {meanings[0]}, and {meanings[1]}; not {type(found).__name__}"
+    return next(filter(None, map(_unlike, found, shapes, meanings)), "")
 
 
 _CHECKS: dict[str, Callable[[Program, str, _Sizes], str]] = {

@@ -104,6 +104,7 @@ class State(NamedTuple):
     params: Any
     batch_stats: Any
     momentum: Any  # the state of the optimizer
+    memory: Any  # float32[N, K], what the loss keeps of each example; None: it keeps nothing
     running: "Sums"  # over the minibatches of the current epoch
 
 
@@ -123,7 +124,7 @@ def init(program: Program, hparams: Hparams, images: jax.Array, key: Key | None 
     """Creates the state before the first step.
 
     Args:
-      images: [N, H, W, C]; only the shape and dtype are used.
+      images: [N, H, W, C], all of the training set; only the shape and dtype are used.
       key: root key for the weights; None: the key of the run.
     """
     shape = jax.eval_shape(lambda x: inputs(program, x), images[:1])
@@ -133,7 +134,8 @@ def init(program: Program, hparams: Hparams, images: jax.Array, key: Key | None 
     # Copies: an optimizer may keep the parameters themselves, and a buffer can be donated only once.
     momentum = jax.tree.map(jnp.copy, _optimizer(program, hparams, 0.0).init(params))
     sums = Sums(*(jnp.zeros(()) for _ in range(len(Sums._fields) - (not program.top5))))
-    return State(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), momentum, sums)
+    memory = jnp.zeros((len(images), num_classes(program))) if remembers(program) else None
+    return State(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), momentum, memory, sums)
 
 
 def inputs(program: Program, images: jax.Array, key: Key | None = None) -> jax.Array:
@@ -148,9 +150,8 @@ def inputs(program: Program, images: jax.Array, key: Key | None = None) -> jax.A
     """
     for name in program.augmentations:
         augment = registry.resolve("augmentation", name)
-        taken = registry.parameters(augment)
-        if key is not None and "targets" not in taken:
-            options = {"size": program.crop_size} if "size" in taken else {}
+        if key is not None and not registry.asks_for(augment, "targets"):
+            options = {"size": program.crop_size} if "size" in registry.parameters(augment) else {}
             images = augment(stream(key, name), images, **options)
     images = augmentations.center_crop(images, program.crop_size).astype(jnp.float32) / 255
     return augmentations.whiten(images) if program.whitening else images
@@ -160,15 +161,14 @@ def mixed(program: Program, images: jax.Array, targets: jax.Array, key: Key) -> 
     """Preprocessed images and targets, float32[B, K], after the augmentations that take targets."""
     for name in program.augmentations:
         augment = registry.resolve("augmentation", name)
-        if "targets" in registry.parameters(augment):
+        if registry.asks_for(augment, "targets"):
             images, targets = augment(stream(key, name), images, targets=targets)
     return images, targets
 
 
 def mixes(program: Program) -> bool:
     """Whether an augmentation takes targets."""
-    of = (registry.resolve("augmentation", name) for name in program.augmentations)
-    return any("targets" in registry.parameters(augment) for augment in of)
+    return any(registry.asks_for(registry.resolve("augmentation", name), "targets") for name in program.augmentations)
 
 
 def _optimizer(program: Program, hparams: Hparams, learning_rate: Any) -> optax.GradientTransformationExtraArgs:
@@ -203,23 +203,33 @@ def epoch_order(program: Program, hparams: Hparams, epoch: jax.Array, size: int,
 @_lanes(STATIC, EACH, DATA, EACH, EACH)
 def train_step(program: Program, hparams: Hparams, data: Data, order: jax.Array, state: State) -> State:
     """Takes one optimizer step on the next row of the epoch's order."""
-    batch = jax.tree.map(lambda leaf: leaf[order[state.step % len(order)]], data)
-    return train_batch(program, hparams, batch, len(order), state)
+    index = order[state.step % len(order)]
+    return _step(program, hparams, jax.tree.map(lambda leaf: leaf[index], data), len(order), state, index)
 
 
 @_lanes(STATIC, EACH, DATA, STATIC, EACH)
 def train_batch(program: Program, hparams: Hparams, batch: Data, steps_per_epoch: int, state: State) -> State:
-    """Takes one optimizer step on a batch that is already gathered, on the device or from a stream."""
+    """Takes one optimizer step on a batch that is already gathered, from a stream."""
+    return _step(program, hparams, batch, steps_per_epoch, state, None)
+
+
+def _step(
+    program: Program, hparams: Hparams, batch: Data, steps_per_epoch: int, state: State, index: jax.Array | None
+) -> State:
+    """Takes one optimizer step.
+
+    Args:
+      index: int32[B], which examples the batch holds; None: not known, so the loss can remember nothing.
+    """
     row = state.step % steps_per_epoch
     key = jax.random.fold_in(stream(hparams.key, "augment"), state.step)
     images = inputs(program, batch.images, key)
     targets: jax.Array | None = None
     if program.label_smoothing or mixes(program):
-        num_classes: int = program.model.num_classes  # type: ignore[attr-defined]
-        targets = losses.smooth(jax.nn.one_hot(batch.labels, num_classes), program.label_smoothing)
+        targets = losses.smooth(jax.nn.one_hot(batch.labels, num_classes(program)), program.label_smoothing)
         images, targets = mixed(program, images, targets, key)
 
-    def loss(params: Any) -> tuple[jax.Array, tuple[Sums, Any]]:
+    def loss(params: Any) -> tuple[jax.Array, tuple[Sums, Any, Any]]:
         logits, updates = apply(
             program,
             params,
@@ -230,21 +240,29 @@ def train_batch(program: Program, hparams: Hparams, batch: Data, steps_per_epoch
             rngs={"dropout": stream(key, "dropout")},
         )
         sums = _score(program, logits, batch)
-        total = sums.loss / sums.count if targets is None else _mean_loss(program, logits, targets)
+        memory = None
+        if index is not None and remembers(program):
+            given = jax.nn.one_hot(batch.labels, num_classes(program)) if targets is None else targets
+            function = registry.resolve("loss", program.loss)
+            each, memory = function(logits.astype(jnp.float32), given, memory=state.memory[index])
+            total = each.mean()
+        else:
+            total = sums.loss / sums.count if targets is None else _mean_loss(program, logits, targets)
         for auxiliary in jax.tree.leaves(updates.get("auxiliary", {})):
             weight: float = getattr(program.model, "auxiliary_weight", 0.0)
             of = jax.nn.one_hot(batch.labels, auxiliary.shape[-1]) if targets is None else targets
             total += weight * _mean_loss(program, auxiliary, of)
-        return total, (sums, updates.get("batch_stats", {}))
+        return total, (sums, updates.get("batch_stats", {}), memory)
 
-    gradient, (sums, batch_stats) = jax.grad(loss, has_aux=True)(state.params)
+    gradient, (sums, batch_stats, memory) = jax.grad(loss, has_aux=True)(state.params)
     step_optimizer = _optimizer(program, hparams, _learning_rate(program, hparams, state.step, steps_per_epoch))
     line_search = {}
     if full_batch(program):
         line_search = {"value": loss(state.params)[0], "value_fn": lambda params: loss(params)[0]}
     updates, momentum = step_optimizer.update(gradient, state.momentum, state.params, **line_search)
     running = jax.tree.map(lambda total, new: jnp.where(row == 0, 0.0, total) + new, state.running, sums)
-    return State(state.step + 1, optax.apply_updates(state.params, updates), batch_stats, momentum, running)
+    memory = state.memory if memory is None else state.memory.at[index].set(memory)
+    return State(state.step + 1, optax.apply_updates(state.params, updates), batch_stats, momentum, memory, running)
 
 
 @_lanes(STATIC, EACH, DATA, EACH, EACH, SAME)
@@ -291,6 +309,16 @@ def apply(
     return program.model.apply(variables, to_precision(images), **create.mode(program.model, train=train), **options)
 
 
+def num_classes(program: Program) -> int:
+    """The number of classes K."""
+    return program.model.num_classes  # type: ignore[attr-defined]
+
+
+def remembers(program: Program) -> bool:
+    """Whether the loss keeps something of each example from one step to the next."""
+    return registry.asks_for(registry.resolve("loss", program.loss), "memory")
+
+
 def full_batch(program: Program) -> bool:
     """Whether the optimizer has a line search, which needs the whole training set as its batch."""
     return registry.parse(program.optimizer)[0] in optimizers.FULL_BATCH
@@ -305,7 +333,7 @@ def _score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) 
     """Sums the loss and the hits of logits [B, K] over a batch. Examples of weight 0 do not count."""
     logits = logits.astype(jnp.float32)  # in bfloat16 the loss loses its digits near interpolation
     weight = jnp.broadcast_to(weight, batch.labels.shape)
-    if program.loss == "cross_entropy":
+    if program.loss == "cross_entropy" or remembers(program):
         loss = losses.cross_entropy_of_labels(logits, batch.labels)
     else:
         loss = registry.resolve("loss", program.loss)(logits, jax.nn.one_hot(batch.labels, logits.shape[-1]))

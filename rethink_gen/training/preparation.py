@@ -54,8 +54,8 @@ def prepare(cohort: Sequence[Run], number: int | None = None) -> Prepared:
     There are as many lanes as `width` says, if not `number`.
 
     Raises:
-      UsageError: the optimizer needs the whole training set as its batch, and the batch is smaller; or no examples can
-        be held out.
+      UsageError: the optimizer needs the whole training set as its batch, and the batch is smaller; no examples can be
+        held out; or the loss remembers examples that are mixed or streamed.
       ComponentError: a component of the user's own is wrong.
     """
     run, validation = cohort[0], None
@@ -86,6 +86,9 @@ def prepare(cohort: Sequence[Run], number: int | None = None) -> Prepared:
     program = program_of(run, num_classes, min(run.batch_size, num_train))
     if isinstance(train, Data):
         contracts.check(run, program, train.images, num_classes, num_train)
+    if core.remembers(program) and (core.mixes(program) or isinstance(train, Stream)):
+        what = "mixing augmentations" if core.mixes(program) else f"{run.dataset}, which is streamed"
+        raise UsageError(f"loss {run.loss} remembers each example: it does not go with {what}")
     if core.full_batch(program) and program.batch_size < num_train:
         raise UsageError(
             f"optimizer {run.optimizer} needs the whole training set in a batch: set batch_size={num_train}"

@@ -90,7 +90,8 @@ def test_an_interrupted_run_resumes_with_the_numbers_of_an_undisturbed_one(
     model, tmp_path, monkeypatch, tiny_convolution
 ):
     monkeypatch.setattr(compilation, "_STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
-    run = replace(SMALL, model=model, augmentations=("flip",), weight_decay=1e-3)
+    loss = "early_learning" if model == "mlp_1x512" else "cross_entropy"  # one that remembers, and one that does not
+    run = replace(SMALL, model=model, augmentations=("flip",), weight_decay=1e-3, loss=loss)
     undisturbed = finish(run)
 
     def stop_after(calls):
@@ -346,8 +347,9 @@ def _first(count, labels):
     [
         ({"validation_size": 200}, "validation_size=200 leaves nothing of 200 training examples"),
         ({"validation_size": 10, "corruption": "extra_noisy_copies"}, "changes the number of examples"),
+        ({"loss": "early_learning", "augmentations": ("mixup",)}, "remembers each example: it does not go with mixing"),
     ],
 )
-def test_examples_that_cannot_be_held_out_are_refused(fields, says):
+def test_what_does_not_go_together_is_refused_in_one_line(fields, says):
     with pytest.raises(UsageError, match=says):
         finish(replace(SMALL, **fields))

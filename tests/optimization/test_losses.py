@@ -10,6 +10,7 @@ from rethink_gen import registry
 from rethink_gen.optimization.losses import cross_entropy, cross_entropy_of_labels, smooth, squared_error
 
 LOSSES = {name: each.load() for name, each in registry.COMPONENTS["loss"].items()}
+WITHOUT_MEMORY = [name for name, loss in LOSSES.items() if not registry.asks_for(loss, "memory")]
 
 B, K = 5, 4
 RNG = np.random.default_rng(0)
@@ -76,7 +77,53 @@ def test_the_gradient_vanishes_where_the_output_is_the_target(name, expected):
     close(gradient, np.zeros((B, K)))
 
 
-@pytest.mark.parametrize("name", LOSSES)
+def softmax(logits):
+    return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+
+
+P = softmax(LOGITS)
+
+
+@pytest.mark.parametrize("q", [0.3, 0.7, 1.0])
+def test_generalized_cross_entropy_equals_numpy(q):
+    """At q = 1 it is half of the mean absolute error between p and a one-hot target: Σ|p − t| / 2 = 1 − p_label."""
+    close(LOSSES["generalized_cross_entropy"](f32(LOGITS), f32(MIXED), q=q), (MIXED * (1 - P**q) / q).sum(1))
+    if q == 1:
+        absolute = np.abs(P - ONE_HOT).sum(1) / 2
+        close(LOSSES["generalized_cross_entropy"](f32(LOGITS), f32(ONE_HOT), q=q), absolute)
+
+
+def test_generalized_cross_entropy_is_cross_entropy_for_small_q():
+    found = LOSSES["generalized_cross_entropy"](f32(LOGITS), f32(ONE_HOT), q=1e-4)
+    np.testing.assert_allclose(found, cross_entropy_in_numpy(LOGITS, ONE_HOT), rtol=1e-3)
+
+
+def test_bootstrapping_mixes_the_target_with_what_the_network_says():
+    for hard, says in ((False, P), (True, np.eye(K)[LOGITS.argmax(1)])):
+        expected = cross_entropy_in_numpy(LOGITS, 0.8 * ONE_HOT + 0.2 * says)
+        close(LOSSES["bootstrapping"](f32(LOGITS), f32(ONE_HOT), beta=0.8, hard=hard), expected)
+
+
+def test_small_loss_keeps_the_smallest_of_a_batch_and_their_mean():
+    """Of five losses, ⌈0.5 · 5⌉ = 3: the mean over the batch is the mean of the three smallest."""
+    losses = np.sort(cross_entropy_in_numpy(LOGITS, ONE_HOT))
+    found = LOSSES["small_loss"](f32(LOGITS), f32(ONE_HOT), keep=0.5)
+    assert (found > 0).sum() == 3
+    close(found.mean(), losses[:3].mean())
+    slope = jax.grad(lambda x: LOSSES["small_loss"](x, f32(ONE_HOT), keep=0.5).mean())(f32(LOGITS))
+    assert (np.abs(slope).sum(1) > 0).sum() == 3
+
+
+def test_early_learning_equals_numpy():
+    before = np.random.default_rng(1).dirichlet(np.ones(K), size=B) / 2
+    found, memory = LOSSES["early_learning"](f32(LOGITS), f32(ONE_HOT), f32(before), weight=3.0, decay=0.7)
+    clipped = P.clip(1e-4, 1 - 1e-4)
+    expected = 0.7 * before + 0.3 * clipped / clipped.sum(1, keepdims=True)
+    close(memory, expected)
+    close(found, cross_entropy_in_numpy(LOGITS, ONE_HOT) + 3 * np.log(1 - (expected * clipped).sum(1)))
+
+
+@pytest.mark.parametrize("name", WITHOUT_MEMORY)
 def test_losses_have_one_number_per_example(name):
     loss = jax.jit(LOSSES[name])(f32(LOGITS), f32(ONE_HOT))
     assert (loss.shape, loss.dtype) == ((B,), jnp.float32)

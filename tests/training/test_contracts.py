@@ -75,11 +75,20 @@ WRONG = {
     ),
     "no images": ("augmentation", lambda key, images: None, "images of the same size"),
     "smaller images": ("augmentation", lambda key, images: images[:, 1:], "images of the same size"),
-    "images without targets": ("augmentation", lambda key, images, targets: images, "a pair, images and targets, not"),
+    "images without targets": (
+        "augmentation",
+        lambda key, images, targets: images,
+        "a pair: images of the same size, and a row of",
+    ),
     "targets of too few": (
         "augmentation",
         lambda key, images, targets: (images, targets[1:]),
         "a row of targets for each image: shape (32, 10), not (31, 10)",
+    ),
+    "a loss without its memory": (
+        "loss",
+        lambda logits, targets, memory: logits.sum(-1),
+        "a pair: a loss for each example",
     ),
     "labels written in place": ("corruption", in_place, "failed: ValueError: assignment destination is read-only"),
     "fractions as labels": ("corruption", fractions, "they must be whole numbers"),

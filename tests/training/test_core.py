@@ -54,7 +54,7 @@ def start(seed=0) -> State:
 def train(program: Program, hparams: Hparams, steps: int, some_data: Any = None) -> list[State]:
     """The states after 0, 1, … steps."""
     some_data = some_data or data()
-    states = [start()]
+    states = [start() if program.loss == PROGRAM.loss else initialize(program, hparams, some_data.images)]
     while len(states) <= steps:
         epoch = (len(states) - 1) // (len(some_data.labels) // program.batch_size)
         order = order_of(hparams, epoch, len(some_data.labels), program.batch_size)
@@ -311,6 +311,20 @@ def test_a_mixed_batch_is_trained_on_as_its_images_and_targets_say():
     np.testing.assert_allclose(weights(after)["W2"], w["W2"] - 0.1 * out.hidden.T @ d_logits, atol=1e-6)
     plain = evaluate(PROGRAM, after, data(), 0, N)
     jax.tree.map(np.testing.assert_array_equal, evaluate(program, after, data(), 0, N), plain)
+
+
+def test_a_loss_remembers_each_example_for_itself():
+    """At a learning rate of 0 the network says the same each time: after c sights it remembers 1 − 0.7^c of that."""
+    program = replace(PROGRAM, loss="early_learning(weight=0)")
+    state = train(program, hparams_of(learning_rate=0.0), 6)[-1]
+    orders = [np.asarray(order_of(hparams_of(), epoch, N, BATCH)).ravel() for epoch in (0, 1)]
+    seen = np.bincount(np.concatenate(orders), minlength=N)
+    assert set(seen) == {1, 2}
+    p = forward(weights(start()), whitened(data().images), data().labels).probabilities
+    np.testing.assert_allclose(state.memory, (1 - 0.7**seen)[:, None] * p, atol=1e-4)  # p is clipped at 1e-4
+    moved = train(program, hparams_of(), 6)[-1]
+    plain = train(PROGRAM, hparams_of(), 6)[-1]
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), moved.params, plain.params)
 
 
 class TwoHeads(nn.Module):
