@@ -248,8 +248,8 @@ def _load(path: Path) -> tuple[Experiment, str]:
     spec = importlib.util.spec_from_file_location(f"experiments.{path.stem}", path.resolve())
     assert spec is not None and spec.loader is not None  # noqa: PT018
     module = importlib.util.module_from_spec(spec)
-    before = set(sys.modules)
-    sys.path.insert(0, str(path.parent))
+    before, folder = set(sys.modules), path.resolve().parent  # Python keeps what a relative folder once meant
+    sys.path.insert(0, str(folder))
     try:
         spec.loader.exec_module(module)
         found = module.EXPERIMENT
@@ -258,9 +258,9 @@ def _load(path: Path) -> tuple[Experiment, str]:
     except (Exception, SystemExit) as error:
         raise UsageError(f"{path}: {plugins.describe(error, str(path.resolve()))}") from error
     finally:
-        sys.path.remove(str(path.parent))
+        sys.path.remove(str(folder))
         for name in set(sys.modules) - before:  # so that two folders can have neighbors of the same name
             file = getattr(sys.modules[name], "__file__", None)
-            if file and Path(file).parent == path.parent:
+            if file and Path(file).parent == folder:
                 del sys.modules[name]
     return found, (module.__doc__ or "").strip()

@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -424,6 +425,18 @@ def test_a_helper_is_imported_by_its_neighbors_and_not_listed(folder):
     assert [experiment.find(f"of_{paper}", folder).claim for paper in "aba"] == ["From a.", "From b.", "From a."]
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("common")
+
+
+def test_a_relative_folder_is_the_one_in_the_working_folder(tmp_path, monkeypatch):
+    """A helper was looked for where a folder of the same relative name had been before."""
+    for place in ("one", "two"):
+        (tmp_path / place / "mine").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / place)
+        Path("mine", f"helper_{place}.py").write_text(f'CLAIM = "Of {place}."\n')
+        text = SOURCE.replace('"Labels matter."', "CLAIM")
+        Path("mine", "own.py").write_text(f"from helper_{place} import CLAIM\n{text}")
+        assert experiment.find("own", Path("mine")).claim == f"Of {place}."
+        assert f"helper_{place}" not in sys.modules
 
 
 def test_a_broken_file_does_not_hide_the_others(folder):
