@@ -99,6 +99,8 @@ def about(result: Result) -> dict[str, Any]:
     summary = {key: math.nan if value is None else value for key, value in result.summary.items() if key in keys}
     origin = result.provenance
     costs = {key: origin.get(key) for key in ("num_train", "num_test", "seconds_compile", "seconds_train")}
+    costs["num_params"] = origin.get("num_params", math.nan)
+    costs["num_classes"] = origin.get("num_classes", math.nan)
     device = origin.get("device", "unknown")
     return {**fields, "run": result.id, "status": result.status, **summary, **costs, "device": device}
 

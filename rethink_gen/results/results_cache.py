@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _MANY = 1000  # results in a folder; smaller folders load in a second without a cache
-_FORMAT = 4  # version of the cache file; it is also specific to the version of the package
+_FORMAT = 5  # version of the cache file; it is also specific to the version of the package
 _DIGEST = 32  # bytes of a SHA-256
 _BATCH = 2000  # results in memory as Python objects while the cache is built
 _TYPES = (type(None), bool, int, float, str)  # of the values of `frames.about`

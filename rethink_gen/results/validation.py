@@ -26,16 +26,8 @@ _TAKEN = {
     *("kind", "run", "status", "last", "scale", "device", "fitted"),
     *("best_epoch", "best_test_accuracy", "best_test_top5_accuracy", "epochs_to_fit", "steps_to_fit"),
     *("validated_epoch", "validated_test_accuracy"),
-    *(
-        "train_error",
-        "test_error",
-        "generalization_gap",
-        "train_confused",
-        "num_train",
-        "num_test",
-        "seconds_compile",
-        "seconds_train",
-    ),
+    *("train_error", "test_error", "generalization_gap", "train_confused"),
+    *("num_train", "num_test", "num_classes", "num_params", "seconds_compile", "seconds_train"),
 }
 
 
@@ -102,6 +94,9 @@ def _check_provenance(provenance: Mapping[str, Any]) -> None:
     for name in ("num_train", "num_test"):
         if not _is_count(provenance.get(name)) or (name == "num_train" and not provenance[name]):
             raise ValueError(f"provenance must hold {name}, the number of images")
+    for name in ("num_classes", "num_params"):
+        if not _is_count(provenance.get(name, 0)):
+            raise ValueError(f"{name} must be a whole number")
     for name in ("device", "data_sha256", "command", "platform", "precision"):
         if not isinstance(provenance.get(name, ""), str):
             raise ValueError(f"{name} must be a text")

@@ -107,8 +107,8 @@ class _Cohort:
         self.spent = 0.0  # seconds per run before its checkpoint
         prepared = preparation.prepare(self.runs)
         self.program, self.train_data, self.test_data, self.checksum, self.lanes, self.validation = prepared
-        num_classes = datasets.find(self.runs[0].dataset).num_classes
-        self.guess = measurement.constant_guess(self.program, num_classes)
+        self.num_classes = datasets.find(self.runs[0].dataset).num_classes
+        self.guess = measurement.constant_guess(self.program, self.num_classes)
         self.step_function, self.steps_per_call = compilation.stepper(self.program, self.train_data, self.lanes)
         self.num_train = self.train_data.labels.shape[-1]
         self.steps_per_epoch = self.num_train // self.program.batch_size
@@ -240,6 +240,11 @@ class _Cohort:
         state = self.lanes.unstack(self.state)[self.runs.index(run)]
         return flatten({"params": state.params, "batch_stats": state.batch_stats})
 
+    @property
+    def num_params(self) -> int:
+        """The number of trainable parameters of one run."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.state.params)) // self.lanes.number
+
     def result(self, run: Run, keep_weights: bool) -> Result:
         """The result of a run that has ended."""
         seconds_compile = (self.clock() - self.compiled) / len(self.runs)
@@ -256,6 +261,8 @@ class _Cohort:
                 "num_train": self.num_train,
                 "num_test": self.test_data.labels.shape[-1],
                 **({"num_validation": self.validation.labels.shape[-1]} if self.validation else {}),
+                "num_classes": self.num_classes,
+                "num_params": self.num_params,
                 **({"batch_size": self.program.batch_size} if self.program.batch_size < run.batch_size else {}),
                 "steps_per_epoch": self.steps_per_epoch,
                 "steps_per_call": self.steps_per_call,

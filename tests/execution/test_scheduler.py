@@ -83,6 +83,8 @@ def test_a_result_says_what_made_it(finished):
     assert keys <= finished.provenance.keys()
     assert finished.provenance["data_sha256"] == datasets.load("digits").checksum
     assert finished.provenance["num_train"] == 200
+    assert finished.provenance["num_classes"] == 10
+    assert finished.provenance["num_params"] == 8 * 8 * 512 + 512 + 512 * 10 + 10
 
 
 @pytest.mark.parametrize("model", ["mlp_1x512", "tiny_convolution"])

@@ -41,6 +41,8 @@ WRONG = {
     "provenance.device": [None, 3, ["cpu"], {}],
     "provenance.num_train": [None, "96", -1, 0, 1.5, [], 10**30],
     "provenance.num_test": [None, {}, True],
+    "provenance.num_params": [None, "96", -1, 1.5],
+    "provenance.num_classes": [[], True, 10**30],
     "provenance.seconds_train": ["1", -1, [], 10**400],
     "provenance.versions": [None, [], "1", {"jax": 1}],
     "provenance.code": [[], "x", {"a": None}],
