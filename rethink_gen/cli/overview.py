@@ -18,7 +18,7 @@ from rethink_gen.execution.progress import say
 from rethink_gen.experiment import SCALES, Experiment
 from rethink_gen.results import locks, results_cache, store
 from rethink_gen.runs import AnyRun
-from rethink_gen.study import studies
+from rethink_gen.study import finding, studies
 from rethink_gen.words import duration, in_one_line
 
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -88,7 +88,7 @@ def show(arguments: argparse.Namespace) -> int:
 
     rethink-gen show fig1b --calibrate
     """
-    found = experiment.find(arguments.name, arguments.experiments)
+    found = finding.find(arguments.name, arguments.experiments, arguments.results)
     known = timed(arguments)
     scales, shown = [], []
     for scale in SCALES:
@@ -194,9 +194,9 @@ def _count_runs(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], li
     broken: list[UsageError] = []
     every: Iterable[Experiment | UsageError] = ()
     if not arguments.name:
-        every = experiment.find_each(folder)
+        every = finding.find_each(folder, arguments.results)
     elif arguments.name != studies.TRAIN:
-        every = [experiment.find(arguments.name, folder)]
+        every = [finding.find(arguments.name, folder, arguments.results)]
     for found in every:
         if isinstance(found, UsageError):
             broken.append(found)

@@ -10,12 +10,14 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
-from rethink_gen import atomic, experiment, registry, runs
+from rethink_gen import atomic, registry, runs
 from rethink_gen.analysis import rendering
-from rethink_gen.cli import commands, overview
+from rethink_gen.cli import commands, overview, randomization_test
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.experiment import SCALES
 from rethink_gen.runs import Run
+from rethink_gen.study import finding
+from rethink_gen.study.randomization_test import VARIED
 from rethink_gen.version import __version__
 
 EXIT_CODES = (
@@ -77,15 +79,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def complete(argument: argparse.Action, command: str = "") -> None:
     """Tells the shell which words an argument can be: names, or paths; of other words it knows none."""
+    names = lambda: finding.names(None, "results")
     words: dict[str, Callable[[], Iterable[str]]] = {
-        "name": (lambda: [row["name"] for row in overview.data_sets()]) if command == "data" else experiment.names,
+        "name": (lambda: [row["name"] for row in overview.data_sets()]) if command == "data" else names,
         "action": lambda: ("list", "prepare", "verify", "export"),
-        "names": experiment.names,
+        "names": names,
         "scale": lambda: SCALES,
         "format": lambda: rendering.FORMATS,
         "only": lambda: [f"{field}=" for field in runs.fields()],
         "dataset": lambda: [row["name"] for row in overview.data_sets()],
         "augmentations": lambda: registry.known("augmentation"),
+        "corruptions": lambda: registry.known("corruption"),
         "kind": lambda: overview.KINDS,
     }
     kinds = ("model", "corruption", "optimizer", "schedule", "loss", "order")
@@ -192,6 +196,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "FLOAT",
         "help": "of `data export`: probability that an example is corrupted",
     },
+    "--corruptions": {
+        "metavar": "NAME,NAME",
+        "help": "what is done to the data, beside true labels (shuffled and random pixels, noise, random labels)",
+    },
+    "--levels": {
+        "default": "1",
+        "metavar": "FLOAT,FLOAT",
+        "help": "of random labels: the probability that a label is drawn at random (%(default)s)",
+    },
     "--debug": {"action": "store_true", "help": "show the traceback of an error"},
     **FIELD_OPTIONS,
 }
@@ -241,5 +254,14 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], t
         commands.train,
         {},
         (*FIELD_OPTIONS, "--seeds", "--hosts", "--results", "--force", "--keep-weights", *PLUGIN, "--json"),
+    ),
+    "randomization-test": (
+        randomization_test.run,
+        {},
+        (
+            *("--model", "--dataset", "--corruptions", "--levels", "--seeds"),
+            *(option for option, about in FIELD_OPTIONS.items() if about["dest"] not in VARIED),
+            *("--results", "--force", "--keep-weights", *PLUGIN, "--json"),
+        ),
     ),
 }

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from rethink_gen import atomic, experiment
+from rethink_gen import atomic
 from rethink_gen.errors import StorageError, UsageError
 from rethink_gen.experiment import SCALES
 from rethink_gen.results import comparing, store
-from rethink_gen.study import studies
+from rethink_gen.study import finding, studies
 
 if TYPE_CHECKING:
     from rethink_gen.study.running import Folder
@@ -41,7 +41,7 @@ def merge(
       UsageError: a source has no results.
       StorageError: a source holds a damaged file, or another result of a run than `results` or an earlier source.
     """
-    target = studies.open_folder(results)
+    target, sources = studies.open_folder(results), tuple(sources)
     chosen: dict[Path, dict[str, Path]] = {}  # folder of `results` → name of a file there → what it is to hold
     facts = functools.cache(_facts)
     for source in map(atomic.as_path, sources):
@@ -58,6 +58,8 @@ def merge(
     for place, origins in chosen.items():
         files = {**{path.name: path for path in sorted(place.glob("*.json"))}, **origins}
         _check_data(map(facts, files.values()))
+    for source in sources:
+        finding.copy(source, results)
     for place, origins in sorted(chosen.items()):
         new = [origin for origin in origins.values() if origin.parent != place]
         atomic.make_folder(place)
@@ -113,7 +115,7 @@ def _check_data(facts: Iterable[_Facts]) -> None:
 def renew(folder: Path, results: Folder, experiments_folder: Folder | None) -> bool:
     """Whether the results in a folder are of an experiment there is; if so, its table and figure are written anew."""
     name, scale = folder.parent.name, folder.name
-    if scale not in SCALES or name not in experiment.names(studies.as_path(experiments_folder)):
+    if scale not in SCALES or name not in finding.names(experiments_folder, results):
         return False
-    studies.renew(experiment.find(name, studies.as_path(experiments_folder)).at(scale), results)
+    studies.renew(finding.find(name, experiments_folder, results).at(scale), results)
     return True

@@ -17,12 +17,12 @@ from rethink_gen.errors import RethinkError, UsageError
 from rethink_gen.execution import processes, progress, requests
 from rethink_gen.execution.publishing import finish
 from rethink_gen.execution.requests import check_names
-from rethink_gen.experiment import Experiment, Scale, find
+from rethink_gen.experiment import Experiment, Scale
 from rethink_gen.results import locks, store
 from rethink_gen.results.store import Failure, Result
 from rethink_gen.runs import NAME, AnyRun
-from rethink_gen.study import rehearsal, trained
-from rethink_gen.study.studies import OWN, Folder, Study, as_path, gather, open_folder, own_runs, renew, select
+from rethink_gen.study import finding, rehearsal, trained
+from rethink_gen.study.studies import OWN, Folder, Study, gather, open_folder, own_runs, renew, select
 from rethink_gen.study.trained import TrainedResult
 from rethink_gen.words import count
 
@@ -93,7 +93,7 @@ def run(
     locks.tidy(planned.folder)
     if report is None and failures and len(failures) == len(runs):
         raise RethinkError(f"{count(failures, 'run')} failed, all that there were to do; see the reasons above")
-    study = gather(_experiment_of(what, scale, experiments), results)
+    study = gather(_experiment_of(what, scale, results, experiments), results)
     if study.results and shard == (1, 1) and study.experiment.scale != OWN:
         study = renew(study.experiment, results)
     return replace(study, failures=tuple(failures))
@@ -129,7 +129,7 @@ def _tell_cut_images(runs: Iterable[AnyRun]) -> None:
 
 
 def _experiment_of(
-    what: str | Experiment | AnyRun | Iterable[AnyRun], scale: str, experiments: Folder | None = None
+    what: str | Experiment | AnyRun | Iterable[AnyRun], scale: str, results: Folder, experiments: Folder | None = None
 ) -> Experiment:
     """The experiment that is asked for, at a scale; runs of one's own become one without a claim.
 
@@ -137,7 +137,7 @@ def _experiment_of(
       UsageError: it is none of these; the line says what it can be.
     """
     if isinstance(what, str):
-        return find(what, as_path(experiments)).at(typing.cast(Scale, scale))
+        return finding.find(what, experiments, results).at(typing.cast(Scale, scale))
     if isinstance(what, Experiment):
         if not NAME.fullmatch(what.name):
             raise UsageError("an Experiment that is run from Python needs a name: Experiment(name='mine', …)")
@@ -194,6 +194,6 @@ def plan(
 ) -> Study:
     """The study that `run` would work on; its `missing` are the runs that `run` would train or copy."""
     plugins.load_installed()
-    experiment = select(_experiment_of(what, scale, experiments), seeds, only)
+    experiment = select(_experiment_of(what, scale, results, experiments), seeds, only)
     check_names(experiment.runs)
     return gather(experiment, results)

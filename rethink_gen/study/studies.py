@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from rethink_gen import atomic, registry
 from rethink_gen.analysis import figures, rendering, tables
 from rethink_gen.errors import UsageError, naming_part, unknown
-from rethink_gen.experiment import HERE, Check, Experiment, Scale, find, names
+from rethink_gen.experiment import HERE, Check, Experiment, Scale
 from rethink_gen.results import comparing, locks, results_cache, store
 from rethink_gen.results.store import Damaged, Failure, Result
 from rethink_gen.results.verdicts import differing
 from rethink_gen.runs import AnyRun, coerce, components, fields, kinds
-from rethink_gen.study import checking
+from rethink_gen.study import checking, finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,7 +182,7 @@ def load(
     """
     if name == TRAIN:
         return _narrowed(_load_own(results), only)
-    experiment = find(name, as_path(experiments))
+    experiment = finding.find(name, experiments, results)
     scales = PREFERENCE if scale is None else (scale,)
     at_each = [gather(experiment.at(typing.cast(Scale, each)), results) for each in scales]
     there = [study for study in at_each if study.results]
@@ -217,11 +217,12 @@ def survey(
     Args:
       broken: takes the errors of experiment files that cannot be loaded, if none is chosen; None: the first is raised.
     """
-    folder, scales, chosen = as_path(experiments), PREFERENCE if scale is None else (scale,), tuple(chosen)
+    scales, chosen = PREFERENCE if scale is None else (scale,), tuple(chosen)
     studies = []
-    for name in chosen or names(folder):
+    for name in chosen or finding.names(experiments, results):
         try:
-            experiment = find(name, folder)  # one after the other: two files may register components of one name
+            # one after the other: two files may register components of one name
+            experiment = finding.find(name, experiments, results)
         except UsageError as error:
             if broken is None or chosen:
                 raise
@@ -339,11 +340,6 @@ def open_folder(results: Folder) -> Path:
             f"{folder} cannot be read as a folder of results ({error.strerror}); name one with --results DIR"
         ) from error
     return folder
-
-
-def as_path(folder: Folder | None) -> Path | None:
-    """The folder as a path; None is the folder of experiments that comes with the package."""
-    return None if folder is None else atomic.as_path(folder)
 
 
 def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[str, Any] | None) -> Experiment:

@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from rethink_gen import experiment
 from rethink_gen.errors import DataError, StorageError, UsageError
 from rethink_gen.execution import machine, processes, publishing, requests
 from rethink_gen.experiment import SCALES
@@ -20,7 +19,7 @@ from rethink_gen.results import comparing, store
 from rethink_gen.results.store import Failure, Result
 from rethink_gen.results.verdicts import CLOSE
 from rethink_gen.runs import AnyRun
-from rethink_gen.study import studies
+from rethink_gen.study import finding, studies
 
 if TYPE_CHECKING:
     from rethink_gen.study.running import Folder, Report
@@ -47,7 +46,7 @@ def _folders(name: str | None, results: Folder, experiments_folder: Folder | Non
     """The folders in which there are results."""
     root = studies.open_folder(results)
     if name:
-        root /= experiment.find(name, studies.as_path(experiments_folder)).name
+        root /= finding.find(name, experiments_folder, results).name
     found = sorted({path.parent for pattern in ("*.json", "*.conflict") for path in root.rglob(pattern)})
     found = [folder for folder in found if not any(part.startswith(".") for part in folder.relative_to(root).parts)]
     if not found:
@@ -77,8 +76,8 @@ def inspect(folder: Path, results: Folder, experiments_folder: Folder | None) ->
     wrong += [f"{folder}: {line}" for line in _different_data(sound)]
     table = folder / "table.md"
     name = folder.parent.name
-    if folder.name in SCALES and name in experiment.names(studies.as_path(experiments_folder)) and table.exists():
-        found = experiment.find(name, studies.as_path(experiments_folder)).at(folder.name)
+    if folder.name in SCALES and name in finding.names(experiments_folder, results) and table.exists():
+        found = finding.find(name, experiments_folder, results).at(folder.name)
         study = studies.gather(found, results, lambda _: (sound, damaged))
         again = f"rethink-gen run {name} --scale {folder.name}"
         if not table.is_file():  # reading a pipe would never end

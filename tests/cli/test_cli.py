@@ -125,7 +125,8 @@ def check_answer(words, capsys):
     """Nothing is trained: a run is only listed, and a data set only named."""
     kept = [word for word in words if word not in ("--output", "prepare", "--debug", "--watch", "doctor")]
     verb = next((word for word in kept if word in parser.COMMANDS), None)
-    extra = {"run": ["--dry-run"], "train": ["--model", "nothing"]}.get(verb, [])
+    nothing = ["--model", "nothing"]
+    extra = {"run": ["--dry-run"], "train": nothing, "randomization-test": nothing}.get(verb, [])
     code = main.main([*kept, *extra])
     err = capsys.readouterr().err
     assert code in (0, 2, 3), (kept, err)
@@ -344,6 +345,7 @@ def test_status_is_shown_again_whenever_it_changes(tmp_path, monkeypatch, capsys
         ("rethink-gen run fig1b --only learning_rate_d", "learning_rate_decay="),
         ("rethink-gen train --corruption random_si", "random_signs"),
         ("rethink-gen train --weight-", "--weight-decay"),
+        ("rethink-gen randomization-test --corruptions random_si", "random_signs"),
         ("rethink-gen train --schedule 'step(fac", "step(factor="),
         ("rethink-gen train --schedule 'step(at=3,fac", "step(at=3,factor="),
     ],
