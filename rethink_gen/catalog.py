@@ -208,23 +208,26 @@ BUILT_IN: dict[str, dict[str, Component]] = {
     ),
     "augmentation": _entries(
         "augmentation",
-        "data.",
+        "data.augmentations:",
         [
-            _entry("random_crop", "augmentations:random_crop", "A window of the crop size at a random place."),
-            _entry("flip", "augmentations:flip", "Left and right exchanged with probability one half."),
-            _entry("rotation", "augmentations:rotation", "Turned by a uniform angle of up to ±25 degrees."),
-            _entry(
-                "crop", "augmentations:crop", "A window of 10 to 100 % of the area, resized and flipped: for ImageNet."
-            ),
-            _entry("color", "augmentations:color", "Random brightness, saturation, hue and contrast of RGB images."),
-            _entry("cutout", "augmentations:cutout", "A square of the mean color at a random place.", side=8),
+            _entry("random_crop", "random_crop", "A window of the crop size at a random place."),
+            _entry("flip", "flip", "Left and right exchanged with probability one half."),
+            _entry("rotation", "rotation", "Turned by a uniform angle of up to ±25 degrees."),
+            _entry("crop", "crop", "A window of 10 to 100 % of the area, resized and flipped: for ImageNet."),
+            _entry("color", "color", "Random brightness, saturation, hue and contrast of RGB images."),
+            _entry("cutout", "cutout", "A square of the mean color at a random place.", side=8),
             _entry(
                 "channel_permutation",
-                "augmentations:channel_permutation",
+                "channel_permutation",
                 "The channels of each image in a random order.",
             ),
-            _entry("mixup", "mixing:mixup", "Weighted means of two examples, images and targets alike.", alpha=1.0),
-            _entry("cutmix", "mixing:cutmix", "A rectangle of another example pasted in, targets by area.", alpha=1.0),
+            _entry("mixup", "mixup", "Weighted means of two examples, images and targets alike.", alpha=1.0),
+            _entry(
+                "cutmix",
+                "cutmix",
+                "A rectangle of another example pasted in, targets by area.",
+                alpha=1.0,
+            ),
         ],
     ),
     "features": _entries(

@@ -243,7 +243,7 @@ class Register:
 
     def augmentation(self, target: Any) -> Any:
         """`(key, images[B, H, W, C], **options) -> images`, inside jit, values in 0..255; one that takes targets[B, K]
-        mixes preprocessed images and returns both, see `rethink_gen.data.mixing`.
+        mixes preprocessed images and returns both, see `rethink_gen.data.augmentations`.
         """
         return self._decorate("augmentation", target)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rethink_gen.data.mixing import cutmix, mixup
+from rethink_gen.data.augmentations import cutmix, mixup
 
 B, K, P_VALUE = 16, 5, 1e-5  # a right implementation passes on 99.999 % of seeds
 KEYS = jax.random.split(jax.random.key(0), 400)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rethink_gen.data import mixing
+from rethink_gen.data import augmentations
 from rethink_gen.data.randomness import root_key, stream
 from rethink_gen.errors import UsageError
 from rethink_gen.models.mlp import MLP
@@ -303,7 +303,9 @@ def test_a_mixed_batch_is_trained_on_as_its_images_and_targets_say():
     batch = np.asarray(order_of(hparams_of(), 0, N, BATCH))[0]
     key = stream(jax.random.fold_in(stream(root_key(0), "augment"), 0), "mixup(alpha=2)")
     smoothed = 0.7 * np.eye(CLASSES, dtype=np.float32)[data().labels[batch]] + np.float32(0.3 / CLASSES)
-    images, targets = mixing.mixup(key, core.inputs(PROGRAM, jnp.asarray(data().images[batch])), smoothed, alpha=2.0)
+    images, targets = augmentations.mixup(
+        key, core.inputs(PROGRAM, jnp.asarray(data().images[batch])), smoothed, alpha=2.0
+    )
     assert np.ptp(np.sort(targets, axis=1)[:, -1]) > 0.01, "no batch of this size is left as it is"
     w = weights(start())
     out = forward(w, np.asarray(images).reshape(BATCH, -1), data().labels[batch])
