@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from rethink_gen import plugins
+from rethink_gen.coercion import coerce
 from rethink_gen.errors import UsageError, unknown
-from rethink_gen.runs import AnyRun, coerce, fields, kinds
+from rethink_gen.runs import AnyRun, fields, kinds
 
 if TYPE_CHECKING:
     import pandas as pd

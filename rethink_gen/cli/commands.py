@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import atomic, runs
+from rethink_gen import atomic, coercion, runs
 from rethink_gen.analysis import figures, rendering
 from rethink_gen.errors import RethinkError, TimeIsUp, UsageError, unknown
 from rethink_gen.execution import multihost, processes, requests, stopping
@@ -172,7 +172,7 @@ def _engine(arguments: argparse.Namespace) -> running.Execute | None:
     for name, (kind, least) in PER_TASK.items():
         if chosen[name] is not None:
             option = f"--{name.replace('_', '-')}"
-            given[name] = runs.coerce(option, chosen[name], kind)
+            given[name] = coercion.coerce(option, chosen[name], kind)
             if given[name] < least:
                 raise UsageError(f"{option} must be at least {least}, got {chosen[name]}")
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -303,7 +303,7 @@ def verify(arguments: argparse.Namespace) -> int:
     rethink-gen verify quickstart --retrain 2
     """
     place = {"results": arguments.results, "experiments": arguments.experiments}
-    count = runs.coerce("--retrain", arguments.retrain, int)
+    count = coercion.coerce("--retrain", arguments.retrain, int)
     if count < 0:
         raise UsageError(f"--retrain takes a number of runs, got {count}")
     with progress() as report:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from rethink_gen import atomic, registry
 from rethink_gen.analysis import figures, rendering, tables
+from rethink_gen.coercion import coerce
 from rethink_gen.errors import UsageError, naming_part, unknown
 from rethink_gen.experiment import HERE, Check, Experiment, Scale
 from rethink_gen.results import comparing, locks, results_cache, store
 from rethink_gen.results.store import Damaged, Failure, Result
 from rethink_gen.results.verdicts import differing
-from rethink_gen.runs import AnyRun, coerce, components, fields, kinds
+from rethink_gen.runs import AnyRun, components, fields, kinds
 from rethink_gen.study import checking, finding
 
 if TYPE_CHECKING:

@@ -1,0 +1,47 @@
+"""Values of the fields of runs, from Python, JSON or the command line, as their annotated types."""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from typing import Any
+
+from rethink_gen import registry
+from rethink_gen.errors import UsageError
+
+
+def coerce(name: str, value: Any, hint: Any, kind: str = "") -> Any:
+    """`value` as the annotated type, from Python, JSON or the command line, or a UsageError that names the field.
+
+    Where the field names components, in their one spelling.
+    """
+    if isinstance(hint, types.UnionType):  # "T | None"
+        if value is None or value == "None":
+            return None
+        hint = next(t for t in typing.get_args(hint) if t is not types.NoneType)
+    if typing.get_origin(hint) is tuple and isinstance(value, str | tuple | list):
+        parts = registry.split(value) if isinstance(value, str) else value
+        return tuple(coerce(name, part, str, kind) for part in parts if part)
+    if kind and isinstance(value, str) and registry.is_component(value):
+        return registry.canonical(kind, value)
+    if kind:
+        raise UsageError(f"{name} must be a name, or name(option=value,…), got {str(value)[: registry.LONGEST]!r}")
+    try:
+        if hint is bool and str(value) in ("True", "true", "False", "false"):
+            return str(value) in ("True", "true")
+        if hint is int and not isinstance(value, bool) and int(value) == float(value):
+            return int(value)
+        if hint is float and not isinstance(value, bool) and math.isfinite(float(value)):
+            return float(value) + 0.0  # -0.0 equals 0.0, so it becomes 0.0: equal runs share an id
+        if hint is str and isinstance(value, str):
+            text = registry.dataset_name(value) if name == "dataset" else value
+            if (registry.DATASET if name == "dataset" else registry.NAME).fullmatch(text):
+                return text
+    except (TypeError, ValueError, OverflowError):
+        pass
+    name_kind = "a name of letters, digits, '_' and '.'"
+    words = {int: "a whole number", float: "a finite number", bool: "true or false", str: name_kind}.get(hint, "names")
+    ways = "; one value per run: for several, repeat the command, or use rg.grid in Python"
+    several = isinstance(value, str) and "," in value and hint in (int, float)
+    raise UsageError(f"{name} must be {words}, got {value!r}{ways * several}")
