@@ -800,6 +800,15 @@ def test_verify_compares_across_devices_within_a_tolerance():
     assert verification._compare(made(0.5), made(0.6, device="a chip")).wrong
 
 
+def test_verify_compares_no_seconds():
+    """Theorem 1 and learners have them among their curves: each retraining seemed to differ."""
+    timed = lambda loss, seconds: replace(
+        (made := result(accuracy=0.5)), curves={**made.curves, "train_loss": [loss], "seconds_fit": [seconds]}
+    )
+    assert not verification._compare(timed(0.1, 2.0), timed(0.1, 3.0)).wrong
+    assert verification._compare(timed(0.1, 2.0), timed(0.2, 2.0)).wrong
+
+
 # Determinism.
 
 

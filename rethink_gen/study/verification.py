@@ -168,7 +168,11 @@ def _fingerprint(result: Result) -> tuple[str, ...]:
     """What the bits of a result depend on, apart from the run and the code."""
     about = result.provenance
     versions = about.get("versions", {})
-    return (about.get("device", ""), *(versions.get(name, "") for name in ("jax", "jaxlib", "numpy")))
+    return (
+        about.get("device", ""),
+        about.get("scikit_learn", ""),
+        *(versions.get(name, "") for name in ("jax", "jaxlib", "numpy")),
+    )
 
 
 def _near(a: float | None, b: float | None) -> bool:
