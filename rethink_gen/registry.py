@@ -44,6 +44,7 @@ PASSED: dict[str, tuple[str, ...]] = {
     "order": ("key", "epoch", "size", "batch_size"),
     "features": ("run", "images"),
     "kernel": ("inner", "a", "b", "gamma"),
+    "learner": ("seed",),
     "dataset": (),
 }
 
@@ -262,6 +263,10 @@ class Register:
     def order(self, target: Any) -> Any:
         """`(key, epoch, size, batch_size, **options) -> int32[steps, batch_size]`."""
         return self._decorate("order", target)
+
+    def learner(self, target: Any) -> Any:
+        """`(seed, **options)` -> a classifier with fit and predict; see `rethink_gen.solvers.learner`."""
+        return self._decorate("learner", target)
 
     def dataset(self, target: Any) -> Any:
         """`() -> Dataset`, called when a run needs it."""

@@ -280,6 +280,33 @@ class RidgeRun(AnyRun):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LearnerRun(AnyRun):
+    """A learner without gradients, such as a random forest, fitted to whole images. Its curves have a row for each
+    number of trees, rounds or leaves; see `rethink_gen.solvers.learner`.
+    """
+
+    kind: ClassVar[str] = "learner"
+
+    dataset: str = setting("mnist", "the data set")
+    learner: str = setting("random_forest", "the learner", kind="learner")
+    threads: int = setting(1, "that it may use; runs of a grid have a core each", within=(1, 1024))
+
+    @property
+    def subject(self) -> str:
+        return self.learner
+
+    @property
+    def shrunk(self) -> Self:
+        """As for other runs, and with few trees and rounds."""
+        name, options = registry.parse(self.learner)[0], registry.options_of("learner", self.learner)
+        counts = {option: min(value, SMALL_COUNT) for option, value in options.items() if option in COUNTS}
+        inside = ",".join(
+            f"{option}={value}" for option, value in {**registry.parse(self.learner)[1], **counts}.items()
+        )
+        return replace(super().shrunk, learner=f"{name}({inside})")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TeacherRun(AnyRun):
     """A linear student of a linear teacher, on Gaussian inputs, in closed form: least norm and ridge regression, as
     means over many draws and in theory; see `rethink_gen.solvers.teacher`. It has no data set.
@@ -304,10 +331,13 @@ class TeacherRun(AnyRun):
             raise UsageError("a teacher run needs a train_size: how many examples it draws")
 
 
+# Options of learners that the smoke scale makes small.
+COUNTS, SMALL_COUNT = ("trees", "rounds", "members"), 5
+
 # Runs that differ in these alone are replicates.
 SEEDS = ("seed", "init_seed", "order_seed", "corruption_seed")
 KINDS: dict[str, type[AnyRun]] = {
-    kind.kind: kind for kind in (Run, KernelRun, ExpressivityRun, LeastSquaresRun, RidgeRun, TeacherRun)
+    kind.kind: kind for kind in (Run, KernelRun, ExpressivityRun, LeastSquaresRun, RidgeRun, LearnerRun, TeacherRun)
 }
 
 

@@ -110,6 +110,15 @@ def test_plugin_brings_one_of_each_kind_to_the_command_line(folder):
     rethink_gen(folder, "train", "--plugin", "my_code.py", "--dataset", "photos", "--epochs", "1", "--batch-size", "8")
 
 
+def test_learners_of_a_users_own_stand_beside_those_built_in(folder):
+    shown = python(folder, "learn.py", PYTHONPATH=str(folder))
+    assert re.search(r"\| shallow_boosting\(rounds=5\) +\| +1 \|", shown)
+    assert "2 of 2 runs done" in shown
+    stages = {each["run"]["learner"]: each["curves"]["epoch"] for each in results(folder).values()}
+    assert stages["shallow_boosting(rounds=5)"] == [1, 2, 3, 4, 5]
+    assert stages["random_forest"][-1] == 100
+
+
 def test_page_has_an_example_of_each_kind_that_can_be_registered():
     code = files()["my_code.py"]
     kinds = {name for name in vars(registry.Register) if not name.startswith("_")} - {"dataset"}

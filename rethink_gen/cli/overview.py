@@ -37,6 +37,7 @@ KINDS = {
     "orders": "order",
     "features": "features",
     "kernels": "kernel",
+    "learners": "learner",
 }
 
 

@@ -30,6 +30,7 @@ _SOLVERS = {  # kind → module
     "expressivity": "theorem1",
     "least_squares": "least_squares",
     "ridge": "ridge",
+    "learner": "learner",
     "teacher": "teacher",
 }
 

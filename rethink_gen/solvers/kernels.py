@@ -175,6 +175,11 @@ def free_memory() -> int:
     stats = [device.memory_stats() for device in jax.local_devices()]
     if all(stats):
         return sum(s["bytes_limit"] - s["bytes_in_use"] for s in stats if s)
+    return free_host_memory()
+
+
+def free_host_memory() -> int:
+    """Free memory of this machine in bytes, or of its container."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, IndexError, ValueError):
         memory = 1024 * int(Path("/proc/meminfo").read_text().partition("MemAvailable:")[2].split()[0])

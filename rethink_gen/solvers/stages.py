@@ -1,0 +1,147 @@
+"""What a fitted learner is at each stage of its growth: after so many trees, rounds of boosting, or leaves.
+
+One fit gives all stages. A forest is a mean over its first trees. A tree that was grown best-first, with at most k
+leaves, is the beginning of the same tree with more: its nodes are numbered as they were made, two for each split, so
+the tree with k leaves has the first 2k - 1. Learners without stages have one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SHOWN = 40  # stages that are measured, spaced evenly on a logarithmic axis
+
+
+class Stage(NamedTuple):
+    """A stage: its number, counted from 1, the outputs on each split, and what the learner consists of."""
+
+    number: int
+    outputs: list[np.ndarray]  # of each split float[n, K], probabilities; or labels [n] where there are none
+    capacity: dict[str, float]  # leaves, support_vectors, stored_examples or weights
+
+
+def measured(fitted: Any) -> list[int]:
+    """The numbers of the stages of a fitted learner that are measured, the first and the last one included."""
+    last = _count_stages(fitted)
+    axis = fitted.rounds if hasattr(fitted, "ensembles_") else last  # beyond it, every ensemble
+    return sorted({round(axis ** (i / (SHOWN - 1))) for i in range(SHOWN)} | {*range(axis + 1, last + 1)})
+
+
+def follow(fitted: Any, splits: Sequence[np.ndarray]) -> Iterator[Stage]:
+    """The stages of a fitted learner that are measured.
+
+    Args:
+      splits: inputs float32[n, D] of each split.
+    """
+    if _is_best_first(fitted):
+        kind = _leaves
+    elif is_forest(fitted):
+        kind = _trees
+    else:
+        kind = _rounds if _is_boosted(fitted) else _whole
+    yield from kind(fitted, splits, measured(fitted))
+
+
+def _count_stages(fitted: Any) -> int:
+    if _is_best_first(fitted):
+        return int(fitted.get_n_leaves())
+    if hasattr(fitted, "ensembles_"):
+        return fitted.rounds + len(fitted.ensembles_) - 1
+    if hasattr(fitted, "n_iter_") and _is_boosted(fitted):
+        return int(fitted.n_iter_)
+    return len(fitted.estimators_) if _is_boosted(fitted) or is_forest(fitted) else 1
+
+
+def _whole(fitted: Any, splits: Sequence[np.ndarray], wanted: Sequence[int]) -> Iterator[Stage]:
+    outputs: Callable[[np.ndarray], np.ndarray] = getattr(fitted, "predict_proba", None) or fitted.predict
+    yield Stage(1, [outputs(x) for x in splits], capacity(fitted))
+
+
+def _trees(fitted: Any, splits: Sequence[np.ndarray], wanted: Sequence[int]) -> Iterator[Stage]:
+    """A forest after each tree: the mean of the trees' probabilities, as scikit-learn has it."""
+    totals: list[Any] = [0.0 for _ in splits]
+    leaves = 0
+    for number, tree in enumerate(fitted.estimators_, 1):
+        totals = [total + tree.predict_proba(x) for total, x in zip(totals, splits, strict=True)]
+        leaves += int(tree.get_n_leaves())
+        if number in wanted:
+            yield Stage(number, [total / number for total in totals], {"leaves": leaves})
+
+
+def _rounds(fitted: Any, splits: Sequence[np.ndarray], wanted: Sequence[int]) -> Iterator[Stage]:
+    """Boosting after each round."""
+    leaves = np.cumsum(_leaves_by_stage(fitted))
+    for number, *outputs in zip(count(1), *(fitted.staged_predict_proba(x) for x in splits), strict=False):
+        if number in wanted:
+            yield Stage(number, outputs, {"leaves": int(leaves[number - 1])} if len(leaves) else {})
+
+
+def _leaves(fitted: Any, splits: Sequence[np.ndarray], wanted: Sequence[int]) -> Iterator[Stage]:
+    """A tree with each number of leaves."""
+    tree = fitted.tree_
+    values = tree.value[:, 0, :]
+    values = values / values.sum(1, keepdims=True)
+    paths = [fitted.decision_path(x) for x in splits]
+    for path in paths:
+        path.sort_indices()  # a child has a larger number than its parent
+    for number in wanted:
+        reached = []
+        for path in paths:
+            depth = np.add.reduceat(path.indices < 2 * number - 1, path.indptr[:-1], dtype=np.int64)
+            reached.append(path.indices[path.indptr[:-1] + depth - 1])
+        yield Stage(number, [values[leaf] for leaf in reached], {"leaves": number})
+
+
+def capacity(fitted: Any) -> dict[str, float]:
+    """What a learner without stages consists of, where it can be counted."""
+    if hasattr(fitted, "get_n_leaves"):
+        return {"leaves": int(fitted.get_n_leaves())}
+    if hasattr(fitted, "support_"):
+        return {"support_vectors": len(fitted.support_)}
+    if hasattr(fitted, "n_samples_fit_"):
+        return {"stored_examples": int(fitted.n_samples_fit_)}
+    if hasattr(fitted, "coef_"):
+        return {"weights": int(np.size(fitted.coef_) + np.size(fitted.intercept_))}
+    return {}
+
+
+def _leaves_by_stage(fitted: Any) -> list[int]:
+    """The leaves that each stage of boosting adds; empty where they cannot be counted."""
+    if hasattr(fitted, "ensembles_"):
+        first, *others = fitted.ensembles_
+        rounds = [[tree for each in first for tree in each.estimators_[i]] for i in range(fitted.rounds)]
+        members = [[tree for each in ensemble for tree in each.estimators_.flat] for ensemble in others]
+        return [sum(map(_count, trees)) for trees in (*rounds, *members)]
+    trees = getattr(fitted, "_predictors", None)  # of boosting by histograms
+    if trees is None:
+        trees = [np.ravel(each) for each in getattr(fitted, "estimators_", [])]
+    return [sum(map(_count, of_round)) for of_round in trees]
+
+
+def _count(tree: Any) -> int:
+    """The leaves of one tree."""
+    return int(tree.get_n_leaf_nodes() if hasattr(tree, "get_n_leaf_nodes") else tree.get_n_leaves())
+
+
+def _is_boosted(fitted: Any) -> bool:
+    """Whether a learner has stages, and says how many."""
+    counted = any(hasattr(fitted, name) for name in ("n_iter_", "estimators_", "ensembles_"))
+    return counted and callable(getattr(fitted, "staged_predict_proba", None))
+
+
+def is_forest(fitted: Any) -> bool:
+    """Whether a learner is a mean over trees, as scikit-learn's forests are."""
+    from sklearn.ensemble._forest import ForestClassifier
+
+    return isinstance(fitted, ForestClassifier)
+
+
+def _is_best_first(fitted: Any) -> bool:
+    """Whether a learner is a single tree whose number of leaves is limited, and which so grows best-first."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    return isinstance(fitted, DecisionTreeClassifier) and fitted.max_leaf_nodes is not None
