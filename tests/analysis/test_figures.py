@@ -259,9 +259,11 @@ def test_a_name_has_the_same_look_in_every_figure_and_a_new_name_has_one():
 
 def test_looks_of_one_kind_differ_in_color_marker_and_contrast():
     names = list(style.LOOKS)
-    for kind in (names[:5], names[5:10], names[10:]):  # corruptions, models, regularizers
+    for kind in (names[:5], names[5:10], names[10:17]):  # corruptions, models, regularizers
         looks = [style.LOOKS[name] for name in kind]
         assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(kind)
+    learners = names[17:]  # more than there are markers
+    assert len({style.LOOKS[name].color for name in learners}) == len(learners)
     for look in style.LOOKS.values():
         red, green, blue = to_rgb(style.dark(look.color))
         assert 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.6  # dark enough for text on white
