@@ -20,6 +20,7 @@ DESCENT = {  # experiment → scale of its figure
     "belkin2020_weak_features": "paper",
     "belkin2019_double_descent": "laptop",
     "gu2024_mlp_label_noise": "paper",
+    "belkin2019_trees": "laptop",
 }
 HALF_RANDOM = (
     *("--dataset", "digits", "--model", "mlp_3x512", "--corruption", "random_labels", "--corruption-level", "0.5"),
