@@ -90,7 +90,8 @@ def find(kind: str, name: str) -> Component:
       UsageError: there is none; the line names the nearest.
     """
     if name not in COMPONENTS[kind]:
-        hint = "" if added() else "; one of your own needs --plugin FILE"
+        # An experiment may bring data of its own; other components come with a plug-in.
+        hint = "; one of your own needs --plugin FILE" * all(each.kind == "dataset" for each in added())
         raise UsageError(f"{unknown(kind, name, COMPONENTS[kind])}{hint}")
     return COMPONENTS[kind][name]
 

@@ -52,7 +52,7 @@ class Paper(NamedTuple):
 
 
 def names() -> list[str]:
-    """The papers that have a folder here, the oldest first."""
+    """The papers that have a folder here, Zhang et al. first, then the oldest first."""
     return sorted((path.parent.name for path in HERE.glob("*/paper.toml")), key=order)
 
 
@@ -64,9 +64,9 @@ def find(name: str) -> Paper:
     return Paper(name, **tomllib.loads(file.read_text(encoding="utf-8")))
 
 
-def order(name: str) -> tuple[bool, int, str]:
-    """Sorts papers by year, then by name; experiments of no paper come last."""
-    return (not name, find(name).year or 9999, name)
+def order(name: str) -> tuple[bool, bool, int, str]:
+    """Sorts papers by year, then by name, after the paper of this suite; experiments of no paper come last."""
+    return (not name, name != "zhang2017", find(name).year or 9999, name)
 
 
 def protocol(name: str) -> str:
