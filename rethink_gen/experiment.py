@@ -251,6 +251,7 @@ def _load(path: Path) -> tuple[Experiment, str]:
     module = importlib.util.module_from_spec(spec)
     before, folder = set(sys.modules), path.resolve().parent  # Python keeps what a relative folder once meant
     sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()  # a neighbor may have been written a moment ago
     try:
         spec.loader.exec_module(module)
         found = module.EXPERIMENT

@@ -73,6 +73,7 @@ def _load_file(path: Path) -> None:
     module.__dict__["__content__"] = content
     sys.modules[name] = module
     sys.path.insert(0, str(path.parent))  # a plug-in may import its neighbors
+    importlib.invalidate_caches()  # also those that were written a moment ago
     try:
         spec.loader.exec_module(module)
     except RethinkError:
