@@ -85,8 +85,10 @@ def of_package() -> str:
     """
     digest = hashlib.sha256()
     for folder in ("data", "models", "optimization", "training"):
-        for path in sorted(Path(PACKAGE, folder).glob("*.py")):
-            digest.update(f"{folder}/{path.name} {_text(path.read_text(encoding='utf-8'))}\n".encode())
+        for path in sorted(Path(PACKAGE, folder).rglob("*.py")):
+            digest.update(
+                f"{path.relative_to(PACKAGE).as_posix()} {_text(path.read_text(encoding='utf-8'))}\n".encode()
+            )
     return digest.hexdigest()[:12]
 
 

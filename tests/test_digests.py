@@ -1,6 +1,7 @@
 """A result knows the code and the data it came from."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -167,6 +168,17 @@ def test_a_model_has_the_same_digest_before_and_after_its_first_use(load):
 def test_built_in_runs_have_no_digests():
     assert digests.of_run(rg.Run()) == {}
     assert digests.of_program(rg.Run(optimizer="adamw")) == ""
+
+
+@pytest.mark.parametrize("file", ["training/core.py", "models/families/vit.py"])
+def test_an_edit_of_the_code_for_training_changes_the_digest_that_checkpoints_are_tied_to(file, tmp_path, monkeypatch):
+    """That of models in a folder of their own, too, which the digest left out."""
+    shutil.copytree(digests.PACKAGE, tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(digests, "PACKAGE", str(tmp_path / "copy"))
+    before = digests.of_package.__wrapped__()
+    with (tmp_path / "copy" / file).open("a") as module:
+        module.write("\n\nEDITED = 1\n")
+    assert digests.of_package.__wrapped__() != before
 
 
 def test_an_edited_corruption_is_trained_again_and_the_old_result_set_aside(tmp_path):
