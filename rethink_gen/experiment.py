@@ -68,7 +68,9 @@ class Experiment:
       claim: what the runs test, in one sentence.
       locator: where the paper makes the claim.
       runs: at the scale of the paper.
-      laptop: the same question within an hour on two CPU cores. The smoke scale is derived from `runs`, see `_smoke`.
+      laptop: the same question within an hour on two CPU cores.
+      smoke: the runs that the smoke scale is derived from, see `_smoke`; empty: those of the paper. Name those of the
+        laptop where networks at the paper's size take minutes even on digits.
       table: `table(study)` returns a table; see `analysis.declare`. None: one row for each setting.
       figure: `figure(study)` returns a figure; None: the experiment has no figure.
       checks: functions `check(study) -> (holds, evidence)`. The first paragraph of the docstring is the sentence that
@@ -80,6 +82,7 @@ class Experiment:
     locator: str
     runs: tuple[AnyRun, ...]
     laptop: tuple[AnyRun, ...]
+    smoke: tuple[AnyRun, ...] = ()
     table: Table | None = None
     figure: Draw | None = None
     checks: Sequence[CheckFunction] = ()
@@ -96,7 +99,8 @@ class Experiment:
         """The same experiment at a scale: smoke, laptop or paper."""
         if scale not in SCALES:
             raise unknown("scale", scale, SCALES)
-        runs = _smoke(self.runs) if scale == "smoke" else self.laptop if scale == "laptop" else self.runs
+        smoke = lambda: _smoke(self.smoke or self.runs)
+        runs = smoke() if scale == "smoke" else self.laptop if scale == "laptop" else self.runs
         return replace(self, scale=scale, runs=tuple(dict.fromkeys(runs)))
 
     @property

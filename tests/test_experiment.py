@@ -305,6 +305,13 @@ def test_smoke_keeps_what_is_small_already():
     assert study(runs=(Run(epochs=2),)).at("smoke").runs[0].epochs == 2
 
 
+def test_smoke_is_derived_from_the_runs_that_are_named_for_it():
+    """Networks at the paper's size may take minutes to compile, even for digits."""
+    narrow = Run(model="mlp(hidden=4)", dataset="digits")
+    assert study(smoke=(narrow,)).at("smoke").runs == (narrow,)
+    assert study(smoke=(narrow,)).at("paper").runs == (RUN,)
+
+
 SOURCE = '''"""A notebook.
 
 What was found.
