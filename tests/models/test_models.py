@@ -19,9 +19,32 @@ from rethink_gen.models.create import create
 from rethink_gen.models.inception import ConvModule
 
 KEY = jax.random.key(0)
+# Deep families with few layers, so that their shapes are quick to follow.
+SHALLOW = {
+    "vgg": "vgg(convolutions=1+1,hidden_units=8)",
+    "resnet": "resnet(blocks=1+1)",
+    "resnet_18": "resnet_18(blocks=1+1)",
+    "wide_resnet": "wide_resnet(blocks=1+1)",
+    "densenet": "densenet(depth=10,bottleneck=true)",
+    "mobilenet_v2": "mobilenet_v2(depth=0.1)",
+    "efficientnet": "efficientnet(depth=0.1)",
+    "shufflenet_v2": "shufflenet_v2(blocks=1+1)",
+    "idlenet": "idlenet(depth=0.5)",
+    "xception": "xception(depth=1)",
+    "mixer": "mixer(depth=1)",
+    "vit": "vit(depth=1)",
+    "convnext": "convnext(blocks=1+1)",
+}
+_DEEP = {registry.COMPONENTS["model"][name].target for name in SHALLOW}
 every_model = pytest.mark.parametrize(
-    "name", [name for name in registry.COMPONENTS["model"] if name != "inception_v3"]
-)  # has its own tests
+    "name",
+    [
+        SHALLOW.get(name, name)
+        for name, component in registry.COMPONENTS["model"].items()
+        if name != "inception_v3"  # has its own tests
+        and (name in SHALLOW or component.target not in _DEEP)  # their presets differ in depth and width alone
+    ],
+)
 
 
 def variables_of(model: nn.Module, *shape: int) -> Any:
