@@ -124,7 +124,6 @@ OPTION_RANGES: dict[str, tuple[float, float]] = {
     "members": (1, 10**4),
     "leaves": (2, 10**8),
     "least_in_leaf": (1, 10**9),
-    "depth": (1, 10**4),
     "rate": (0, 1e3),
     "neighbors": (1, 10**9),
     "C": (1e-12, 1e12),

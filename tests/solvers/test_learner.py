@@ -291,7 +291,7 @@ def test_sizes_that_a_learner_cannot_do_are_refused_in_a_line(monkeypatch):
 
 
 def test_options_out_of_range_are_refused_before_anything_runs():
-    with pytest.raises(UsageError, match=r"learner adaboost: depth must be in \[1, 10000\], got 0"):
+    with pytest.raises(UsageError, match=r"learner adaboost: depth must be in \[0.01, 10000\], got 0"):
         rg.run(replace(SMALL, learner="adaboost(depth=0)"))
     with pytest.raises(UsageError, match="no learner named 'forest'; did you mean 'random_forest'"):
         rg.run(replace(SMALL, learner="forest"))
