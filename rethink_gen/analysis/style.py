@@ -34,7 +34,8 @@ def look(name: Any, among: Iterable[Any] = ()) -> Look:
     """Chooses the color and the marker of a name or number.
 
     A name in LOOKS has its own. A number in `among` gets a color from dark to light, by its rank among these numbers.
-    Any other name gets a look from a hash of its text.
+    Any other name gets a look from a hash of its text; of the names in `among` that would share a color, the later in
+    the alphabet gets the next color that is free.
     """
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
@@ -45,8 +46,13 @@ def look(name: Any, among: Iterable[Any] = ()) -> Look:
     if name in order:
         rank = order.index(name)
         return Look(to_hex(colormaps["viridis"](0.85 * rank / max(1, len(order) - 1))), _MARKERS[rank % len(_MARKERS)])
-    digest = hashlib.sha256(str(name).encode()).digest()
-    return Look(_OTHER_COLORS[digest[0] % len(_OTHER_COLORS)], _MARKERS[digest[1] % len(_MARKERS)])
+    given: dict[str, int] = {}  # name → its color
+    for other in sorted({str(other) for other in among if other not in LOOKS} | {str(name)}):
+        first = hashlib.sha256(other.encode()).digest()[0]
+        places = [(first + i) % len(_OTHER_COLORS) for i in range(len(_OTHER_COLORS))]
+        given[other] = next((place for place in places if place not in given.values()), places[0])
+    marker = hashlib.sha256(str(name).encode()).digest()[1]
+    return Look(_OTHER_COLORS[given[str(name)]], _MARKERS[marker % len(_MARKERS)])
 
 
 def dark(color: str) -> str:

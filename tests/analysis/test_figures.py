@@ -257,6 +257,15 @@ def test_a_name_has_the_same_look_in_every_figure_and_a_new_name_has_one():
     assert new in lines(figures.curves(both, "epoch", "train_accuracy", hue="corruption").axes[0])
 
 
+def test_names_of_one_figure_that_would_share_a_color_get_two():
+    """mixup and cross-entropy were drawn in one olive; seven colors are as many as there are."""
+    names = ["mixup", "cross-entropy", "ELR", "GCE"]
+    assert style.look("mixup").color == style.look("cross-entropy").color
+    assert len({style.look(name, names).color for name in names}) == 4
+    assert len({style.look(str(i), [str(i) for i in range(7)]).color for i in range(7)}) == 7
+    assert style.look("cross-entropy", names) == style.look("cross-entropy"), "the first keeps its own"
+
+
 def test_looks_of_one_kind_differ_in_color_marker_and_contrast():
     names = list(style.LOOKS)
     for kind in (names[:5], names[5:10], names[10:17]):  # corruptions, models, regularizers

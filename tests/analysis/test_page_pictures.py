@@ -51,7 +51,8 @@ def test_colors_can_be_seen_and_told_apart_on_a_dark_page():
     kinds = (
         colors[:5],
         colors[5:10],
-        colors[10:],
+        colors[10:17],
+        colors[17:],
         style.PALETTE,
         [style.look(level, levels).color for level in levels],
     )
