@@ -23,7 +23,7 @@ Row = dict[str, Any]
 KEYS = ("model", "corruption", "corruption_level", "augmentations", "weight_decay", "dropout")
 MANY_SEEDS = 20  # of which the first and the last are named
 MANY_DIVERGED = 5  # of which the first are named
-MORE_KEYS = ("dataset", "features")  # of an item of the paper in which they differ
+MORE_KEYS = ("dataset", "features", "loss")  # of an item of the paper in which they differ
 
 
 def beside_paper(
@@ -49,7 +49,7 @@ def beside_paper(
         values = values[values["metric"].isin(list(metrics))]
     if not len(values):
         raise UsageError(f"{item} of the paper has no rows to stand beside{f': metrics={metrics}' if metrics else ''}")
-    keys = [*(key for key in MORE_KEYS if values[key].nunique() > 1), *KEYS]
+    keys = [*(key for key in MORE_KEYS if key in values and values[key].nunique() > 1), *KEYS]
     frame = frame[frame["last"]] if len(frame) else frame
     records = []
     for row in values.itertuples():
@@ -152,8 +152,8 @@ def _matches(frame: pd.DataFrame, row: Any, datasets: set[str]) -> pd.Series:
     """Which rows of a frame are of the setting of a row of the paper; on data of its own (digits), of any data set."""
     keep = frame["model"].eq(row.model) & (frame["dataset"].eq(row.dataset) | ~frame["dataset"].isin(datasets))
     keep &= frame["corruption_level"].eq(row.corruption_level)
-    for key in ("features", "corruption", "augmentations"):
-        if key in frame:
+    for key in ("features", "loss", "corruption", "augmentations"):
+        if key in frame and hasattr(row, key):
             keep &= frame[key].fillna("").eq(getattr(row, key))
     for key in ("weight_decay", "dropout"):
         if key in frame and getattr(row, key) in ("on", "off"):

@@ -6,6 +6,7 @@ choices where it states none. values.csv has one line for each value, with colum
 * item: table1, table4, fig1c, section5, protocol, …; `derived` is what follows from the paper's numbers;
 * dataset, model, corruption, corruption_level, augmentations, metric: as in `results.frame`; blank where none applies;
 * weight_decay, dropout: on, off or not stated, since the paper gives no coefficients;
+* loss: where the rows of an item differ in it; without this column, any;
 * features, of a kernel: pixels, gabor_wavelets, random_convolutions;
 * train_size: how many training examples the paper uses; without this column, or blank: all;
 * value, unit: fractions for accuracies and errors; the unit `text` for what is not a number ("failed to converge");
@@ -144,6 +145,9 @@ NAMES = {
     "l2_norm": "ℓ2 norm",
     "coefficient_norm": "mean ‖α‖ of a class",
     "flip+rotation": "flip, rotation",
+    "train_accuracy_corrupted": "wrong labels: as labelled",
+    "train_recovered": "wrong labels: as they truly are",
+    "train_confused": "wrong labels: as another class",
     "neyshabur_bound": "bound, Neyshabur",
     "golowich_bound": "bound, Golowich",
 }

@@ -1,0 +1,1 @@
+"""Early-learning regularization: what the paper and its repository report."""

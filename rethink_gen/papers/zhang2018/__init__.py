@@ -1,0 +1,1 @@
+"""mixup: what the paper reports of corrupt labels."""
