@@ -14,7 +14,7 @@ import jax
 
 from rethink_gen import digests
 from rethink_gen.data import pipeline, randomness
-from rethink_gen.errors import ComponentError, RethinkError, StorageError
+from rethink_gen.errors import ComponentError, RethinkError, StorageError, UsageError
 from rethink_gen.execution import stopping
 from rethink_gen.results import locks, store
 from rethink_gen.results.store import Failure, Result
@@ -61,7 +61,8 @@ def execute(
 
     Raises:
       Interrupted, KeyboardInterrupt: after a stop signal, when the current runs have checkpoints.
-      DataError, StorageError, UsageError: errors that every other run would have too.
+      DataError, StorageError: errors that every other run would have too. UsageError: the settings of the only run
+        cannot be carried out; of several runs, this is the failure of one.
     """
     compilation.use_compile_cache()
     runs = list(runs)
@@ -90,7 +91,8 @@ def execute(
                 try:
                     if cohort:
                         announce(cohort, keep_weights)
-                    for outcome in _attempt(cohort, work, report_runs, stopped, keep_weights):
+                    others = len(runs) > len(chosen)
+                    for outcome in _attempt(cohort, work, report_runs, stopped, keep_weights, others=others):
                         cohort.remove(outcome.run)
                         yield outcome
                 except StorageError:
@@ -155,8 +157,13 @@ def _attempt(
     report: Callable[[Progress], None],
     stopped: Callable[[], None],
     keep_weights: bool,
+    others: bool = False,
 ) -> Iterator[Result | Failure]:
-    """Executes a cohort: yields results, and failures for errors that concern only these runs."""
+    """Executes a cohort: yields results, and failures for errors that concern only these runs.
+
+    Args:
+      others: whether there are other runs, which go on where the settings of these cannot be carried out.
+    """
     left = list(cohort)
     try:
         folders = {run: work and locks.work_folder(work, run) for run in left if isinstance(run, Run)}
@@ -166,12 +173,13 @@ def _attempt(
             left.remove(result.run)
             yield result
     except (Exception, SystemExit) as error:
-        if isinstance(error, RethinkError | OSError) and not isinstance(error, ComponentError):
+        own = isinstance(error, ComponentError) or (isinstance(error, UsageError) and others)
+        if isinstance(error, RethinkError | OSError) and not own:
             raise
         if jax.process_count() > 1:
             raise  # the other processes cannot continue without this one
         lines = str(error).splitlines() or [""]
-        kind = "" if isinstance(error, ComponentError) else f"{type(error).__name__}: "
+        kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
         reason = f"{kind}{lines[0]}{_where(error.__cause__ or error)}"
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in lines[0]:
             reason = f"out of memory; try fewer examples or a smaller batch ({lines[0][:200]})"

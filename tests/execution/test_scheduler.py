@@ -19,7 +19,7 @@ from rethink_gen.errors import Interrupted, UsageError
 from rethink_gen.execution import scheduler
 from rethink_gen.models import inception
 from rethink_gen.results import frames, store
-from rethink_gen.runs import Run
+from rethink_gen.runs import LeastSquaresRun, Run
 from rethink_gen.training import checkpointing, compilation, core, measurement, prediction, preparation, trainer
 
 SMALL = Run(
@@ -355,3 +355,17 @@ def _first(count, labels):
 def test_what_does_not_go_together_is_refused_in_one_line(fields, says):
     with pytest.raises(UsageError, match=says):
         finish(replace(SMALL, **fields))
+
+
+def test_one_run_that_cannot_be_carried_out_does_not_end_a_sweep():
+    """SGD on a linear model that diverged ended all runs after it, every time that the command was given."""
+    good = LeastSquaresRun(**LeastSquaresRun.smoke)
+    bad = replace(good, learning_rate=30.0)
+    too_few = replace(SMALL, validation_size=200)
+    outcomes = list(scheduler.execute([bad, good, too_few, SMALL]))
+    assert {outcome.run for outcome in outcomes if isinstance(outcome, store.Result)} == {good, SMALL}
+    reasons = {outcome.run: outcome.reason for outcome in outcomes if isinstance(outcome, store.Failure)}
+    assert reasons[bad].startswith("SGD diverged: lower the learning_rate")
+    assert reasons[too_few].startswith("validation_size=200 leaves nothing")
+    with pytest.raises(UsageError, match="SGD diverged"):
+        list(scheduler.execute([bad]))

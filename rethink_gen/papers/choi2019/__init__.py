@@ -1,0 +1,1 @@
+"""Data echoing: no numbers of this paper stand beside ours."""
