@@ -1,8 +1,8 @@
 """Draws the pictures of this folder: python docs/pictures.py
 
 The first page of `rethink-gen report` on the committed results and one of its sections, through Chromium; images of
-CIFAR-10 under every corruption; the figures of double descent; and the answers of a network with half of its labels
-drawn at random. Needs CIFAR-10, the extra `dev`, and a Chromium that the shell finds.
+CIFAR-10 under every corruption; the figures of double descent; the answers of a network with half of its labels drawn
+at random; and digits with suspicious labels. Needs CIFAR-10, the extra `dev`, and a Chromium that the shell finds.
 """
 
 import shutil
@@ -26,6 +26,7 @@ HALF_RANDOM = (
     *("--dataset", "digits", "--model", "mlp_3x512", "--corruption", "random_labels", "--corruption-level", "0.5"),
     *("--learning-rate", "0.03", "--epochs", "40"),
 )
+WRONG_LABELS = ("--dataset", "digits", "--corruption", "uniform_wrong", "--corruption-level", "0.1")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUIET = (
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
@@ -63,9 +64,11 @@ def main() -> int:
             *(["plot", name, "--scale", DESCENT[name], "--output", str(DOCS / f"{name}.png")] for name in DESCENT),
             ["train", *HALF_RANDOM, "--keep-weights", "--results", folder],
             ["plot", "confusion", "--results", folder, "--output", str(DOCS / "confusion.png")],
+            ["scores", *WRONG_LABELS, "--results", folder],
         )
         if wrong := next(filter(None, map(command, commands)), 0):
             return wrong
+        shutil.copy(Path(folder) / "suspicious-digits.png", DOCS / "wrong_labels.png")
         chromium = driver.chromium.launch(executable_path=browser(), args=QUIET)
         screenshots(chromium, report, DOCS)
         chromium.close()

@@ -19,6 +19,7 @@ from rethink_gen.plugins import load as load_plugin
 from rethink_gen.registry import register
 from rethink_gen.runs import ExpressivityRun, KernelRun, LearnerRun, LeastSquaresRun, RidgeRun, Run, TeacherRun, grid
 from rethink_gen.study.randomization_test import randomization_test
+from rethink_gen.study.ranking import scores
 from rethink_gen.study.running import run, train
 from rethink_gen.study.studies import Study, load
 from rethink_gen.version import __version__
@@ -49,6 +50,7 @@ __all__ = [
     "randomization_test",
     "register",
     "run",
+    "scores",
     "train",
 ]
 

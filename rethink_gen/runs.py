@@ -50,6 +50,7 @@ def setting(
 
 
 SEED = (0, 2**31 - 1)
+RECORDS = ("examples",)  # what a run can keep besides its curves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +172,7 @@ class Run(AnyRun):
     measurements: int | None = setting(
         None, "how many epochs are measured, spaced evenly on a logarithmic axis; None: all", within=(2, 10**6)
     )
+    record: tuple[str, ...] = setting((), "examples: what the network answers to each of them at each measured epoch")
 
     learning_rate: float = setting(
         None,
@@ -192,6 +194,8 @@ class Run(AnyRun):
             object.__setattr__(self, "learning_rate", rate)
         if len(set(self.augmentations)) < len(self.augmentations):
             raise UsageError(f"augmentations must each be named once, got {','.join(self.augmentations)}")
+        if others := sorted({*self.record} - {*RECORDS}):
+            raise unknown("record", others[0], RECORDS)
 
     @property
     def subject(self) -> str:

@@ -14,6 +14,7 @@ from rethink_gen.errors import RethinkError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -110,6 +111,47 @@ def _grid(versions: Mapping[str, Split], class_names: Sequence[str]) -> Figure:
                     left + 0.5, bottom - 1.06, text, ha="center", va="bottom", fontsize=7, parse_math=False, **style
                 )
     axes.set(xlim=(-1.95, width - 1.95), ylim=(height + 0.07, -0.07), aspect="equal")
+    axes.set_axis_off()
+    return figure
+
+
+@styled
+def suspicious(images: np.ndarray, examples: pd.DataFrame, dataset: str) -> Figure:
+    """Draws images in the order of a table of examples, each with its index, its label, and the suggested one.
+
+    Labels that are known to be right are written in black, those known to be wrong in the color of random labels.
+
+    Args:
+      images: [N, H, W, C] in [0, 255].
+      examples: N rows with index, label, suggested_label, and true_label where it is known.
+      dataset: for the names of its classes.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    rows = -(-len(images) // _SIDE)
+    figure = Figure(figsize=(0.2 + 1.1 * _SIDE, 0.1 + 1.55 * rows))
+    axes = figure.add_axes((0, 0, 1, 1))
+    labels = examples[["label", "suggested_label"]]
+    names = _class_names(dataset, int(labels.to_numpy().max()) + 1)
+    for i, (pixels, row) in enumerate(zip(images, examples.to_dict("records"), strict=True)):
+        left, top = 1.1 * (i % _SIDE), 1.55 * (i // _SIDE)
+        shown = np.clip(pixels, 0, 255) / 255
+        gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if shown.shape[-1] == 1 else {}
+        axes.imshow(
+            shown.squeeze(-1) if gray else shown,
+            extent=(left, left + 1, top + 1, top),
+            interpolation="nearest",
+            **gray,
+        )
+        given, other = (names[row[name]] for name in ("label", "suggested_label"))
+        wrong = row.get("true_label", row["label"]) != row["label"]
+        style: Any = {"ha": "center", "va": "top", "fontsize": 7, "parse_math": False}
+        color = dark(LOOKS["random_labels"].color) if wrong else "#222222"
+        told = given if given == other else f"{given} → {other}"
+        axes.text(left + 0.5, top + 1.05, told, color=color, fontweight="bold" if wrong else "normal", **style)
+        axes.text(left + 0.5, top + 1.24, f"#{row['index']}", color=GREY, **style)
+    axes.set(xlim=(-0.1, 1.1 * _SIDE), ylim=(1.55 * rows, -0.1), aspect="equal")
     axes.set_axis_off()
     return figure
 

@@ -103,6 +103,9 @@ _STYLE = {
 
 
 _AXES = {
+    "auroc_aum": "AUROC of the area under the margin",
+    "auroc_last_loss": "AUROC of the loss at this epoch",
+    "auroc_mean_loss": "AUROC of the mean loss so far",
     "capacity": "features per training image",
     "corruption_level": "label corruption",
     "distance": "distance to the least-norm solution / its norm",
@@ -111,6 +114,7 @@ _AXES = {
     "excess_risk": "squared error on new inputs (guessing zero: 1)",
     "epochs_to_fit": "epochs to fit",
     "growth": "leaves or rounds, of all; then trees or ensembles",
+    "never_forgotten": "never forgotten so far, of all such examples",
     "max_residual": "largest residual",
     "model.hidden": "width of the hidden layer",
     "noise_fitted": "training accuracy on random labels",
@@ -128,6 +132,7 @@ _AXES = {
     "test_error_mnist": "test error, MNIST",
     "test_loss": "test loss (nats)",
     "train_accuracy": "training accuracy",
+    "train_accuracy_corrupted": "wrong labels that are fitted",
     "train_loss": "training loss (nats)",
     "train_size": "training examples",
     "weight_norm": "norm of the weights",

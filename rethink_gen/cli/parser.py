@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 
 from rethink_gen import atomic, registry, runs
 from rethink_gen.analysis import rendering
-from rethink_gen.cli import commands, overview, randomization_test
+from rethink_gen.cli import commands, overview, randomization_test, scores
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.experiment import SCALES
 from rethink_gen.runs import Run
-from rethink_gen.study import finding
+from rethink_gen.study import finding, ranking
 from rethink_gen.study.randomization_test import VARIED
 from rethink_gen.version import __version__
 
@@ -205,6 +205,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "FLOAT,FLOAT",
         "help": "of random labels: the probability that a label is drawn at random (%(default)s)",
     },
+    "--by": {"default": ranking.BY, "metavar": "SCORE", "help": "the score that orders examples (%(default)s)"},
+    "--count": {"default": ranking.COUNT, "metavar": "N", "help": "how many examples are shown (%(default)s)"},
     "--debug": {"action": "store_true", "help": "show the traceback of an error"},
     **FIELD_OPTIONS,
 }
@@ -263,5 +265,10 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], t
             *(option for option, about in FIELD_OPTIONS.items() if about["dest"] not in VARIED),
             *("--results", "--force", "--keep-weights", *PLUGIN, "--json"),
         ),
+    ),
+    "scores": (
+        scores.scores,
+        {},
+        (*FIELD_OPTIONS, "--seeds", "--by", "--count", "--output", "--results", "--force", *PLUGIN, "--json"),
     ),
 }

@@ -143,6 +143,7 @@ NAMES = {
     "laplacian": "Laplacian",
     "gabor_wavelets": "Gabor wavelets",
     "l2_norm": "ℓ2 norm",
+    "auroc": "AUROC",
     "coefficient_norm": "mean ‖α‖ of a class",
     "flip+rotation": "flip, rotation",
     "train_accuracy_corrupted": "wrong labels: as labelled",

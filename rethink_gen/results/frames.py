@@ -72,8 +72,9 @@ def assemble(blocks: list[Block]) -> pd.DataFrame:
     places = np.concatenate([np.repeat(block.places, block.lengths) for block in blocks])
     if (np.diff(places) < 0).any():
         everything = everything.take(np.argsort(places, kind="stable")).reset_index(drop=True)
-    for name in {"step", "train_accuracy", "test_accuracy", *FATES, *TOP5} - {*everything}:
-        everything[name] = math.nan
+    missing = {"step", "train_accuracy", "test_accuracy", *FATES, *TOP5} - {*everything}
+    # A copy, because pandas keeps columns of different origin apart, and warns of many.
+    everything = everything.reindex(columns=[*everything, *sorted(missing)]).copy()
     whole = {name: everything[name].astype(int) for name in ("epoch", "step") if everything[name].notna().all()}
     return everything.assign(
         **whole,

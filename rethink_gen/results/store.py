@@ -6,10 +6,11 @@ provenance. So results can be moved, copied, committed and compared.
 
 Other files of a run are in the same folder:
 
-* <run id>.weights.npz: the learned weights, if they were to be kept;
+* <run id>.weights.npz: the learned weights, if they were to be kept; .records.npz: the records of examples;
 * <run id>.failed: why the last attempt ended without a result;
 * <run id>.<digest>.conflict: a different result of the same run;
-* <run id>.<digest>.stale: a result of the user's own code or data, which has changed since; .stale.npz: its weights.
+* <run id>.<digest>.stale: a result of the user's own code or data, which has changed since; .stale.npz: its weights;
+  .stale.records.npz: its records.
 
 See also atomic.py (how files are written), locks.py (runs in progress) and training/checkpointing.py.
 """
@@ -30,7 +31,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen import atomic, digests
 from rethink_gen.errors import StorageError, UsageError
-from rethink_gen.results import comparing, locks, strict_json, validation, weights
+from rethink_gen.results import comparing, kept, locks, strict_json, validation
+from rethink_gen.results.records import Records, from_arrays, to_arrays
 from rethink_gen.runs import KINDS, AnyRun, Run
 from rethink_gen.version import __version__
 
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
 
 _SCHEMA = 1
-WEIGHTS = ".weights.npz"
 # The training accuracy at fixed weights that counts as fitted. Not stated in the paper. The paper's own MLP reaches
 # 99.34 % on random labels (Table 1), so a higher threshold would count this network as unable to fit.
 FIT_THRESHOLD = 0.99
@@ -92,6 +93,8 @@ class Result:
     provenance: dict[str, Any]
     # Name → array, such as params/Conv_0/kernel, if the weights were to be kept. They are in a file of their own.
     weights: Mapping[str, np.ndarray] | None = field(default=None, compare=False, repr=False)
+    # Split → the records of its examples, if the run asks for them. They are in a file of their own, too.
+    records: Mapping[str, Records] | None = field(default=None, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -165,8 +168,8 @@ def _known(value: float | None) -> float:
 def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     """Publishes a result as folder/<run id>.json, atomically, and deletes the checkpoints of the run.
 
-    If a different result of the same run exists, it stays, and the new one is written as .conflict. Weights are written
-    before the result, whose provenance has their checksum; old weights are deleted.
+    If a different result of the same run exists, it stays, and the new one is written as .conflict. Weights and records
+    are written before the result, whose provenance has their checksums; old ones are deleted.
 
     Args:
       result: to publish.
@@ -179,10 +182,10 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     Raises:
       StorageError: a file cannot be written.
     """
-    kept = None if result.weights is None else weights.pack(result.weights)
-    provenance = {name: value for name, value in result.provenance.items() if name != "weights_sha256"}
-    if kept is not None:
-        provenance["weights_sha256"] = weights.checksum(kept)
+    arrays = {"weights": result.weights, "records": to_arrays(result.records) if result.records else None}
+    beside = {kind: kept.pack(each) for kind, each in arrays.items() if each is not None}
+    provenance = {name: value for name, value in result.provenance.items() if name not in kept.CHECKSUMS}
+    provenance |= {f"{kind}_sha256": kept.checksum(content) for kind, content in beside.items()}
     content = {
         "schema": _SCHEMA,
         "kind": result.run.kind,
@@ -208,10 +211,7 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     else:
         atomic.make_folder(folder)
         try:
-            if kept is not None:
-                atomic.write(weights_file(folder, result.run), kept)
-            else:
-                weights_file(folder, result.run).unlink(missing_ok=True)
+            kept.write(path, beside)
             atomic.write(path, text.encode())
         except StorageError:
             if not path.exists():  # otherwise another process just published it and deleted our temporary file
@@ -285,16 +285,20 @@ def sift(folder: Path) -> tuple[list[Result], list[Damaged]]:
     return sound, damaged
 
 
-def with_weights(path: Path) -> Result:
-    """Reads a result file and its weights, if they were kept.
+def whole(path: Path) -> Result:
+    """Reads a result file with its weights and its records, if they are there.
 
     Raises:
-      StorageError: see `read`; or the weights are damaged, or those of another result.
+      StorageError: see `read`; or a file beside it is damaged, or that of another result.
     """
     result = read(path)
-    kept = weights_file(path.parent, result.run)
-    content = weights.read(kept, result.provenance.get("weights_sha256"))
-    return result if content is None else dataclasses.replace(result, weights=weights.unpack(content, kept))
+    contents = {kind: kept.read(path, kind, result.provenance) for kind in kept.KINDS}
+    found: dict[str, Any] = {
+        kind: kept.unpack(content, kept.file(path, kind)) for kind, content in contents.items() if content is not None
+    }
+    if "records" in found:
+        found["records"] = from_arrays(found["records"], kept.file(path, "records"))
+    return dataclasses.replace(result, **found)
 
 
 def is_stale(result: Result) -> bool:
@@ -304,12 +308,11 @@ def is_stale(result: Result) -> bool:
 
 
 def _set_aside(result: Result, folder: Path) -> Path:
-    """Renames a stale result to <run id>.<digest>.stale, and its weights, so that tables leave it out."""
+    """Renames a stale result to <run id>.<digest>.stale, and what is beside it, so that tables leave it out."""
     path = result_file(folder, result.run)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     logger.warning("%s was made with other code or data: renamed to .%s.stale", path, digest)
-    if (kept := weights_file(folder, result.run)).exists():
-        kept.rename(path.with_suffix(f".{digest}.stale.npz"))
+    kept.set_aside(path, digest)
     return path.rename(path.with_suffix(f".{digest}.stale"))
 
 
@@ -331,12 +334,9 @@ def adopt(run: AnyRun, folder: Path) -> Path | None:
 
 
 def copy(path: Path, folder: Path) -> Path:
-    """Copies a result file and its weights unchanged to another folder, atomically; returns the new path."""
+    """Copies a result file and what is beside it unchanged to another folder, atomically; returns the new path."""
     atomic.make_folder(folder)
-    result = read(path)
-    kept = weights.read(weights_file(path.parent, result.run), result.provenance.get("weights_sha256"))
-    if kept is not None:
-        atomic.write(weights_file(folder, result.run), kept)
+    kept.copy(path, folder / path.name, read(path).provenance)
     atomic.write(folder / path.name, path.read_bytes())
     (folder / path.name).with_suffix(".failed").unlink(missing_ok=True)
     return folder / path.name
@@ -373,7 +373,7 @@ def result_file(folder: Path, run: AnyRun) -> Path:
 
 def weights_file(folder: Path, run: AnyRun) -> Path:
     """The path of the learned weights of a run, if they were kept."""
-    return folder / f"{run.id}{WEIGHTS}"
+    return kept.file(result_file(folder, run), "weights")
 
 
 def done(folder: Path, run: AnyRun, *, weights: bool = False) -> bool:
@@ -384,9 +384,9 @@ def done(folder: Path, run: AnyRun, *, weights: bool = False) -> bool:
     Args:
       weights: whether a training run must also have its weights.
     """
-    kept = not weights or not isinstance(run, Run) or weights_file(folder, run).is_file()
+    has_all = not weights or not isinstance(run, Run) or weights_file(folder, run).is_file()
     path = result_file(folder, run)
-    if not kept or not path.exists() or locks.is_forced(folder, run.id):
+    if not has_all or not path.exists() or locks.is_forced(folder, run.id):
         return False
     return not digests.of_run(run) or not is_stale(read(path))
 

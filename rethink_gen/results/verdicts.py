@@ -121,7 +121,7 @@ def differing(frame: pd.DataFrame) -> list[str]:
 
 def is_fraction(metric: str) -> bool:
     """Whether a metric is a fraction: an accuracy, an error, the gap between two accuracies, or a share of examples."""
-    return any(word in metric for word in ("accuracy", "error", "gap", "recovered", "confused"))
+    return any(word in metric for word in ("accuracy", "error", "gap", "recovered", "confused", "never_forgotten"))
 
 
 def _interval(values: list[float]) -> Summary:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rethink_gen import atomic
 from rethink_gen.errors import StorageError, UsageError
 from rethink_gen.experiment import SCALES
-from rethink_gen.results import comparing, store
+from rethink_gen.results import comparing, kept, store
 from rethink_gen.study import finding, studies
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def merge(
     """Copies the results of other folders into one, and renews the tables and figures of their experiments.
 
     All files are read and compared before the first is copied. Existing results stay, so the same command can be
-    repeated, and continues one that was stopped. A result travels with its weights; it takes the place of the same
-    result without.
+    repeated, and continues one that was stopped. A result travels with its weights and records; it takes
+    the place of the same result without.
 
     Raises:
       UsageError: a source has no results.
@@ -53,7 +53,7 @@ def merge(
                 raise StorageError(
                     f"{path}: conflicting results for one run: {known} and this file; delete the wrong one"
                 )
-            if _has_weights(path) and not _has_weights(known):
+            if _beside(path) > _beside(known):
                 chosen[place][path.name] = path
     for place, origins in chosen.items():
         files = {**{path.name: path for path in sorted(place.glob("*.json"))}, **origins}
@@ -79,8 +79,9 @@ def find(source: Path) -> list[Path]:
     return found
 
 
-def _has_weights(path: Path) -> bool:
-    return path.with_name(path.stem + store.WEIGHTS).exists()
+def _beside(path: Path) -> int:
+    """How many files of arrays are beside a result."""
+    return sum(kept.file(path, kind).exists() for kind in kept.KINDS)
 
 
 class _Facts(NamedTuple):
@@ -93,8 +94,8 @@ class _Facts(NamedTuple):
 
 
 def _facts(path: Path) -> _Facts:
-    """Reads a result, and its weights, which are checked."""
-    result = store.with_weights(path)
+    """Reads a result, and what is beside it, which is checked."""
+    result = store.whole(path)
     ending = hashlib.sha256(json.dumps([result.status, result.curves]).encode()).hexdigest()
     return _Facts(path, ending, result.data, store.is_stale(result))
 

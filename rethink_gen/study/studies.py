@@ -17,10 +17,11 @@ from rethink_gen.coercion import coerce
 from rethink_gen.errors import UsageError, naming_part, unknown
 from rethink_gen.experiment import HERE, Check, Experiment, Scale
 from rethink_gen.results import comparing, locks, results_cache, store
+from rethink_gen.results.records import Records
 from rethink_gen.results.store import Damaged, Failure, Result
 from rethink_gen.results.verdicts import differing
 from rethink_gen.runs import AnyRun, components, fields, kinds
-from rethink_gen.study import checking, finding
+from rethink_gen.study import checking, examples, finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,29 @@ class Study:
         """
         ends = self.curves[self.curves["last"]].reset_index(drop=True)
         return ends.assign(fitted=ends["epochs_to_fit"].notna())
+
+    @cached_property
+    def examples(self) -> pd.DataFrame:
+        """One row per (run, split, example) of the runs that recorded their examples, read when it is first asked for.
+
+        Columns are run, seed, split, index (from 0, in the order of the data set), label (as the run was given it),
+        true_label, and the scores of `rethink_gen.results.scores`.
+
+        Raises:
+          UsageError: no run recorded its examples, or the file of one is not there.
+        """
+        return examples.frame(self.results, self.folder)
+
+    def records(self, run: str = "") -> Mapping[str, Records]:
+        """Split → what was recorded of its examples, arrays [epochs, examples]; see `rethink_gen.results.records`.
+
+        Args:
+          run: the beginning of its id; empty: the only one.
+
+        Raises:
+          UsageError: there is none, or more than one begins so.
+        """
+        return examples.read(examples.choose(run, self.results), self.folder)
 
     def plot(self, x: str, y: str | Sequence[str], hue: str | None = None, **options: Any) -> Figure:
         """A figure of the results: metrics over `epoch` or `step`, or of whole runs against one of their fields.

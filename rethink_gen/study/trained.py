@@ -39,9 +39,9 @@ class TrainedResult(Result):
 
 
 def read(path: Path) -> TrainedResult:
-    """The result in a file, with its weights where they were kept."""
-    found = store.with_weights(path)
-    return TrainedResult(found.run, found.status, found.curves, found.provenance, found.weights)
+    """The result in a file, with its weights and records where they were kept."""
+    found = store.whole(path)
+    return TrainedResult(found.run, found.status, found.curves, found.provenance, found.weights, found.records)
 
 
 def kept(chosen: Iterable[str] = (), *, results: Folder = "results") -> list[TrainedResult]:
@@ -50,7 +50,8 @@ def kept(chosen: Iterable[str] = (), *, results: Folder = "results") -> list[Tra
     Raises:
       UsageError: there is none, or more than one begins so.
     """
-    found = {path.name.removesuffix(store.WEIGHTS): path for path in open_folder(results).rglob(f"*{store.WEIGHTS}")}
+    end = ".weights.npz"
+    found = {path.name.removesuffix(end): path for path in open_folder(results).rglob(f"*{end}")}
     names = tuple(chosen) or ("",)
     if not found:
         raise UsageError(f"no run in {results} kept its weights; a run or train with --keep-weights does")

@@ -35,9 +35,9 @@ class Finding(NamedTuple):
 def verify(name: str | None = None, *, results: Folder = "results", experiments: Folder | None = None) -> list[Finding]:
     """A finding for each folder of results: of one experiment, or of all that are there.
 
-    A folder is right if each result has its checksum and its own weights, and was made from the published data, or from
-    one and the same data and those that are here; if no run has two different results; and if the table beside them is
-    what they give.
+    A folder is right if each result has its checksum and its own weights and records, and was made from the published
+    data, or from one and the same data and those that are here; if no run has two different results; and if the table
+    beside them is what they give.
     """
     return [inspect(folder, results, experiments) for folder in _folders(name, results, experiments)]
 
@@ -70,7 +70,7 @@ def inspect(folder: Path, results: Folder, experiments_folder: Folder | None) ->
         if data != PUBLISHED.get(result.run.dataset, data):
             wrong.append(f"{folder / result.run.id}.json: made from other data than the published {result.run.dataset}")
         try:
-            store.with_weights(folder / f"{result.run.id}.json")
+            store.whole(folder / f"{result.run.id}.json")
         except StorageError as error:
             wrong.append(str(error))
     wrong += [f"{folder}: {line}" for line in _different_data(sound)]

@@ -120,6 +120,15 @@ class Sums(NamedTuple):
     correct_top5: Any = None  # only if the program counts it
 
 
+class Answers(NamedTuple):
+    """What the network answers to each example of a batch. Values beyond the range of float16 are clipped to it."""
+
+    prediction: jax.Array  # uint8[B], or uint16 with more than 256 classes: the class of the largest logit
+    loss: jax.Array  # float16[B], of the label
+    margin: jax.Array  # float16[B]: the logit of the label minus the largest other one
+    error: jax.Array  # float16[B]: the norm of probabilities minus the label as one-hot, in [0, √2]
+
+
 def init(program: Program, hparams: Hparams, images: jax.Array, key: Key | None = None) -> State:
     """Creates the state before the first step.
 
@@ -276,9 +285,22 @@ def train_steps(
 @_lanes(STATIC, EACH, DATA, SAME, STATIC)
 def evaluate(program: Program, state: State, data: Data, start: jax.Array, size: int) -> Sums:
     """Evaluates the examples start … start + size - 1, as far as they exist, without augmentation and dropout."""
+    return evaluate_batch(program, state, *_window(data, start, size))
+
+
+@_lanes(STATIC, EACH, DATA, SAME, STATIC)
+def evaluate_each(program: Program, state: State, data: Data, start: jax.Array, size: int) -> tuple[Sums, Answers]:
+    """The same, and the answers to each example; those beyond the last one repeat it."""
+    batch, weight = _window(data, start, size)
+    logits: Any = apply(program, state.params, state.batch_stats, inputs(program, batch.images))
+    return _score(program, logits, batch, weight), _answers(program, logits, batch.labels)
+
+
+def _window(data: Data, start: jax.Array, size: int) -> tuple[Data, jax.Array]:
+    """The examples from `start` on, and their weights: 0 beyond the last one."""
     index = start + jnp.arange(size)
     batch = jax.tree.map(lambda leaf: leaf[index.clip(max=len(data.labels) - 1)], data)
-    return evaluate_batch(program, state, batch, (index < len(data.labels)).astype(jnp.float32))
+    return batch, (index < len(data.labels)).astype(jnp.float32)
 
 
 @_lanes(STATIC, EACH, DATA, EACH)
@@ -333,10 +355,7 @@ def _score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) 
     """Sums the loss and the hits of logits [B, K] over a batch. Examples of weight 0 do not count."""
     logits = logits.astype(jnp.float32)  # in bfloat16 the loss loses its digits near interpolation
     weight = jnp.broadcast_to(weight, batch.labels.shape)
-    if program.loss == "cross_entropy" or remembers(program):
-        loss = losses.cross_entropy_of_labels(logits, batch.labels)
-    else:
-        loss = registry.resolve("loss", program.loss)(logits, jax.nn.one_hot(batch.labels, logits.shape[-1]))
+    loss = _losses(program, logits, batch.labels)
     predictions = logits.argmax(-1)
     correct, other = weight * (predictions == batch.labels), weight * (predictions == batch.other)
     changed = weight * (batch.labels != batch.other)
@@ -352,6 +371,23 @@ def _score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) 
         return sums
     top5 = (jax.lax.top_k(logits, 5)[1] == batch.labels[:, None]).any(-1)
     return sums._replace(correct_top5=(weight * top5).sum())
+
+
+def _losses(program: Program, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """The loss of each example, float32[B]."""
+    if program.loss == "cross_entropy" or remembers(program):
+        return losses.cross_entropy_of_labels(logits, labels)
+    return registry.resolve("loss", program.loss)(logits, jax.nn.one_hot(labels, logits.shape[-1]))
+
+
+def _answers(program: Program, logits: jax.Array, labels: jax.Array) -> Answers:
+    logits = logits.astype(jnp.float32)
+    of_label = jax.nn.one_hot(labels, classes := logits.shape[-1])
+    margin = jnp.take_along_axis(logits, labels[:, None], -1)[:, 0] - jnp.where(of_label > 0, -jnp.inf, logits).max(-1)
+    error = jnp.linalg.norm(jax.nn.softmax(logits) - of_label, axis=-1)
+    limit = float(jnp.finfo(jnp.float16).max)
+    narrow = [each.clip(-limit, limit).astype("float16") for each in (_losses(program, logits, labels), margin, error)]
+    return Answers(logits.argmax(-1).astype(jnp.uint8 if classes <= 256 else jnp.uint16), *narrow)
 
 
 @_lanes(EACH)

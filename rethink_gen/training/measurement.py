@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ from rethink_gen import registry
 from rethink_gen.data.streaming import Stream
 from rethink_gen.training import collectives, core
 from rethink_gen.training.compilation import convolves, jit
-from rethink_gen.training.core import Data, Program, State
+from rethink_gen.training.core import Answers, Data, Program, State
 from rethink_gen.training.data_parallel import read
 from rethink_gen.training.vectorize import Lanes
 
@@ -20,6 +20,13 @@ _EVALUATION_BATCH = 1000  # examples
 # committed run was above 21 times after its first epoch, and those few came back.
 _EXPLODED, _EXPLODED_EPOCHS = 100, 3
 _STREAMED_EVALUATION = 50_000  # training images of a stream to evaluate; as many as ImageNet's test split has
+
+
+class Measured(NamedTuple):
+    """What was measured of one run after an epoch."""
+
+    row: dict[str, float | None]  # of the curves
+    answers: dict[str, Answers]  # split → what the network answers to its examples, if that is recorded
 
 
 def measure(
@@ -32,8 +39,9 @@ def measure(
     step: int,
     epoch: int,
     validation: Data | None = None,
-) -> list[dict[str, float | None]]:
-    """Evaluates the splits and returns one row of the curves for each lane.
+    each: bool = False,
+) -> list[Measured]:
+    """Evaluates the splits and returns what was measured for each lane.
 
     `train_` and `test_` metrics are at fixed weights; `running_` metrics are means over the minibatches of the epoch,
     while the weights changed. A value is None if it is not finite or nothing was counted.
@@ -41,13 +49,16 @@ def measure(
     Args:
       state: of all lanes.
       step, epoch: completed so far; both are columns of the row.
+      each: whether to return the answers to each example, too.
     """
-    splits = (train, test) if validation is None else (train, test, validation)
-    whole = tuple(total(program, state, data, lanes) for data in splits)
+    splits = {"train": train, "test": test} | ({} if validation is None else {"validation": validation})
+    totals = [total(program, state, data, lanes, each=each) for data in splits.values()]
+    whole = tuple(sums for sums, _ in totals)
     norms = [jit(norm, lanes)(state) for norm in (core.weight_norm, core.layer_norms)]
     rows = []
     everything: tuple[Any, ...] = (whole, *collectives.fetch((state.running, *norms)))
-    for (train_sums, test_sums, *held_out), running, weight_norm, layer_norms in lanes.unstack(everything):
+    for lane, (sums, running, weight_norm, layer_norms) in enumerate(lanes.unstack(everything)):
+        train_sums, test_sums, *held_out = sums
         untouched = train_sums.count - train_sums.changed
         right_untouched = train_sums.correct - train_sums.correct_changed
         recovered = (
@@ -75,12 +86,20 @@ def measure(
         for sums in held_out:
             row["validation_loss"] = _ratio(sums.loss, sums.count)
             row["validation_accuracy"] = _ratio(sums.correct, sums.count)
-        rows.append(row)
+        answers = {name: answers[lane] for name, (_, answers) in zip(splits, totals, strict=True) if answers}
+        rows.append(Measured(row, answers))
     return rows
 
 
-def total(program: Program, state: State, data: Data | Stream, lanes: Lanes) -> core.Sums:
-    """The metrics of a whole split as sums; of a stream, over its first _STREAMED_EVALUATION examples."""
+def total(
+    program: Program, state: State, data: Data | Stream, lanes: Lanes, *, each: bool = False
+) -> tuple[core.Sums, list[Answers]]:
+    """The metrics of a whole split as sums; of a stream, over its first _STREAMED_EVALUATION examples.
+
+    Args:
+      each: whether to return the answers to each example, too, for each lane; not of a stream.
+    """
+    answers: list[Answers] = []
     if isinstance(data, Stream):
         evaluate, size = jit(core.evaluate_batch, convolves=True), min(len(data.labels), _STREAMED_EVALUATION)
         order = np.arange(-(-size // program.batch_size) * program.batch_size).reshape(-1, program.batch_size)
@@ -88,15 +107,24 @@ def total(program: Program, state: State, data: Data | Stream, lanes: Lanes) -> 
         weights = (order < size).astype(np.float32)
         parts = [evaluate(program, state, read(data, rows, i), weights[i]) for i in range(len(rows))]
     else:
-        evaluate = jit(core.evaluate, lanes, convolves=convolves(program.model, data.images.shape[-3:]))
+        function = core.evaluate_each if each else core.evaluate
+        evaluate = jit(function, lanes, convolves=convolves(program.model, data.images.shape[-3:]))
         count = data.labels.shape[-1]
         size = min(_EVALUATION_BATCH, count)
         parts = [evaluate(program, state, data, start, size) for start in range(0, count, size)]
+        if each:
+            parts, windows = zip(*collectives.fetch(parts), strict=True)
+            answers = [_joined(each_lane, count) for each_lane in zip(*map(lanes.unstack, windows), strict=True)]
 
     def exact(*column: Any) -> Any:
         return sum(np.asarray(part, np.float64) for part in column)
 
-    return jax.tree.map(exact, *collectives.fetch(parts))
+    return jax.tree.map(exact, *collectives.fetch(parts)), answers
+
+
+def _joined(windows: Sequence[Answers], count: int) -> Answers:
+    """The answers to `count` examples from those to each window; the last window is longer than what is left."""
+    return jax.tree.map(lambda *columns: np.concatenate(columns)[:count], *windows)
 
 
 def constant_guess(program: Program, num_classes: int) -> float:

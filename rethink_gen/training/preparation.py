@@ -141,6 +141,8 @@ def _streams(run: Run, source: datasets.Source) -> tuple[Stream, Stream]:
     """The two splits of a streamed data set; random labels are the only corruption."""
     if run.validation_size:
         raise UsageError(f"{run.dataset} is streamed: examples are held out in memory only; leave validation_size away")
+    if run.record:
+        raise UsageError(f"{run.dataset} is streamed: examples are recorded in memory only; leave record away")
     if run.corruption not in STREAMED_CORRUPTIONS:
         known = " and ".join(STREAMED_CORRUPTIONS)
         raise UsageError(f"corruption {run.corruption} needs images in memory; {run.dataset} is streamed: {known} only")

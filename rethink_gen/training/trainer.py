@@ -18,6 +18,7 @@ from rethink_gen.data import datasets, randomness
 from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import Interrupted
 from rethink_gen.results import store
+from rethink_gen.results.records import Records
 from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
 from rethink_gen.training import (
@@ -29,6 +30,7 @@ from rethink_gen.training import (
     measurement,
     preparation,
     provenance,
+    recording,
 )
 from rethink_gen.training.checkpointing import check_same, flatten, restore
 from rethink_gen.training.core import Hparams, State
@@ -104,6 +106,7 @@ class _Cohort:
         self.runs = [run for run in folders if reached[run] == self.step]
         self.left = list(self.runs)  # runs that have not ended
         self.curves: dict[Run, store.Curves] = {run: {} for run in self.runs}
+        self.rows: dict[Run, recording.Rows] = {run: {} for run in self.runs}
         self.spent = 0.0  # seconds per run before its checkpoint
         prepared = preparation.prepare(self.runs)
         self.program, self.train_data, self.test_data, self.checksum, self.lanes, self.validation = prepared
@@ -138,7 +141,7 @@ class _Cohort:
             hparams.append(Hparams(randomness.root_key(run.seed), *map(jnp.float32, numbers), order_key=order_key))
             state = core.init(self.program, hparams[-1], images, randomness.root_key(run.seed_of("init")))
             if (found := checkpoints[run]) and (folder := self.folders[run]):
-                arrays, notes = found
+                (arrays, self.rows[run]), notes = recording.split(found[0]), found[1]
                 check_same(notes.get("made_by", {}), {"run": run.id, **self.made_by}, folder)
                 checkpointing.check_fits(state, arrays, folder)
                 state, self.curves[run], self.spent = restore(state, arrays), notes["curves"], notes["seconds"]
@@ -157,7 +160,7 @@ class _Cohort:
     def measure(self) -> None:
         """Evaluates the runs that have not ended and adds a row to their curves."""
         epoch = self.step // self.steps_per_epoch
-        rows = measurement.measure(
+        measured = measurement.measure(
             self.program,
             self.state,
             self.train_data,
@@ -166,9 +169,11 @@ class _Cohort:
             step=self.step,
             epoch=epoch,
             validation=self.validation,
+            each=recording.wanted(self.runs[0]),
         )
-        for run, row in zip(self.runs, rows, strict=False):
+        for run, (row, answers) in zip(self.runs, measured, strict=False):
             if run in self.left:
+                recording.add(self.rows[run], answers)
                 for name, value in row.items():
                     self.curves[run].setdefault(name, []).append(value)
 
@@ -225,7 +230,8 @@ class _Cohort:
             if run in self.left and (folder := self.folders[run]) and collectives.first():
                 made_by = {"run": run.id, **self.made_by, "code": digests.of_run(run)}
                 notes = {"curves": self.curves[run], "seconds": self.seconds(), "made_by": made_by}
-                checkpointing.save_checkpoint(folder, flatten(state), notes)
+                arrays = {**flatten(state), **recording.to_arrays(self.rows[run])}
+                checkpointing.save_checkpoint(folder, arrays, notes)
         collectives.anywhere(False)  # all processes wait until the checkpoints are on disk
 
     def save_if_due(self) -> None:
@@ -245,14 +251,28 @@ class _Cohort:
         """The number of trainable parameters of one run."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.state.params)) // self.lanes.number
 
+    def records(self, run: Run) -> dict[str, Records] | None:
+        """Split → the records of its examples, if the run asks for them."""
+        if not recording.wanted(run):
+            return None
+        splits = {"train": self.train_data, "test": self.test_data, "validation": self.validation}
+        labels = {}
+        for name, data in ((name, data) for name, data in splits.items() if isinstance(data, core.Data)):
+            given, other = collectives.fetch((data.labels, data.other))
+            if self.lanes.number > 1:
+                given, other = (each[self.runs.index(run)] for each in (given, other))
+            labels[name] = (given, given if name == "test" else other)
+        return recording.records(self.rows[run], self.curves[run]["epoch"], labels)
+
     def result(self, run: Run, keep_weights: bool) -> Result:
         """The result of a run that has ended."""
+        records = self.records(run)
         seconds_compile = (self.clock() - self.compiled) / len(self.runs)
         diverged = measurement.diverged(self.curves[run]["train_loss"], self.guess, ended=True)
         return Result(
             run=run,
             status="diverged" if diverged else "finished",
-            curves=self.curves[run],
+            curves=recording.with_scores(self.curves[run], records),
             provenance={
                 **self.origin,
                 "precision": run.precision,
@@ -272,4 +292,5 @@ class _Cohort:
                 "seconds_train": round(self.seconds() - seconds_compile, 1),
             },
             weights=self.weights(run) if keep_weights else None,
+            records=records,
         )

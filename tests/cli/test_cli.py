@@ -126,7 +126,7 @@ def check_answer(words, capsys):
     kept = [word for word in words if word not in ("--output", "prepare", "--debug", "--watch", "doctor")]
     verb = next((word for word in kept if word in parser.COMMANDS), None)
     nothing = ["--model", "nothing"]
-    extra = {"run": ["--dry-run"], "train": nothing, "randomization-test": nothing}.get(verb, [])
+    extra = {"run": ["--dry-run"], "train": nothing, "scores": nothing, "randomization-test": nothing}.get(verb, [])
     code = main.main([*kept, *extra])
     err = capsys.readouterr().err
     assert code in (0, 2, 3), (kept, err)

@@ -175,7 +175,7 @@ def test_verify_does_not_wait_for_a_pipe_that_is_named_as_a_table(places, capsys
 @pytest.mark.parametrize("verb", ["filters", "confusion"])
 def test_pictures_do_not_wait_for_a_pipe_that_is_named_as_weights(verb, places, capsys):
     path = min(places.glob("*.json"))
-    os.mkfifo(path.with_suffix(store.WEIGHTS))
+    os.mkfifo(path.with_suffix(".weights.npz"))
     assert main.main(["plot", verb, path.stem]) == 4
     assert f"{path.stem}.weights.npz: not a file; delete it" in capsys.readouterr().err
 

@@ -135,7 +135,7 @@ def test_a_result_is_merged_with_its_weights_also_where_the_same_result_is_witho
         [done] = merge(sources, experiments="mine")
         assert done.copied == copied
     [path] = Path("results/labels/laptop").glob("*.json")
-    assert store.with_weights(path).weights["params/kernel"].tolist() == [1, 1, 1]
+    assert store.whole(path).weights["params/kernel"].tolist() == [1, 1, 1]
     [wrong] = Path("part2").rglob("*.npz")
     wrong.write_bytes(b"of another run")
     with pytest.raises(StorageError, match="weights of another result"):

@@ -13,7 +13,7 @@ from rethink_gen.cli import main
 from rethink_gen.errors import RethinkError, StorageError, UsageError
 from rethink_gen.execution import costs, requests
 from rethink_gen.models.create import create
-from rethink_gen.results import store, weights
+from rethink_gen.results import kept, store
 from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
 from rethink_gen.study import running, trained, verification
@@ -146,12 +146,12 @@ def test_a_result_with_weights_differs_from_one_without_by_their_checksum_alone(
     assert (
         store.save(kept, tmp_path / "again").read_bytes() == store.result_file(tmp_path / "bare", made.run).read_bytes()
     )
-    assert store.with_weights(tmp_path / "kept" / f"{made.run.id}.json").weights["params/kernel"].tolist() == [
+    assert store.whole(tmp_path / "kept" / f"{made.run.id}.json").weights["params/kernel"].tolist() == [
         1,
         1,
         1,
     ]
-    assert store.with_weights(tmp_path / "bare" / f"{made.run.id}.json").weights is None
+    assert store.whole(tmp_path / "bare" / f"{made.run.id}.json").weights is None
 
 
 def test_weights_of_another_run_are_refused_by_all_that_read_them(tmp_path, capsys):
@@ -177,8 +177,8 @@ def test_weights_of_another_run_are_refused_by_all_that_read_them(tmp_path, caps
 def test_weights_of_older_results_which_have_no_checksum_are_still_read(tmp_path):
     made = replace(result(Run()), weights={"params/kernel": np.ones(3)})
     store.save(replace(made, weights=None), tmp_path)
-    store.weights_file(tmp_path, made.run).write_bytes(weights.pack(made.weights))
-    assert store.with_weights(store.result_file(tmp_path, made.run)).weights["params/kernel"].tolist() == [1, 1, 1]
+    store.weights_file(tmp_path, made.run).write_bytes(kept.pack(made.weights))
+    assert store.whole(store.result_file(tmp_path, made.run)).weights["params/kernel"].tolist() == [1, 1, 1]
 
 
 def test_runs_that_kept_their_weights_are_found_by_the_beginning_of_their_id(tmp_path):
