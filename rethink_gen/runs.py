@@ -9,47 +9,19 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import math
 import re
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, ClassVar, Self, TypeVar
 
 from rethink_gen import catalog, registry
-from rethink_gen.coercion import coerce
+from rethink_gen.coercion import SEED, coerce, setting
 from rethink_gen.errors import UsageError, unknown
 
 NAME = registry.NAME
 R = TypeVar("R", bound="AnyRun")
-
-
-def setting(
-    default: Any,
-    about: str,
-    *,
-    within: tuple[float, float] = (-math.inf, math.inf),
-    traced: bool = False,
-    kind: str = "",
-    left_out: Any = ...,
-) -> Any:
-    """A field of a run.
-
-    Args:
-      default: the value of a run that does not name the field.
-      left_out: the value that run ids leave out, where it is not the default.
-      about: the help of its option on the command line.
-      within: the range of values, both ends included.
-      traced: a number that is fed to a compiled program; the other fields choose the program.
-      kind: the kind of component that it names, see `registry`.
-    """
-    left_out = default if left_out is ... else left_out
-    metadata = {"about": about, "range": within, "traced": traced, "kind": kind, "left_out": left_out}
-    return field(default=default, metadata=metadata)
-
-
-SEED = (0, 2**31 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
