@@ -279,6 +279,26 @@ class LearnerRun(AnyRun):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchRun(AnyRun):
+    """A network trained without gradients: a search of its weights, until one candidate fits all training labels. Whole
+    images; see `rethink_gen.solvers.search`.
+    """
+
+    kind: ClassVar[str] = "search"
+    smoke: ClassVar[dict[str, Any]] = {**AnyRun.smoke, "evaluations": 1000}
+
+    dataset: str = setting("mnist", "the data set")
+    train_size: int | None = setting(100, "the first n training images", within=(1, 10**9))
+    model: str = setting("mlp(hidden=16)", "the network", kind="model")
+    search: str = setting("pattern_search", "of its weights", kind="search")
+    evaluations: int = setting(100_000, "at most, of the loss on all training images", within=(1, 10**12))
+
+    @property
+    def subject(self) -> str:
+        return self.search
+
+
+@dataclass(frozen=True, kw_only=True)
 class TeacherRun(AnyRun):
     """A linear student of a linear teacher, on Gaussian inputs, in closed form: least norm and ridge regression, as
     means over many draws and in theory; see `rethink_gen.solvers.teacher`. It has no data set.
@@ -309,7 +329,8 @@ COUNTS, SMALL_COUNT = ("trees", "rounds", "members"), 5
 # Runs that differ in these alone are replicates.
 SEEDS = ("seed", "init_seed", "order_seed", "corruption_seed")
 KINDS: dict[str, type[AnyRun]] = {
-    kind.kind: kind for kind in (Run, KernelRun, ExpressivityRun, LeastSquaresRun, RidgeRun, LearnerRun, TeacherRun)
+    kind.kind: kind
+    for kind in (Run, KernelRun, ExpressivityRun, LeastSquaresRun, RidgeRun, LearnerRun, SearchRun, TeacherRun)
 }
 
 
