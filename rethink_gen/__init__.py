@@ -17,7 +17,17 @@ from rethink_gen import _system  # noqa: F401
 from rethink_gen.experiment import Check, Experiment, for_each, needs
 from rethink_gen.plugins import load as load_plugin
 from rethink_gen.registry import register
-from rethink_gen.runs import ExpressivityRun, KernelRun, LearnerRun, LeastSquaresRun, RidgeRun, Run, TeacherRun, grid
+from rethink_gen.runs import (
+    ExpressivityRun,
+    KernelRun,
+    LearnerRun,
+    LeastSquaresRun,
+    RidgeRun,
+    Run,
+    SearchRun,
+    TeacherRun,
+    grid,
+)
 from rethink_gen.study.randomization_test import randomization_test
 from rethink_gen.study.ranking import scores
 from rethink_gen.study.running import run, train
@@ -38,6 +48,7 @@ __all__ = [
     "LeastSquaresRun",
     "RidgeRun",
     "Run",
+    "SearchRun",
     "Study",
     "TeacherRun",
     "__version__",

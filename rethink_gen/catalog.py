@@ -128,6 +128,10 @@ OPTION_RANGES: dict[str, tuple[float, float]] = {
     "neighbors": (1, 10**9),
     "C": (1e-12, 1e12),
     "folds": (2, 10**6),
+    "candidates": (2, 10**6),
+    "parents": (1, 10**6),
+    "patience": (1, 10**9),
+    "step": (1e-12, 1e6),
 }
 
 BUILT_IN: dict[str, dict[str, Component]] = {
@@ -435,6 +439,44 @@ BUILT_IN: dict[str, dict[str, Component]] = {
                 "Logistic regression on a forest, 5 neighbors and a linear model.",
                 folds=5,
                 trees=100,
+            ),
+        ],
+    ),
+    "search": _entries(
+        "search",
+        "solvers.searches:",
+        [
+            _entry("guess_and_check", "guess_and_check", "Independent draws of all weights.", candidates=1000),
+            _entry(
+                "random_greedy",
+                "random_greedy",
+                "Noise on all weights, kept if it is better; smaller after a while in vain.",
+                candidates=100,
+                step=0.01,
+                patience=10,
+            ),
+            _entry(
+                "pattern_search",
+                "pattern_search",
+                "One weight up or down, kept if it is better; half the step when none is.",
+                candidates=100,
+                step=1.0,
+            ),
+            _entry(
+                "genetic_algorithm",
+                "genetic_algorithm",
+                "Gaussian mutations of the best; the very best stays.",
+                candidates=100,
+                parents=5,
+                step=0.01,
+            ),
+            _entry(
+                "evolution_strategy",
+                "evolution_strategy",
+                "A gradient estimated from pairs of opposite noise, with Adam.",
+                candidates=100,
+                step=0.02,
+                rate=0.01,
             ),
         ],
     ),

@@ -1,14 +1,42 @@
-"""Values of the fields of runs, from Python, JSON or the command line, as their annotated types."""
+"""Fields of runs: what is said of each, and their values, from Python, JSON or the command line, as annotated types."""
 
 from __future__ import annotations
 
 import math
 import types
 import typing
+from dataclasses import field
 from typing import Any
 
 from rethink_gen import registry
 from rethink_gen.errors import UsageError
+
+
+def setting(
+    default: Any,
+    about: str,
+    *,
+    within: tuple[float, float] = (-math.inf, math.inf),
+    traced: bool = False,
+    kind: str = "",
+    left_out: Any = ...,
+) -> Any:
+    """A field of a run.
+
+    Args:
+      default: the value of a run that does not name the field.
+      left_out: the value that run ids leave out, where it is not the default.
+      about: the help of its option on the command line.
+      within: the range of values, both ends included.
+      traced: a number that is fed to a compiled program; the other fields choose the program.
+      kind: the kind of component that it names, see `registry`.
+    """
+    left_out = default if left_out is ... else left_out
+    metadata = {"about": about, "range": within, "traced": traced, "kind": kind, "left_out": left_out}
+    return field(default=default, metadata=metadata)
+
+
+SEED = (0, 2**31 - 1)
 
 
 def coerce(name: str, value: Any, hint: Any, kind: str = "") -> Any:

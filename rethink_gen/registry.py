@@ -44,6 +44,7 @@ PASSED: dict[str, tuple[str, ...]] = {
     "order": ("key", "epoch", "size", "batch_size"),
     "features": ("run", "images"),
     "kernel": ("inner", "a", "b", "gamma"),
+    "search": ("draw",),
     "learner": ("seed",),
     "dataset": (),
 }
@@ -268,6 +269,10 @@ class Register:
     def learner(self, target: Any) -> Any:
         """`(seed, **options)` -> a classifier with fit and predict; see `rethink_gen.solvers.learner`."""
         return self._decorate("learner", target)
+
+    def search(self, target: Any) -> Any:
+        """`(draw, **options) -> (init, ask, tell)` of weights without gradients; see `rethink_gen.solvers.searches`."""
+        return self._decorate("search", target)
 
     def dataset(self, target: Any) -> Any:
         """`() -> Dataset`, called when a run needs it."""

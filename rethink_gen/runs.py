@@ -9,47 +9,21 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import math
 import re
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, ClassVar, Self, TypeVar
 
 from rethink_gen import catalog, registry
-from rethink_gen.coercion import coerce
+from rethink_gen.coercion import SEED, coerce, setting
 from rethink_gen.errors import UsageError, unknown
 
 NAME = registry.NAME
 R = TypeVar("R", bound="AnyRun")
 
 
-def setting(
-    default: Any,
-    about: str,
-    *,
-    within: tuple[float, float] = (-math.inf, math.inf),
-    traced: bool = False,
-    kind: str = "",
-    left_out: Any = ...,
-) -> Any:
-    """A field of a run.
-
-    Args:
-      default: the value of a run that does not name the field.
-      left_out: the value that run ids leave out, where it is not the default.
-      about: the help of its option on the command line.
-      within: the range of values, both ends included.
-      traced: a number that is fed to a compiled program; the other fields choose the program.
-      kind: the kind of component that it names, see `registry`.
-    """
-    left_out = default if left_out is ... else left_out
-    metadata = {"about": about, "range": within, "traced": traced, "kind": kind, "left_out": left_out}
-    return field(default=default, metadata=metadata)
-
-
-SEED = (0, 2**31 - 1)
 RECORDS = ("examples",)  # what a run can keep besides its curves
 
 
@@ -311,6 +285,26 @@ class LearnerRun(AnyRun):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchRun(AnyRun):
+    """A network trained without gradients: a search of its weights, until one candidate fits all training labels. Whole
+    images; see `rethink_gen.solvers.search`.
+    """
+
+    kind: ClassVar[str] = "search"
+    smoke: ClassVar[dict[str, Any]] = {**AnyRun.smoke, "evaluations": 1000}
+
+    dataset: str = setting("mnist", "the data set")
+    train_size: int | None = setting(100, "the first n training images", within=(1, 10**9))
+    model: str = setting("mlp(hidden=16)", "the network", kind="model")
+    search: str = setting("pattern_search", "of its weights", kind="search")
+    evaluations: int = setting(100_000, "at most, of the loss on all training images", within=(1, 10**12))
+
+    @property
+    def subject(self) -> str:
+        return self.search
+
+
+@dataclass(frozen=True, kw_only=True)
 class TeacherRun(AnyRun):
     """A linear student of a linear teacher, on Gaussian inputs, in closed form: least norm and ridge regression, as
     means over many draws and in theory; see `rethink_gen.solvers.teacher`. It has no data set.
@@ -341,7 +335,8 @@ COUNTS, SMALL_COUNT = ("trees", "rounds", "members"), 5
 # Runs that differ in these alone are replicates.
 SEEDS = ("seed", "init_seed", "order_seed", "corruption_seed")
 KINDS: dict[str, type[AnyRun]] = {
-    kind.kind: kind for kind in (Run, KernelRun, ExpressivityRun, LeastSquaresRun, RidgeRun, LearnerRun, TeacherRun)
+    kind.kind: kind
+    for kind in (Run, KernelRun, ExpressivityRun, LeastSquaresRun, RidgeRun, LearnerRun, SearchRun, TeacherRun)
 }
 
 

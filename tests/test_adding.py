@@ -119,6 +119,15 @@ def test_learners_of_a_users_own_stand_beside_those_built_in(folder):
     assert stages["random_forest"][-1] == 100
 
 
+def test_searches_of_a_users_own_stand_beside_those_built_in(folder):
+    shown = python(folder, "search.py", PYTHONPATH=str(folder))
+    assert re.search(r"\| drift +\| +1 \|", shown)
+    assert "2 of 2 runs done" in shown
+    curves = {each["run"]["search"]: each["curves"] for each in results(folder).values()}
+    assert curves["evolution_strategy"]["train_accuracy"][-1] == 1.0
+    assert curves["drift"]["step"][:2] == [1, 51]
+
+
 def test_page_has_an_example_of_each_kind_that_can_be_registered():
     code = files()["my_code.py"]
     kinds = {name for name in vars(registry.Register) if not name.startswith("_")} - {"dataset"}

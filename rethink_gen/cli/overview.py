@@ -37,6 +37,7 @@ KINDS = {
     "orders": "order",
     "features": "features",
     "kernels": "kernel",
+    "searches": "search",
     "learners": "learner",
 }
 

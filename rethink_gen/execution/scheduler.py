@@ -31,6 +31,7 @@ _SOLVERS = {  # kind → module
     "least_squares": "least_squares",
     "ridge": "ridge",
     "learner": "learner",
+    "search": "search",
     "teacher": "teacher",
 }
 

@@ -1,0 +1,203 @@
+"""Train a network without gradients: a search draws candidates for its weights until one fits all training labels.
+
+All candidates of a generation are evaluated in one compiled call, on all training images; there are no batches. Images
+are whole and whitened one by one, the loss is cross-entropy, and the first weights are those of a `Run` with the same
+model and seed.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from rethink_gen import registry
+from rethink_gen.data import augmentations, randomness
+from rethink_gen.data.dataset import Dataset, Split
+from rethink_gen.errors import ComponentError, naming
+from rethink_gen.models import create
+from rethink_gen.optimization import losses
+from rethink_gen.results.store import Curves
+from rethink_gen.runs import SearchRun
+from rethink_gen.solvers.searches import Search
+
+Tick = Callable[[int, int, dict[str, float | None]], None]  # (step, steps, metrics) of the progress
+
+_IMAGES_AT_ONCE = 20_000  # of all candidates together, so that their activations fit in memory
+_SPACING = 1.4  # of the rows of curves: each is at so many times the generations of the one before
+
+
+class _Network(NamedTuple):
+    """A network as a function of one vector of weights."""
+
+    draw: Callable[[jax.Array], jax.Array]  # key → float32[P]
+    logits: Callable[[jax.Array, jax.Array], jax.Array]  # weights, images[B, H, W, C] → float32[B, K]
+
+
+class _Data(NamedTuple):
+    images: jax.Array  # float32[N, H, W, C], whitened
+    labels: jax.Array  # int32[N]
+
+
+class _Found(NamedTuple):
+    """The best weights so far: those of the lowest loss, or the first that fit all labels."""
+
+    weights: jax.Array  # float32[P]
+    loss: jax.Array  # float32[]
+    fit_at: jax.Array  # int32[]: which candidate of the generation fits, counted from 1; 0: none does
+
+
+def solve(run: SearchRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[str, Any]]:
+    """Searches until a candidate fits all training labels, or all evaluations are used.
+
+    Args:
+      run: names the network and the search, and limits the evaluations.
+      dataset: images uint8 or float32[n, H, W, C], labels int32[n].
+      tick: called after each generation with the progress; it may raise to stop.
+
+    Returns:
+      Curves with rows evenly spaced on a logarithmic axis, and facts for provenance:
+
+      * epoch: generations; step: evaluations of the training loss, those of the first weights and of each candidate up
+        to the one that fits; a generation is not broken off, so the last row may have a few more than the limit;
+      * train_loss, train_accuracy, test_loss, test_accuracy, weight_norm: of the candidate with the lowest training
+        loss so far; in the last row of the one that fits all labels, if there is one.
+
+    Raises:
+      ComponentError: the search fails, or returns something else than it must; or the network has batch norm.
+    """
+    train, test = _data(dataset.train), _data(dataset.test)
+    network = _network(run, train, dataset.num_classes)
+    key = randomness.root_key(run.seed)
+    of_generation = partial(jax.random.fold_in, randomness.stream(key, "search"))
+    score = jax.jit(partial(_evaluate, network))
+    first = network.draw(randomness.stream(key, "init"))  # not under jit: its parts are compiled once for all networks
+    found = _Found(first, _finite(score(first, train)[0]), jnp.int32(0))
+    with naming("search", run.search):
+        search = _create(run, network.draw)
+        state = jax.jit(search.init)(of_generation(0), found.weights, found.loss)
+        candidates = _check(run, search, key, state, len(found.weights))
+    generation = jax.jit(partial(_generation, network, search))
+    curves: Curves = {}
+    number, used = 0, 1
+    row = _add_row(curves, number, used, score, found.weights, train, test)
+    next_row, fits = 1, row["train_accuracy"] == 1
+    while not fits and used < run.evaluations:
+        number += 1
+        state, found = generation(train, of_generation(number), state, found)
+        fits = bool(found.fit_at)
+        used += int(found.fit_at) or candidates
+        if fits or used >= run.evaluations or number == next_row:
+            row = _add_row(curves, number, used, score, found.weights, train, test)
+            next_row = max(number + 1, round(_SPACING * number))
+        tick(min(used, run.evaluations), run.evaluations, row)
+    return curves, {"num_params": len(found.weights), "num_classes": dataset.num_classes, "candidates": candidates}
+
+
+def _data(split: Split) -> _Data:
+    return _Data(_whiten(split.images), jnp.asarray(split.labels))
+
+
+@jax.jit
+def _whiten(images: Any) -> jax.Array:
+    return augmentations.whiten(images.astype(jnp.float32) / 255)
+
+
+def _network(run: SearchRun, train: _Data, num_classes: int) -> _Network:
+    """The network that a run names.
+
+    Raises:
+      ComponentError: it has batch norm, whose statistics no search updates.
+    """
+    model = create.create(run.model, num_classes)
+    mode = create.mode(model, train=False)
+    example = jax.ShapeDtypeStruct((1, *train.images.shape[1:]), train.images.dtype)
+    initialize: Any = partial(model.lazy_init, **mode)
+    with naming("model", run.model):
+        variables = jax.eval_shape(initialize, randomness.root_key(0), example)
+    if variables.keys() - {"params"}:
+        raise ComponentError(
+            f"model {run.model!r} has batch norm, whose statistics a search does not update: name another"
+        )
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables["params"])
+    restore = ravel_pytree(zeros)[1]
+    return _Network(
+        draw=lambda key: ravel_pytree(initialize(key, example)["params"])[0],
+        logits=lambda weights, images: model.apply({"params": restore(weights)}, images, **mode),  # type: ignore
+    )
+
+
+def _create(run: SearchRun, draw: Callable[[jax.Array], jax.Array]) -> Search:
+    """The search that a run names."""
+    made = registry.resolve("search", run.search)(draw)
+    if not isinstance(made, tuple) or len(made) != len(Search._fields) or not all(map(callable, made)):
+        raise ComponentError(f"search {run.search!r} must return three functions: init, ask and tell")
+    return Search(*made)
+
+
+def _check(run: SearchRun, search: Search, key: jax.Array, state: Any, size: int) -> int:
+    """How many candidates a generation has.
+
+    Raises:
+      ComponentError: `ask` or `tell` returns something else than it must.
+    """
+    asked = jax.eval_shape(search.ask, key, state)
+    if getattr(asked, "ndim", 0) != 2 or asked.shape[1] != size or not asked.shape[0]:
+        found = getattr(asked, "shape", type(asked).__name__)
+        raise ComponentError(f"search {run.search!r}: ask must return candidates of shape (C, {size}), not {found}")
+    told = jax.eval_shape(search.tell, state, asked, jax.ShapeDtypeStruct(asked.shape[:1], jnp.float32))
+    if jax.tree.map(jnp.shape, told) != jax.tree.map(jnp.shape, state):
+        raise ComponentError(f"search {run.search!r}: tell must return a state like the one it is given")
+    return asked.shape[0]
+
+
+def _evaluate(network: _Network, weights: jax.Array, data: _Data) -> tuple[jax.Array, jax.Array]:
+    """The mean loss and the accuracy of one vector of weights."""
+    logits = network.logits(weights, data.images)
+    return losses.cross_entropy_of_labels(logits, data.labels).mean(), (logits.argmax(-1) == data.labels).mean()
+
+
+def _finite(loss: jax.Array) -> jax.Array:
+    """Losses, infinite where they are no numbers."""
+    return jnp.where(jnp.isfinite(loss), loss, jnp.inf)
+
+
+def _generation(
+    network: _Network, search: Search, data: _Data, key: jax.Array, state: Any, found: _Found
+) -> tuple[Any, _Found]:
+    """One generation: candidates are drawn and evaluated, and the search is told their losses."""
+    asked = search.ask(key, state)
+    size = max(1, _IMAGES_AT_ONCE // len(data.labels))
+    evaluate = lambda weights: _evaluate(network, weights, data)
+    some = size < len(asked)
+    loss, accuracy = jax.lax.map(evaluate, asked, batch_size=size) if some else jax.vmap(evaluate)(asked)
+    loss = _finite(loss)
+    fits = accuracy == 1
+    chosen = jnp.where(fits.any(), fits.argmax(), loss.argmin())
+    better = fits.any() | (loss[chosen] < found.loss)
+    return search.tell(state, asked, loss), _Found(
+        weights=jnp.where(better, asked[chosen], found.weights),
+        loss=jnp.where(better, loss[chosen], found.loss),
+        fit_at=jnp.where(fits.any(), fits.argmax() + 1, 0),
+    )
+
+
+def _add_row(
+    curves: Curves, number: int, used: int, score: Callable[..., Any], weights: jax.Array, train: _Data, test: _Data
+) -> dict[str, float | None]:
+    """Measures weights on both splits, adds the row to the curves, and returns it."""
+    row: dict[str, float | None] = {"epoch": number, "step": used}
+    for name, data in {"train": train, "test": test}.items():
+        starts = range(0, len(data.labels), _IMAGES_AT_ONCE)
+        parts = [_Data(*(column[start : start + _IMAGES_AT_ONCE] for column in data)) for start in starts]
+        sizes = np.array([len(part.labels) for part in parts])
+        means = np.array([score(weights, part) for part in parts], float)  # [parts, 2]
+        row[f"{name}_loss"], row[f"{name}_accuracy"] = map(float, sizes @ means / sizes.sum())
+    row["weight_norm"] = float(np.linalg.norm(weights))
+    row = {name: value if value is not None and np.isfinite(value) else None for name, value in row.items()}
+    for name, value in row.items():
+        curves.setdefault(name, []).append(value)
+    return row
