@@ -31,7 +31,10 @@ def real_data(monkeypatch: pytest.MonkeyPatch) -> Path | None:
 
 @pytest.fixture
 def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder of data sets, with an empty cache beside it, for one test alone."""
+    """An empty folder of data sets, with an empty cache beside it, for one test alone: none that another registered."""
+    from rethink_gen import registry
+
+    monkeypatch.setitem(registry.COMPONENTS, "dataset", {})
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache"))
     return tmp_path / "data"

@@ -226,7 +226,7 @@ def test_flax_module_that_is_not_registered_and_more_seeds_later():
     assert len(changed_at()) == 3 + 4
     assert {path: changed_at()[path] for path in before} == before
     assert "<svg" in study._repr_html_()
-    assert len(rg.load("randomization_test").experiment.runs) == 6, "the name stands for the last call"
+    assert len(rg.load("randomization_test_Small").experiment.runs) == 6, "the name stands for the last call"
 
 
 def test_interrupted_test_keeps_what_is_done_and_continues(monkeypatch):
@@ -238,7 +238,7 @@ def test_interrupted_test_keeps_what_is_done_and_continues(monkeypatch):
         small_test(report=stop_in_third_run, workers=1)
     before = changed_at()
     assert len(before) == 2
-    assert len(rg.load("randomization_test").missing) == 1
+    assert len(rg.load("randomization_test_Small").missing) == 1
     study = small_test(workers=1)
     assert not study.missing
     assert {path: changed_at()[path] for path in before} == before
@@ -267,7 +267,7 @@ def test_settings_that_the_test_varies_are_refused():
 def test_kept_test_is_read_as_it_was_written():
     test = replace(randomization.declare("randomization_test_x", (*RUNS, *OTHERS), "Notes."))
     finding.keep(test, "results")
-    again = finding.find("randomization_test", None, "results")
+    again = finding.find("randomization_test_x", None, "results")
     assert (again.runs, again.doc, again.claim, again.name) == (test.runs, test.doc, test.claim, test.name)
 
 
@@ -294,7 +294,7 @@ def test_beginning_of_several_names_is_refused_and_a_mistyped_name_gets_the_near
 
 def test_tab_completes_the_name_of_a_kept_test(here):
     finding.keep(randomization.declare("randomization_test_x", RUNS), "results")
-    line = "rethink-gen table randomization_test_"
+    line = "rethink-gen table randomization_test_x"
     asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"}
     asked["_ARGCOMPLETE_STDOUT_FILENAME"] = str(here / "words")
     subprocess.run([sys.executable, "-m", "rethink_gen"], env={**os.environ, **asked}, check=True)
