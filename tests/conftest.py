@@ -12,6 +12,7 @@ os.environ.setdefault(
     "NPROC", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
 )
 
+ALONE = ("tests/test_adding.py",)  # files of long tests that share nothing
 CANDIDATES = (os.environ.get("TFDS_DATA_DIR"), Path(__file__).parents[2] / "shared" / "tensorflow_datasets")
 REAL_DATA = next((Path(path) for path in CANDIDATES if path and Path(path).is_dir()), None)
 
@@ -74,7 +75,11 @@ def small_disk():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With -n the tests of a file stay together, for they share what was run for them."""
+    """With -n the tests of a file stay together, for they share what was run for them; but for ALONE."""
     from xdist.scheduler import LoadFileScheduling
 
-    return LoadFileScheduling(config, log)
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid if nodeid.startswith(ALONE) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
