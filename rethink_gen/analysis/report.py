@@ -115,6 +115,8 @@ def render(studies: Iterable[Study], broken: list[UsageError] | None = None) -> 
     alone = groups[0].paper.title if len(groups) == 1 else ""
     page = environment.get_template("report.html.jinja").render(
         groups=groups,
+        small=[group for group in groups if not group.large],
+        none_yet=Counter(),
         title=alone or "Memorization and generalization",
         verdicts=standing.VERDICTS,
         marks=rendering.ONE_RUN + rendering.OUTSIDE,

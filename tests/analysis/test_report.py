@@ -172,6 +172,8 @@ def test_experiments_are_grouped_by_paper_and_own_ones_are_called_by_their_name(
     assert "Memorization and generalization" in page.texts
     assert "Papers with one or two claims" in page.texts
     assert {"Zhang 2017", "mine"} <= set(page.texts), "who is meant, on the tiles of the shared map"
+    told = {" ".join(text.split()) for text in page.texts}
+    assert {"Papers with one or two claims, 2 of them:", "2 reproduced"} <= told, "counted in one line"
     large = [study(f"theirs_{number}", paper="zhang2017") for number in range(3)]
     page = Reader(report.render([ours, *large]))
     assert [text for text in page.texts if text in (ZHANG, "Papers with one or two claims")] == [
