@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rethink_gen.errors import UnknownName, UsageError
-from rethink_gen.results import scores
-from rethink_gen.results.records import Records
-from rethink_gen.results.store import METRICS, TOP5, VALIDATION, Result
+from rethink_gen.results.store import METRICS, TOP5, VALIDATION, Curves, Result
 from rethink_gen.runs import Run
 from rethink_gen.study.studies import Study
 
@@ -36,19 +34,23 @@ def rehearse(planned: Study) -> None:
                 raise
 
 
-def _records(epochs: int) -> Records:
-    """Records of two examples, the second with a wrong label: at the start and at the last epoch."""
+def _of_records(epochs: int) -> Curves:
+    """What follows from records of two examples, the second with a wrong label: at the start and at the last epoch."""
     import numpy as np
 
+    from rethink_gen.results import scores
+    from rethink_gen.results.records import Records
+
     labels, rows = np.arange(2), np.array([[1.0, 1.0], [0.5, 0.7]])
-    return Records(np.array([0, epochs]), labels, np.zeros(2, int), np.array([[0, 0], [0, 1]]), rows, -rows, rows)
+    predictions = np.array([[0, 0], [0, 1]])
+    return scores.curves(Records(np.array([0, epochs]), labels, np.zeros(2, int), predictions, rows, -rows, rows))
 
 
 def _made_up(run: Run) -> Result:
     """A result of two epochs, in which a run fits its training set."""
-    curves: dict[str, list[float | None]] = {name: [0.5, 1.0] for name in (*METRICS, *TOP5[:2], *VALIDATION)}
+    curves: Curves = {name: [0.5, 1.0] for name in (*METRICS, *TOP5[:2], *VALIDATION)}
     curves |= {"epoch": [0, run.epochs], "step": [0, 10 * run.epochs]}
     if run.record:
-        curves |= scores.curves(_records(run.epochs))
+        curves |= _of_records(run.epochs)
     about = {"device": "made up", "num_train": 100, "num_test": 100, "seconds_train": 1.0, "seconds_compile": 1.0}
     return Result(run, "finished", curves, about)
