@@ -36,6 +36,7 @@ from rethink_gen.data import randomness
 from rethink_gen.execution import machine
 from rethink_gen.models import create
 from rethink_gen.training import compilation, core, provenance
+from rethink_gen.training.program import PRECISIONS, Data, Hparams, Program
 from rethink_gen.training.vectorize import Lanes
 
 ACCELERATOR = machine.accelerated()  # asking jax would start it, and each side has its process to itself
@@ -55,9 +56,9 @@ def ours(name: str, precision: str, number: int) -> tuple[Step, int, int]:
     """(step, images per call of all lanes, parameters of one)."""
     lanes = Lanes(number)
     one = program(name, precision)
-    hparams = [core.Hparams(randomness.root_key(seed), *map(jnp.float32, HPARAMS)) for seed in range(number)]
+    hparams = [Hparams(randomness.root_key(seed), *map(jnp.float32, HPARAMS)) for seed in range(number)]
     images, labels = random_data()
-    data = lanes.data([core.Data(images, labels, labels)] * number)  # type: ignore[arg-type]
+    data = lanes.data([Data(images, labels, labels)] * number)  # type: ignore[arg-type]
     states = [core.init(one, each, data.images) for each in hparams]
     size = sum(leaf.size for leaf in jax.tree.leaves(states[0].params))
     stacked, state = lanes.stack(hparams), lanes.stack(states)
@@ -72,9 +73,9 @@ def ours(name: str, precision: str, number: int) -> tuple[Step, int, int]:
     return step, count * BATCH * number, size
 
 
-def program(name: str, precision: str) -> core.Program:
+def program(name: str, precision: str) -> Program:
     model = create.create(name, 10)
-    return core.Program(model, (), crop_size=28, whitening=True, batch_size=BATCH, precision=precision)
+    return Program(model, (), crop_size=28, whitening=True, batch_size=BATCH, precision=precision)
 
 
 def pytorch(name: str, precision: str, compiled: bool) -> tuple[Step, int, int]:
@@ -127,9 +128,9 @@ def gemm(precision: str, seconds: float) -> float:
 def flop(name: str) -> float:
     """Floating point operations of training on one image, as XLA counts them: additions and multiplications."""
     one, size = program(name, "float32"), BATCH
-    hparams = core.Hparams(randomness.root_key(0), *map(jnp.float32, HPARAMS))
+    hparams = Hparams(randomness.root_key(0), *map(jnp.float32, HPARAMS))
     images, labels = random_data()
-    data = core.Data(images[:size], labels[:size], labels[:size])  # type: ignore[arg-type]
+    data = Data(images[:size], labels[:size], labels[:size])  # type: ignore[arg-type]
     state = jax.eval_shape(partial(core.init, one), hparams, data.images)
     order = jnp.zeros((1, size), jnp.int32)
     with jax.default_device(jax.devices("cpu")[0]):  # a GPU's compiler does not count
@@ -219,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--models", nargs="+", choices=NETWORKS, default=[*NETWORKS])
     parser.add_argument("--seconds", type=float, default=SECONDS)
-    parser.add_argument("--precisions", nargs="+", choices=core.PRECISIONS, default=["float32"])
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["float32"])
     parser.add_argument("--lanes", nargs="+", type=int, default=[1])
     parser.add_argument("--output", default="throughput", help="name of the two files in benchmarks/results")
     arguments = parser.parse_args()

@@ -44,7 +44,7 @@ from rethink_gen.results import frames, locks, store
 from rethink_gen.runs import KINDS, Run
 from rethink_gen.study import running, verification
 from rethink_gen.training import checkpointing, compilation, core, preparation, trainer
-from rethink_gen.training.core import Hparams
+from rethink_gen.training.program import Hparams
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parent / "rethink_gen"

@@ -26,7 +26,7 @@ _AHEAD = 2  # batches to decode ahead; a batch of 256 images takes 90 MB
 
 
 class _Batch(NamedTuple):
-    """Examples on the host, with the fields of `training.core.Data`."""
+    """Examples on the host, with the fields of `training.program.Data`."""
 
     images: Any  # uint8[B, S, S, C]
     labels: Any  # int32[B]

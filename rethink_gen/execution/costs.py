@@ -202,6 +202,7 @@ def _measure(run: Run) -> Speed:
     from rethink_gen.data import randomness
     from rethink_gen.execution import machine
     from rethink_gen.training import checkpointing, compilation, core, measurement, preparation
+    from rethink_gen.training.program import Hparams
 
     machine.keep_memory()
     compilation.use_compile_cache()
@@ -209,7 +210,7 @@ def _measure(run: Run) -> Speed:
     program, train, test, *_ = preparation.prepare([run], number=1)
     step_function, most = compilation.stepper(program, train)
     numbers = (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay)
-    hparams = core.Hparams(randomness.root_key(0), *map(np.float32, numbers))  # type: ignore[arg-type]
+    hparams = Hparams(randomness.root_key(0), *map(np.float32, numbers))  # type: ignore[arg-type]
     state = core.init(program, hparams, train.images)
     size = train.labels.shape[-1]
     order = compilation.jit(core.epoch_order)(program, hparams, 0, size, program.batch_size)

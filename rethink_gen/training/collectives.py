@@ -1,20 +1,24 @@
-"""Collective operations of several processes, one on each host: broadcast, any, placement and gathering of arrays.
+"""Several hosts and devices: broadcast, any, placement and gathering of arrays, and the batches that they share.
 
-All processes must call these functions at the same points, because the functions wait for each other. In a single
-process they do nothing special.
+All processes, one on each host, must call these functions at the same points, because the functions wait for each
+other. In a single process they do nothing special.
 """
 
+import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from rethink_gen.errors import Interrupted
+from rethink_gen.data.streaming import Stream
+from rethink_gen.errors import Interrupted, UsageError
 from rethink_gen.training import checkpointing
+from rethink_gen.training.program import Data
 
 Checkpoint = tuple[dict[str, np.ndarray], dict[str, Any]]  # arrays, and notes that JSON can hold
 
@@ -94,3 +98,35 @@ def fetch(tree: Any) -> Any:
         return multihost_utils.process_allgather(leaf, tiled=True) if elsewhere else jax.device_get(leaf)
 
     return jax.device_get(tree) if jax.process_count() == 1 else jax.tree.map(one, tree)
+
+
+@cache
+def batch_mesh(batch_size: int) -> Mesh:
+    """A mesh of the devices that share a batch equally.
+
+    On one host this is the largest number of devices that divides `batch_size` and the number of devices.
+
+    Raises:
+      UsageError: there are several hosts, and their devices cannot share a batch equally.
+    """
+    count = math.gcd(batch_size, jax.device_count())
+    if count < jax.device_count() and jax.process_count() > 1:  # a host could end up without any part
+        raise UsageError(
+            f"batch_size {batch_size} cannot be shared equally by the {jax.device_count()} devices of all hosts"
+        )
+    return jax.make_mesh((count,), ("data",), (AxisType.Auto,), devices=jax.devices()[:count])
+
+
+def read_batch(data: Stream, rows: np.ndarray, row: int) -> Data:
+    """Reads one batch of a stream onto its devices. Each host decodes only the part of its own devices.
+
+    Args:
+      data: the stream.
+      rows: int[S, B], the order of the epoch.
+      row: which row of it to read.
+    """
+    batch_size = rows.shape[1]
+    sharding = NamedSharding(batch_mesh(batch_size), PartitionSpec("data"))
+    parts = sharding.addressable_devices_indices_map((batch_size,)).values()
+    here = np.sort(np.concatenate([np.arange(batch_size)[part] for part in parts]))
+    return jax.make_array_from_process_local_data(sharding, Data(*data.batch(rows[:, here], row)))

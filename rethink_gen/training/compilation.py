@@ -15,8 +15,9 @@ from rethink_gen.data import datasets, randomness
 from rethink_gen.data.streaming import Stream
 from rethink_gen.models import create
 from rethink_gen.training import core
-from rethink_gen.training.core import STATIC, Data, Hparams, Program, State
-from rethink_gen.training.data_parallel import read
+from rethink_gen.training.collectives import read_batch
+from rethink_gen.training.core import STATIC
+from rethink_gen.training.program import Data, Hparams, Program, State
 from rethink_gen.training.vectorize import ONE, Lanes
 
 _STEPS_PER_CALL = 100  # steps in one compiled loop; a call takes less than about two seconds
@@ -40,7 +41,7 @@ def stepper(program: Program, data: Data | Stream, lanes: Lanes = ONE) -> tuple[
         def steps(hparams: Hparams, data: Stream, order: jax.Array, state: State, count: int) -> State:
             rows, first = np.asarray(order), int(state.step) % len(order)
             for row in range(first, first + count):
-                state = step(program, hparams, read(data, rows, row), len(rows), state)
+                state = step(program, hparams, read_batch(data, rows, row), len(rows), state)
             return state
 
         return steps, 1 if jax.default_backend() == "cpu" else _STREAMED_STEPS_PER_CALL

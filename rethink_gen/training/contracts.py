@@ -14,7 +14,7 @@ from rethink_gen.data.randomness import root_key
 from rethink_gen.errors import ComponentError, naming
 from rethink_gen.runs import Run, components
 from rethink_gen.training import core
-from rethink_gen.training.core import Hparams, Program
+from rethink_gen.training.program import Hparams, Program, remembers
 
 
 class _Sizes(NamedTuple):
@@ -100,7 +100,7 @@ def _schedule(program: Program, text: str, sizes: _Sizes) -> str:
 def _loss(program: Program, text: str, sizes: _Sizes) -> str:
     rows = jax.ShapeDtypeStruct((sizes.batch, sizes.classes), jnp.float32)
     loss, meaning = registry.resolve("loss", text), "a loss for each example"
-    if not core.remembers(program):
+    if not remembers(program):
         return _unlike(jax.eval_shape(loss, rows, rows), (sizes.batch,), meaning)
     found = jax.eval_shape(lambda logits, targets, memory: loss(logits, targets, memory=memory), rows, rows, rows)
     return _unlike_pair(found, ((sizes.batch,), rows.shape), (meaning, "what it keeps of each example"))

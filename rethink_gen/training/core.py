@@ -10,11 +10,9 @@ not on how it got there, and a resumed run takes the same steps as an uninterrup
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -22,14 +20,24 @@ import optax
 from rethink_gen import registry
 from rethink_gen.data import augmentations
 from rethink_gen.data.randomness import Key, stream
-from rethink_gen.errors import unknown
 from rethink_gen.models import create
 from rethink_gen.optimization import losses, optimizers
+from rethink_gen.training.program import (
+    Answers,
+    Data,
+    Hparams,
+    Program,
+    State,
+    Sums,
+    full_batch,
+    mixes,
+    num_classes,
+    remembers,
+)
 
 # The kinds of arguments of a vectorized function: one value per lane, one for all lanes, static, or a split of data.
 EACH, SAME, STATIC, DATA = "each", "same", "static", "data"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-PRECISIONS = ("float32", "bfloat16")  # of activations and products; parameters, statistics and loss are float32
 
 
 def _lanes(*kinds: str) -> Callable[[_Function], _Function]:
@@ -44,89 +52,6 @@ def _lanes(*kinds: str) -> Callable[[_Function], _Function]:
         return function
 
     return mark
-
-
-@dataclass(frozen=True)
-class Program:
-    """The static facts of a training program. Runs with equal programs and array shapes share one compilation."""
-
-    model: nn.Module
-    augmentations: tuple[str, ...]
-    crop_size: int
-    whitening: bool
-    batch_size: int
-    label_smoothing: float = 0.0
-    precision: str = "float32"
-    top5: bool = False  # whether to count top-5 hits: the label is among the five largest logits
-    optimizer: str = "sgd"
-    schedule: str = "exponential"
-    loss: str = "cross_entropy"
-    order: str = "reshuffle"
-    max_gradient_norm: float | None = None
-    epochs: int = 0  # of the whole run, for schedules that depend on it
-    code: str = ""  # digest of the user's components; an edited component makes another program
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise unknown("precision", self.precision, PRECISIONS)
-
-
-class Hparams(NamedTuple):
-    """The traced hyperparameters of a run, float32[], and its keys."""
-
-    key: Key
-    learning_rate: Any
-    learning_rate_decay: Any  # factor per epoch
-    momentum: Any
-    weight_decay: Any  # coefficient of ½‖w‖²
-    order_key: Key | None = None  # root key for the order of examples; None: `key`
-
-
-class Data(NamedTuple):
-    """One split on the device. Compiled functions take it as an argument: a closed-over array slows compilation."""
-
-    images: jax.Array  # uint8 or float32[N, H, W, C], values in [0, 255]
-    labels: jax.Array  # int32[N]
-    # int32[N], to compare predictions with besides: of training examples their true labels; of test examples, labels
-    # that were corrupted as those of the training examples were.
-    other: jax.Array
-
-    @property
-    def changed(self) -> jax.Array:
-        """bool[N]: whether the two labels differ."""
-        return self.labels != self.other
-
-
-class State(NamedTuple):
-    """The training state: everything that changes during a run. A checkpoint holds this and the run."""
-
-    step: jax.Array  # int32[]: steps taken since the start
-    params: Any
-    batch_stats: Any
-    momentum: Any  # the state of the optimizer
-    memory: Any  # float32[N, K], what the loss keeps of each example; None: it keeps nothing
-    running: "Sums"  # over the minibatches of the current epoch
-
-
-class Sums(NamedTuple):
-    """Metrics as float32 sums over examples. Counts are exact below 2²⁴."""
-
-    count: Any = 0.0  # examples
-    loss: Any = 0.0  # in nats
-    correct: Any = 0.0  # examples that are classified as their label
-    changed: Any = 0.0  # examples whose other label is another one
-    correct_changed: Any = 0.0  # examples of both kinds
-    correct_other: Any = 0.0  # examples that are classified as their other label
-    correct_top5: Any = None  # only if the program counts it
-
-
-class Answers(NamedTuple):
-    """What the network answers to each example of a batch. Values beyond the range of float16 are clipped to it."""
-
-    prediction: jax.Array  # uint8[B], or uint16 with more than 256 classes: the class of the largest logit
-    loss: jax.Array  # float16[B], of the label
-    margin: jax.Array  # float16[B]: the logit of the label minus the largest other one
-    error: jax.Array  # float16[B]: the norm of probabilities minus the label as one-hot, in [0, √2]
 
 
 def init(program: Program, hparams: Hparams, images: jax.Array, key: Key | None = None) -> State:
@@ -173,11 +98,6 @@ def mixed(program: Program, images: jax.Array, targets: jax.Array, key: Key) -> 
         if registry.asks_for(augment, "targets"):
             images, targets = augment(stream(key, name), images, targets=targets)
     return images, targets
-
-
-def mixes(program: Program) -> bool:
-    """Whether an augmentation takes targets."""
-    return any(registry.asks_for(registry.resolve("augmentation", name), "targets") for name in program.augmentations)
 
 
 def _optimizer(program: Program, hparams: Hparams, learning_rate: Any) -> optax.GradientTransformationExtraArgs:
@@ -329,21 +249,6 @@ def apply(
 
     variables = {"params": jax.tree.map(to_precision, params), "batch_stats": batch_stats}
     return program.model.apply(variables, to_precision(images), **create.mode(program.model, train=train), **options)
-
-
-def num_classes(program: Program) -> int:
-    """The number of classes K."""
-    return program.model.num_classes  # type: ignore[attr-defined]
-
-
-def remembers(program: Program) -> bool:
-    """Whether the loss keeps something of each example from one step to the next."""
-    return registry.asks_for(registry.resolve("loss", program.loss), "memory")
-
-
-def full_batch(program: Program) -> bool:
-    """Whether the optimizer has a line search, which needs the whole training set as its batch."""
-    return registry.parse(program.optimizer)[0] in optimizers.FULL_BATCH
 
 
 def _mean_loss(program: Program, logits: jax.Array, targets: jax.Array) -> jax.Array:

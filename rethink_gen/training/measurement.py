@@ -11,8 +11,7 @@ from rethink_gen import registry
 from rethink_gen.data.streaming import Stream
 from rethink_gen.training import collectives, core
 from rethink_gen.training.compilation import convolves, jit
-from rethink_gen.training.core import Answers, Data, Program, State
-from rethink_gen.training.data_parallel import read
+from rethink_gen.training.program import Answers, Data, Program, State, Sums, remembers
 from rethink_gen.training.vectorize import Lanes
 
 _EVALUATION_BATCH = 1000  # examples
@@ -93,7 +92,7 @@ def measure(
 
 def total(
     program: Program, state: State, data: Data | Stream, lanes: Lanes, *, each: bool = False
-) -> tuple[core.Sums, list[Answers]]:
+) -> tuple[Sums, list[Answers]]:
     """The metrics of a whole split as sums; of a stream, over its first _STREAMED_EVALUATION examples.
 
     Args:
@@ -105,7 +104,7 @@ def total(
         order = np.arange(-(-size // program.batch_size) * program.batch_size).reshape(-1, program.batch_size)
         rows = order.clip(max=size - 1)  # examples of weight 0 fill the last batch
         weights = (order < size).astype(np.float32)
-        parts = [evaluate(program, state, read(data, rows, i), weights[i]) for i in range(len(rows))]
+        parts = [evaluate(program, state, collectives.read_batch(data, rows, i), weights[i]) for i in range(len(rows))]
     else:
         function = core.evaluate_each if each else core.evaluate
         evaluate = jit(function, lanes, convolves=convolves(program.model, data.images.shape[-3:]))
@@ -129,7 +128,7 @@ def _joined(windows: Sequence[Answers], count: int) -> Answers:
 
 def constant_guess(program: Program, num_classes: int) -> float:
     """The loss of equal logits for all classes: log K for cross-entropy."""
-    if core.remembers(program):
+    if remembers(program):
         return math.log(num_classes)
     labels = jax.nn.one_hot(np.zeros(1, np.int32), num_classes)
     return float(registry.resolve("loss", program.loss)(np.zeros((1, num_classes), np.float32), labels)[0])

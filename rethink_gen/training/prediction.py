@@ -13,7 +13,7 @@ from rethink_gen.errors import UsageError
 from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
 from rethink_gen.training import compilation, core, preparation
-from rethink_gen.training.core import Data
+from rethink_gen.training.program import Data, Program
 
 BATCH = 1000  # images whose answers are computed at once
 
@@ -95,7 +95,7 @@ def examples(result: Result, split: str = "train") -> Examples:
     return Examples(found, labels, labels if split == "test" else np.asarray(data.other), loss)
 
 
-def _logits(program: core.Program, weights: dict[str, Any], images: np.ndarray) -> np.ndarray:
+def _logits(program: Program, weights: dict[str, Any], images: np.ndarray) -> np.ndarray:
     compilation.use_compile_cache()
     params, batch_stats = jax.device_put((weights["params"], weights.get("batch_stats", {})))
 

@@ -16,8 +16,8 @@ from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import UsageError
 from rethink_gen.models import create
 from rethink_gen.runs import AnyRun, Run
-from rethink_gen.training import contracts, core
-from rethink_gen.training.core import Data, Program
+from rethink_gen.training import contracts
+from rethink_gen.training.program import Data, Program, full_batch, mixes, remembers
 from rethink_gen.training.vectorize import ONE, Lanes, width
 
 logger = logging.getLogger(__name__)
@@ -86,10 +86,10 @@ def prepare(cohort: Sequence[Run], number: int | None = None) -> Prepared:
     program = program_of(run, num_classes, min(run.batch_size, num_train))
     if isinstance(train, Data):
         contracts.check(run, program, train.images, num_classes, num_train)
-    if core.remembers(program) and (core.mixes(program) or isinstance(train, Stream)):
-        what = "mixing augmentations" if core.mixes(program) else f"{run.dataset}, which is streamed"
+    if remembers(program) and (mixes(program) or isinstance(train, Stream)):
+        what = "mixing augmentations" if mixes(program) else f"{run.dataset}, which is streamed"
         raise UsageError(f"loss {run.loss} remembers each example: it does not go with {what}")
-    if core.full_batch(program) and program.batch_size < num_train:
+    if full_batch(program) and program.batch_size < num_train:
         raise UsageError(
             f"optimizer {run.optimizer} needs the whole training set in a batch: set batch_size={num_train}"
         )

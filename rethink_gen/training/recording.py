@@ -11,7 +11,7 @@ from rethink_gen.results import scores
 from rethink_gen.results.records import Records
 from rethink_gen.results.store import Curves
 from rethink_gen.runs import Run
-from rethink_gen.training.core import Answers
+from rethink_gen.training.program import Answers
 
 EXAMPLES = "examples"  # what a run names to be recorded
 _PREFIX = "records/"

@@ -26,14 +26,13 @@ from rethink_gen.training import (
     collectives,
     compilation,
     core,
-    data_parallel,
     measurement,
     preparation,
     provenance,
     recording,
 )
 from rethink_gen.training.checkpointing import check_same, flatten, restore
-from rethink_gen.training.core import Hparams, State
+from rethink_gen.training.program import Data, Hparams, State
 from rethink_gen.training.progress import Progress
 
 _CHECKPOINT_SECONDS = 60.0  # between checkpoints
@@ -148,7 +147,7 @@ class _Cohort:
             states.append(state)
         state = self.lanes.stack(states)
         if isinstance(self.train_data, Stream):
-            replicated = NamedSharding(data_parallel.mesh(self.program.batch_size), PartitionSpec())
+            replicated = NamedSharding(collectives.batch_mesh(self.program.batch_size), PartitionSpec())
             state = collectives.place(state, replicated)
         return self.lanes.stack(hparams), state
 
@@ -257,7 +256,7 @@ class _Cohort:
             return None
         splits = {"train": self.train_data, "test": self.test_data, "validation": self.validation}
         labels = {}
-        for name, data in ((name, data) for name, data in splits.items() if isinstance(data, core.Data)):
+        for name, data in ((name, data) for name, data in splits.items() if isinstance(data, Data)):
             given, other = collectives.fetch((data.labels, data.other))
             if self.lanes.number > 1:
                 given, other = (each[self.runs.index(run)] for each in (given, other))

@@ -20,7 +20,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from rethink_gen.data import corruptions, datasets
 from rethink_gen.runs import Run
 from rethink_gen.training import collectives
-from rethink_gen.training.core import DATA, EACH, SAME, STATIC, Data
+from rethink_gen.training.core import DATA, EACH, SAME, STATIC
+from rethink_gen.training.program import Data
 
 T = TypeVar("T")
 # How many runs one device trains side by side, by platform and model; 1 if not listed. CPUs gain nothing, convolutional

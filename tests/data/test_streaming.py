@@ -23,7 +23,7 @@ from rethink_gen.errors import DataError, Interrupted, UsageError
 from rethink_gen.execution import requests, scheduler
 from rethink_gen.results import store
 from rethink_gen.runs import KernelRun, Run
-from rethink_gen.training import data_parallel
+from rethink_gen.training import collectives
 
 N, TEST = 50, 20
 RUN = Run(
@@ -202,10 +202,10 @@ ON_FOUR_DEVICES = """if True:
     import json, test_streaming as ours
     from rethink_gen import registry
     from rethink_gen.execution import scheduler
-    from rethink_gen.training import compilation, core, data_parallel, preparation
+    from rethink_gen.training import compilation, core, collectives, preparation
     registry.add("model", "tiny", ours.Tiny)
     _, train, *_ = preparation.prepare([ours.RUN])
-    images = data_parallel.read(train, ours.np.arange(8)[None], 0).images
+    images = collectives.read_batch(train, ours.np.arange(8)[None], 0).images
     [result] = scheduler.execute([ours.RUN])
     step = compilation.jit(core.train_batch, convolves=True)
     print(json.dumps([result.curves, len(images.devices()), *images.sharding.spec, step._cache_size()]))
@@ -227,8 +227,8 @@ def test_four_devices_share_a_batch_and_agree_with_one(finished):
 
 
 def test_a_batch_that_devices_cannot_share_equally_is_for_fewer_of_them():
-    assert data_parallel.mesh(7).shape == {"data": 1}
-    assert data_parallel.mesh(7).axis_names == ("data",)
+    assert collectives.batch_mesh(7).shape == {"data": 1}
+    assert collectives.batch_mesh(7).axis_names == ("data",)
 
 
 # What cannot be done.

@@ -16,7 +16,7 @@ from rethink_gen.data import datasets, generated
 from rethink_gen.errors import UsageError
 from rethink_gen.execution import multihost
 from rethink_gen.results import store
-from rethink_gen.training import data_parallel
+from rethink_gen.training import collectives
 
 # Runs that are resident, in lanes, and one that is streamed through a layer after batch norm, which compiles fast.
 EXPERIMENT = '''"""Digits and generated pictures."""
@@ -310,4 +310,4 @@ def test_a_batch_that_some_host_had_no_part_of_is_refused(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(jax, "device_count", lambda: 4)
     with pytest.raises(UsageError, match="batch_size 6 cannot be shared equally by the 4 devices of all hosts"):
-        data_parallel.mesh.__wrapped__(6)
+        collectives.batch_mesh.__wrapped__(6)

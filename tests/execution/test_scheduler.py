@@ -21,6 +21,7 @@ from rethink_gen.models import inception
 from rethink_gen.results import frames, store
 from rethink_gen.runs import LeastSquaresRun, Run
 from rethink_gen.training import checkpointing, compilation, core, measurement, prediction, preparation, trainer
+from rethink_gen.training.program import Hparams
 
 SMALL = Run(
     dataset="digits", train_size=200, test_size=100, batch_size=32, epochs=3, model="mlp_1x512",
@@ -268,7 +269,7 @@ def test_progress_counts_steps_and_runs():
 
 def test_checkpoints_of_a_state_are_exact():
     program, train, *_ = preparation.prepare([SMALL])
-    hparams = core.Hparams(randomness.root_key(0), 0.1, 0.95, 0.9, 0.0)
+    hparams = Hparams(randomness.root_key(0), 0.1, 0.95, 0.9, 0.0)
     state = core.init(program, hparams, train.images)
     again = checkpointing.restore(jax.tree.map(lambda leaf: leaf * 0, state), checkpointing.flatten(state))
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True))

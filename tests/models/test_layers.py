@@ -14,6 +14,7 @@ from rethink_gen.data import randomness
 from rethink_gen.models import create, inception_v3
 from rethink_gen.models.layers import BatchNorm, _batch_norm_relu, local_response_normalization, max_pool
 from rethink_gen.training import compilation, core
+from rethink_gen.training.program import Data, Hparams, Program
 
 SHAPES = [(2, 28, 28, 3), (3, 5, 4, 2), (1, 3, 7, 2)]
 
@@ -89,9 +90,9 @@ def test_a_step_is_that_of_flaxs_max_pool(model, monkeypatch):
     """The whole program as it is trained, on the device that is here: what XLA computes twice depends on both."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (64, 28, 28, 3), np.uint8), rng.integers(0, 10, 64).astype(np.int32)
-    data = core.Data(jnp.asarray(images), jnp.asarray(labels), jnp.zeros(64, bool))
-    program = core.Program(create.create(model, 10), (), crop_size=28, whitening=True, batch_size=64)
-    hparams = core.Hparams(randomness.root_key(0), *map(jnp.float32, (1.0, 1.0, 0.0, 0.0)))
+    data = Data(jnp.asarray(images), jnp.asarray(labels), jnp.asarray(labels))
+    program = Program(create.create(model, 10), (), crop_size=28, whitening=True, batch_size=64)
+    hparams = Hparams(randomness.root_key(0), *map(jnp.float32, (1.0, 1.0, 0.0, 0.0)))
 
     def weights_after_a_step() -> Any:
         jax.clear_caches()

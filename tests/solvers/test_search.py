@@ -18,6 +18,7 @@ from rethink_gen.execution import processes, scheduler
 from rethink_gen.runs import Run, SearchRun
 from rethink_gen.solvers import search, searches
 from rethink_gen.training import core, preparation
+from rethink_gen.training.program import Hparams
 
 KEY = jax.random.key(0)
 SMALL = SearchRun(dataset="digits", train_size=8, test_size=20, model="mlp(hidden=4)", search="evolution_strategy")
@@ -180,7 +181,7 @@ def test_a_search_starts_where_sgd_does():
     data = search._data(pipeline.load(SMALL)[0].train)
     program = preparation.program_of(Run(dataset="digits", model=SMALL.model), 10, 8)
     number = jnp.float32(0)
-    state = core.init(program, core.Hparams(root_key(3), number, number, number, number), data.images)
+    state = core.init(program, Hparams(root_key(3), number, number, number, number), data.images)
     first = search._network(SMALL, data, 10).draw(stream(root_key(3), "init"))
     assert first.tolist() == ravel_pytree(state.params)[0].tolist()
 

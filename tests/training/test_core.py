@@ -16,7 +16,8 @@ from rethink_gen.data.randomness import root_key, stream
 from rethink_gen.errors import UsageError
 from rethink_gen.models.mlp import MLP
 from rethink_gen.training import core
-from rethink_gen.training.core import Data, Hparams, Program, State, _optimizer, epoch_order
+from rethink_gen.training.core import _optimizer, epoch_order
+from rethink_gen.training.program import Data, Hparams, Program, State
 
 N, BATCH, CLASSES = 13, 4, 3  # three steps an epoch; one example is left over
 NUMBERS = {"learning_rate": 0.1, "learning_rate_decay": 0.5, "momentum": 0.9, "weight_decay": 0.02}

@@ -14,7 +14,7 @@ from rethink_gen.models.mlp import MLP
 from rethink_gen.results import kept, locks, store
 from rethink_gen.runs import Run
 from rethink_gen.training import core, preparation, trainer, vectorize
-from rethink_gen.training.core import Program
+from rethink_gen.training.program import Program
 
 RUN = Run(
     dataset="digits", train_size=200, test_size=110, batch_size=32, epochs=3, model="mlp(hidden=16)",
