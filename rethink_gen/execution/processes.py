@@ -78,7 +78,7 @@ def finish(
     # Where a quota allows fewer cores than there are, which ones is the system's business: workers may use all.
     apart = machine.count_cores() == len(all_cores)
     order = {"folder": str(folder.absolute()), "force": force, "keep_weights": keep_weights, "argv": sys.argv}
-    order["components"] = shipping.pack()
+    order |= {"others": len(runs) > 1, "components": shipping.pack()}
     said: queue.Queue[tuple[Worker, dict[str, Any] | None]] = queue.Queue()
     workers: list[Worker] = []
     failures, ended, died, silent = [], 0, "", 0.0
@@ -228,7 +228,7 @@ def main() -> None:
         shipping.unpack(order["components"])
         while fields := orders.get():
             run = from_dict(fields)
-            options = {name: order[name] for name in ("force", "keep_weights")}
+            options = {name: order[name] for name in ("force", "keep_weights", "others")}
             failures = publishing.finish([run], Path(order["folder"]), report, **options)
             tell(run=fields, ended=failures[0].reason if failures else "")
     except RethinkError as error:

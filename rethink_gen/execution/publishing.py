@@ -30,11 +30,12 @@ def finish(
     keep_weights: bool = False,
     execute: Execute | None = None,
     fits: Callable[[AnyRun], bool] | None = None,
+    others: bool | None = None,
 ) -> list[Failure]:
     """Trains runs and publishes each result as it ends; the runs that failed.
 
     Args:
-      fits: as in `scheduler.execute`.
+      fits, others: as in `scheduler.execute`.
     """
     runs = list(runs)
     if not runs:
@@ -45,6 +46,7 @@ def finish(
     train_all: Execute = execute or import_scheduler().execute
     options: dict[str, Any] = {"keep_weights": True} if keep_weights else {}
     options |= {"fits": fits} if fits else {}
+    options |= {"others": others} if others is not None else {}
     show = report or progress.default()
 
     def tell(now: Progress) -> None:

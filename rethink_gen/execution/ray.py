@@ -288,7 +288,7 @@ def train(
                 sent.add(place / name)
         for attempt in (1, 2):
             try:
-                outcomes = scheduler.execute(runs, work=work, force=True, report=tell)
+                outcomes = scheduler.execute(runs, work=work, force=True, report=tell, others=True)
                 left = [desk.put.remote(("outcome", outcome.run.id, outcome)) for outcome in outcomes]
                 ray.get(left)  # at the end alone: while a task waits for anything, ray lends its cores to another
                 return

@@ -45,6 +45,7 @@ def execute(
     keep_weights: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
     fits: Callable[[AnyRun], bool] = lambda run: True,
+    others: bool | None = None,
 ) -> Generator[Result | Failure, None, None]:
     """Trains or solves runs and yields the outcome of each when it ends.
 
@@ -59,6 +60,7 @@ def execute(
       keep_weights: whether trained results include their weights; results published without weights are trained again.
       report: called with the progress.
       fits: whether there is time to begin a run; asked when it is its turn. One that does not fit is left out.
+      others: whether there are runs besides these, such as those of other processes; None: whether these are several.
 
     Raises:
       Interrupted, KeyboardInterrupt: after a stop signal, when the current runs have checkpoints.
@@ -92,8 +94,8 @@ def execute(
                 try:
                     if cohort:
                         announce(cohort, keep_weights)
-                    others = len(runs) > len(chosen)
-                    for outcome in _attempt(cohort, work, report_runs, stopped, keep_weights, others=others):
+                    besides = len(runs) > len(chosen) if others is None else others
+                    for outcome in _attempt(cohort, work, report_runs, stopped, keep_weights, others=besides):
                         cohort.remove(outcome.run)
                         yield outcome
                 except StorageError:

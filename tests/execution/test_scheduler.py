@@ -16,7 +16,7 @@ from rethink_gen.data import corruptions, datasets, randomness
 from rethink_gen.data.dataset import Split
 from rethink_gen.data.pipeline import corrupted
 from rethink_gen.errors import Interrupted, UsageError
-from rethink_gen.execution import scheduler
+from rethink_gen.execution import processes, scheduler
 from rethink_gen.models import inception
 from rethink_gen.results import frames, store
 from rethink_gen.runs import LeastSquaresRun, Run
@@ -162,7 +162,7 @@ def test_a_run_whose_loss_explodes_but_stays_finite_has_diverged_and_ends():
     ],
 )
 def test_a_run_has_diverged_when_it_is_far_above_a_constant_guess_for_three_epochs(losses, while_it_trains, at_the_end):
-    guess = measurement.constant_guess(preparation.program_of(SMALL, 10, 32), 10)
+    guess = measurement.constant_guess(preparation.program_of(SMALL, 10, 32))
     assert guess == pytest.approx(np.log(10))
     assert measurement.diverged(losses, guess, ended=False) is while_it_trains
     assert measurement.diverged(losses, guess, ended=True) is at_the_end
@@ -351,6 +351,7 @@ def _first(count, labels):
         ({"validation_size": 200}, "validation_size=200 leaves nothing of 200 training examples"),
         ({"validation_size": 10, "corruption": "extra_noisy_copies"}, "changes the number of examples"),
         ({"loss": "early_learning", "augmentations": ("mixup",)}, "remembers each example: it does not go with mixing"),
+        ({"loss": "early_learning", "order": "with_replacement"}, "it does not go with order with_replacement"),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_one_line(fields, says):
@@ -370,3 +371,11 @@ def test_one_run_that_cannot_be_carried_out_does_not_end_a_sweep():
     assert reasons[too_few].startswith("validation_size=200 leaves nothing")
     with pytest.raises(UsageError, match="SGD diverged"):
         list(scheduler.execute([bad]))
+
+
+def test_nor_one_that_a_worker_process_has(tmp_path):
+    """Each worker is given one run at a time, so it took the run for the only one, and all workers were stopped."""
+    small = replace(SMALL, train_size=64, epochs=1)
+    failures = processes.finish([replace(small, validation_size=200), small], tmp_path, lambda now: None, processes=2)
+    assert [failure.run.validation_size for failure in failures] == [200]
+    assert store.result_file(tmp_path, small).exists()
