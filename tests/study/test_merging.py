@@ -190,3 +190,12 @@ def test_results_of_other_experiments_and_of_ones_own_runs_are_merged_without_a_
         ("results/nowhere/paper", 1, False),
         ("results/train", 1, False),
     ]
+
+
+def test_results_that_differ_in_seconds_or_in_what_they_measure_are_the_same(tmp_path):
+    """merge had its own comparison: seconds of learners, and metrics of a newer version, were conflicts."""
+    plain = result()
+    for part, more in (("one", {}), ("two", {"seconds_fit": [2.0] * len(plain.curves["epoch"])})):
+        store.save(replace(plain, curves={**plain.curves, **more}), tmp_path / part / "mine" / "laptop")
+    [merged] = merge([tmp_path / "one", tmp_path / "two"], results=tmp_path / "all")
+    assert (merged.copied, merged.there) == (1, 0)
