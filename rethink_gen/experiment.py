@@ -7,7 +7,7 @@ import importlib.util
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -215,18 +215,27 @@ def find(name: str, folder: Path | None = None) -> Experiment:
     """
     folder = folder or _default_folder()
     known = _files(folder)
-    matches = [name] if name in known else [k for k in known if name and k.startswith(name)]
-    if len(matches) > 1:
-        raise UsageError(f"{name!r} could be {', '.join(matches)}; give more letters")
-    if not matches:
-        for path in _python_files(folder):
-            if path.stem == name:
-                raise UsageError(f"{path} does not define EXPERIMENT")
-        raise unknown("experiment", name, known)
-    path = known[matches[0]]
+    path = known[match(name, known, folder)]
     found, doc = _load(path)
     of_paper = "" if path.parent == folder else path.parent.name
     return replace(found, name=path.stem, doc=doc, paper=found.paper or of_paper)
+
+
+def match(name: str, known: Collection[str], folder: Path | None = None) -> str:
+    """The name among those of experiments, or the only one that begins so.
+
+    Raises:
+      UsageError: there is none or more than one; or it is a file of the folder that defines no experiment.
+    """
+    matches = [name] if name in known else [each for each in known if name and each.startswith(name)]
+    if len(matches) > 1:
+        raise UsageError(f"{name!r} could be {', '.join(matches)}; give more letters")
+    if not matches:
+        for path in _python_files(folder or _default_folder()):
+            if path.stem == name:
+                raise UsageError(f"{path} does not define EXPERIMENT")
+        raise unknown("experiment", name, known)
+    return matches[0]
 
 
 def find_each(folder: Path | None = None) -> Iterator[Experiment | UsageError]:

@@ -91,7 +91,10 @@ def random_labels_are_in_the_weights(study: Study) -> tuple[bool | None, str]:
     has at least n·(log2(K) - h(e) - e·log2(K - 1)) bits of them in its weights (Fano's inequality; h: binary entropy).
     """
     runs = study.runs
-    first, accuracy = runs.iloc[0], runs["train_accuracy"].mean()
+    told = runs.dropna(subset=["num_params", "num_classes"])
+    if not len(told):
+        return None, "results of an older version do not say how many parameters the network has"
+    first, accuracy = told.iloc[0], runs["train_accuracy"].mean()
     examples, classes, parameters = (int(first[f"num_{name}"]) for name in ("train", "classes", "params"))
     bits = examples * math.log2(classes)
     held = examples * _bits_of_a_label(accuracy, classes)
@@ -190,12 +193,14 @@ def _why_not(study: Study, runs: pd.DataFrame) -> str:
 
 def _course(run: pd.Series, losses: Sequence[float]) -> str:
     """Which way the loss of a run went, and what that asks for."""
-    guess = math.log(run["num_classes"]) if run["loss"] == "cross_entropy" else losses[0]
+    known = run["loss"] == "cross_entropy" and run["num_classes"] > 1  # an older result does not say it
+    guess = math.log(run["num_classes"]) if known else losses[0]
     half, quarter = len(losses) // 2, len(losses) * 3 // 4
     before, last = (sum(part) / len(part) for part in (losses[half:quarter] or losses[:1], losses[quarter:]))
     if losses[-1] > _GUESS * guess:
         return f"stayed near that of a guess, {guess:.2f}: try another learning rate or initialization"
     if before - last > _FALLING * min(before, guess - last):
         return f"was still falling, from {before:.3g} to {last:.3g} in its second half: give it more epochs"
-    parameters = f"{int(run['num_params']):,} parameters for {int(run['num_train']):,} labels"
-    return f"no longer falls: try another learning rate, or a larger network than one of {parameters}"
+    size = f" than one of {int(run['num_params']):,} parameters" if run["num_params"] > 0 else ""
+    labels = f"{int(run['num_train']):,} labels"
+    return f"no longer falls: try another learning rate, or a larger network{size} for {labels}"

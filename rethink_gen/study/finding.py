@@ -7,34 +7,50 @@ A randomization test has no file of its own. Its runs stand in results/<name>/ex
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from rethink_gen import atomic, experiment
 from rethink_gen.analysis import randomization
-from rethink_gen.errors import UnknownName, UsageError, unknown
+from rethink_gen.errors import UsageError
 from rethink_gen.experiment import Experiment
-from rethink_gen.runs import Run
+from rethink_gen.results import store
+from rethink_gen.runs import AnyRun, Run, as_dict, from_dict
 
 Folder = str | Path
 _FILE = "experiment.jsonl"  # the notes of the test in the first line, then a run in each
 
 
-def keep(test: Experiment, results: Folder) -> None:
-    """Writes down which runs a randomization test has, beside its results."""
-    folder = atomic.as_path(results) / test.name
-    content = "".join(json.dumps(each) + "\n" for each in ({"doc": test.doc}, *map(asdict, test.runs)))
-    atomic.make_folder(folder)
-    atomic.write(folder / _FILE, content.encode())
+def keep(test: Experiment, results: Folder) -> Experiment:
+    """Writes down which runs a randomization test has, beside its results, and returns the test that is kept: with the
+    runs of an earlier call that have results.
+    """
+    before: tuple[AnyRun, ...] = ()
+    with suppress(UsageError):  # one that cannot be read is written anew
+        before = _runs_of(test.name, results)
+    folder = atomic.as_path(results) / test.name / "laptop"
+    return _write(test, (*test.runs, *(run for run in before if store.done(folder, run))), results)
 
 
 def copy(source: Folder, results: Folder) -> None:
-    """Writes down in one folder of results which randomization tests another has; those that are there stay."""
+    """Writes down in one folder of results which runs the randomization tests of another have, besides those there."""
     for name, path in _kept(source).items():
-        if name not in _kept(results):
-            atomic.make_folder(folder := atomic.as_path(results) / name)
-            atomic.write(folder / _FILE, path.read_bytes())
+        test = _read(name, path)
+        _write(test, (*_runs_of(name, results), *test.runs), results)
+
+
+def _runs_of(name: str, results: Folder) -> tuple[AnyRun, ...]:
+    path = _kept(results).get(name)
+    return _read(name, path).runs if path else ()
+
+
+def _write(test: Experiment, runs: Iterable[AnyRun], results: Folder) -> Experiment:
+    whole = randomization.declare(test.name, [run for run in dict.fromkeys(runs) if isinstance(run, Run)], test.doc)
+    folder, lines = atomic.as_path(results) / test.name, ({"doc": test.doc}, *map(as_dict, whole.runs))
+    atomic.make_folder(folder)
+    atomic.write(folder / _FILE, "".join(json.dumps(line) + "\n" for line in lines).encode())
+    return whole
 
 
 def names(experiments: Folder | None, results: Folder) -> list[str]:
@@ -52,15 +68,8 @@ def find(name: str, experiments: Folder | None, results: Folder) -> Experiment:
     folder, kept = as_path(experiments), _kept(results)
     files = experiment.names(folder)
     known = [*files, *sorted(kept.keys() - {*files})]
-    matches = [name] if name in known else [each for each in known if name and each.startswith(name)]
-    if len(matches) > 1:
-        raise UsageError(f"{name!r} could be {', '.join(matches)}; give more letters")
-    if matches and matches[0] not in files:
-        return _read(matches[0], kept[matches[0]])
-    try:
-        return experiment.find(name, folder)
-    except UnknownName:
-        raise unknown("experiment", name, known) from None
+    matched = experiment.match(name, known, folder)
+    return experiment.find(matched, folder) if matched in files else _read(matched, kept[matched])
 
 
 def find_each(experiments: Folder | None, results: Folder) -> Iterator[Experiment | UsageError]:
@@ -88,7 +97,7 @@ def _kept(results: Folder) -> dict[str, Path]:
 def _read(name: str, path: Path) -> Experiment:
     try:
         notes, *runs = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-        return randomization.declare(name, [Run(**run) for run in runs], notes["doc"])
+        return randomization.declare(name, [run for run in map(from_dict, runs) if isinstance(run, Run)], notes["doc"])
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         way_out = "delete it; the same randomization test writes it anew"
         raise UsageError(f"{path}: cannot be read ({type(error).__name__}: {error}); {way_out}") from error

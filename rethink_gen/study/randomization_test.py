@@ -125,8 +125,7 @@ def randomization_test(
     if data.features:
         choices["corruptions"] = ("of vectors", "their values are permuted; noise has the mean and variance of each")
     test = randomization.declare(name, runs, _doc(base, choices))
-    finding.keep(test, results)
-    return running.run(test, force=force, keep_weights=keep_weights, **work)
+    return running.run(finding.keep(test, results), force=force, keep_weights=keep_weights, **work)
 
 
 def _name_of(model: Any) -> Any:

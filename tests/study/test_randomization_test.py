@@ -226,7 +226,13 @@ def test_flax_module_that_is_not_registered_and_more_seeds_later():
     assert len(changed_at()) == 3 + 4
     assert {path: changed_at()[path] for path in before} == before
     assert "<svg" in study._repr_html_()
-    assert len(rg.load("randomization_test_Small").experiment.runs) == 6, "the name stands for the last call"
+    kept = rg.load("randomization_test_Small")
+    assert {run.corruption for run in kept.experiment.runs} == {
+        "true_labels",
+        "random_labels",
+        "shuffled_pixels_channels_apart",
+    }
+    assert (len(kept.results), kept.missing) == (7, ()), "what an earlier call trained is not left out by a later one"
 
 
 def test_interrupted_test_keeps_what_is_done_and_continues(monkeypatch):
@@ -309,6 +315,18 @@ def test_merge_brings_the_test_along():
     study = rg.load("randomization_test_x")
     assert (len(study.results), len(study.missing)) == (2, 1)
     assert (study.folder / "table.md").read_text() == study.text()
+
+
+def test_merged_tests_of_one_name_keep_the_versions_of_both():
+    """The second source's Gaussian images were copied, and shown nowhere."""
+    true, random, *_ = RUNS
+    gaussian = replace(true, corruption="gaussian")
+    for part, runs in (("one", (true, random)), ("two", (true, gaussian))):
+        finding.keep(randomization.declare("randomization_test_x", runs), part)
+        for run in runs:
+            store.save(fitted(run, 1), Path(part, "randomization_test_x", "laptop"))
+    assert main.main(["merge", "one", "two"]) == 0
+    assert {result.run for result in rg.load("randomization_test_x").results} == {true, random, gaussian}
 
 
 def test_script_of_the_page_runs(here, monkeypatch, capsys):

@@ -127,3 +127,16 @@ def test_table_and_figure_tell_levels_apart():
     assert times == [1, 1.5, 2]
     names = {text.get_text() for axes in study.figure().axes for text in axes.texts}
     assert {"true labels", "50% random labels", "random labels"} <= names
+
+
+def test_an_older_result_that_does_not_say_its_parameters_is_no_error():
+    """Results of a version that did not record them are adopted from other experiments: the check failed on NaN."""
+    stayed = result(RUNS[2], accuracy=(0.1, 0.3, 0.3, 0.3), losses=[2.3, 2.0, 2.0, 2.0])
+    new = ("num_params", "num_classes")
+    older = [
+        replace(each, provenance={name: value for name, value in each.provenance.items() if name not in new})
+        for each in (fitted(RUNS[0], 4), stayed)
+    ]
+    told = said(*older)
+    assert told[BITS] == (None, "results of an older version do not say how many parameters the network has")
+    assert "no longer falls: try another learning rate, or a larger network for 200 labels" in told[FIT_RANDOM][1]
