@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 
 Key = jax.Array
+# Orders that can have an example twice in a batch.
+REPEATING = ("with_replacement", "echo")
 
 
 def reshuffle(key: Key, epoch: jax.Array, size: int, batch_size: int) -> jax.Array:

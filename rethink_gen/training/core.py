@@ -30,9 +30,10 @@ from rethink_gen.training.program import (
     State,
     Sums,
     full_batch,
-    mixes,
+    minimizes_what_it_reports,
     num_classes,
     remembers,
+    reports_cross_entropy,
 )
 
 # The kinds of arguments of a vectorized function: one value per lane, one for all lanes, static, or a split of data.
@@ -154,7 +155,7 @@ def _step(
     key = jax.random.fold_in(stream(hparams.key, "augment"), state.step)
     images = inputs(program, batch.images, key)
     targets: jax.Array | None = None
-    if program.label_smoothing or mixes(program):
+    if not minimizes_what_it_reports(program):
         targets = losses.smooth(jax.nn.one_hot(batch.labels, num_classes(program)), program.label_smoothing)
         images, targets = mixed(program, images, targets, key)
 
@@ -171,9 +172,8 @@ def _step(
         sums = _score(program, logits, batch)
         memory = None
         if index is not None and remembers(program):
-            given = jax.nn.one_hot(batch.labels, num_classes(program)) if targets is None else targets
             function = registry.resolve("loss", program.loss)
-            each, memory = function(logits.astype(jnp.float32), given, memory=state.memory[index])
+            each, memory = function(logits.astype(jnp.float32), targets, memory=state.memory[index])
             total = each.mean()
         else:
             total = sums.loss / sums.count if targets is None else _mean_loss(program, logits, targets)
@@ -263,7 +263,7 @@ def _score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) 
     loss = _losses(program, logits, batch.labels)
     predictions = logits.argmax(-1)
     correct, other = weight * (predictions == batch.labels), weight * (predictions == batch.other)
-    changed = weight * (batch.labels != batch.other)
+    changed = weight * batch.changed
     sums = Sums(
         count=weight.sum(),
         loss=(weight * loss).sum(),
@@ -280,7 +280,7 @@ def _score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) 
 
 def _losses(program: Program, logits: jax.Array, labels: jax.Array) -> jax.Array:
     """The loss of each example, float32[B]."""
-    if program.loss == "cross_entropy" or remembers(program):
+    if reports_cross_entropy(program):
         return losses.cross_entropy_of_labels(logits, labels)
     return registry.resolve("loss", program.loss)(logits, jax.nn.one_hot(labels, logits.shape[-1]))
 

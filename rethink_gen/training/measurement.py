@@ -11,7 +11,7 @@ from rethink_gen import registry
 from rethink_gen.data.streaming import Stream
 from rethink_gen.training import collectives, core
 from rethink_gen.training.compilation import convolves, jit
-from rethink_gen.training.program import Answers, Data, Program, State, Sums, remembers
+from rethink_gen.training.program import Answers, Data, Program, State, Sums, num_classes, reports_cross_entropy
 from rethink_gen.training.vectorize import Lanes
 
 _EVALUATION_BATCH = 1000  # examples
@@ -126,12 +126,13 @@ def _joined(windows: Sequence[Answers], count: int) -> Answers:
     return jax.tree.map(lambda *columns: np.concatenate(columns)[:count], *windows)
 
 
-def constant_guess(program: Program, num_classes: int) -> float:
+def constant_guess(program: Program) -> float:
     """The loss of equal logits for all classes: log K for cross-entropy."""
-    if remembers(program):
-        return math.log(num_classes)
-    labels = jax.nn.one_hot(np.zeros(1, np.int32), num_classes)
-    return float(registry.resolve("loss", program.loss)(np.zeros((1, num_classes), np.float32), labels)[0])
+    classes = num_classes(program)
+    if reports_cross_entropy(program):
+        return math.log(classes)
+    labels = jax.nn.one_hot(np.zeros(1, np.int32), classes)
+    return float(registry.resolve("loss", program.loss)(np.zeros((1, classes), np.float32), labels)[0])
 
 
 def diverged(losses: Sequence[float | None], guess: float, *, ended: bool) -> bool:

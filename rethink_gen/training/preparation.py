@@ -15,6 +15,7 @@ from rethink_gen.data.pipeline import corrupt, corrupted_test_labels, cut
 from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import UsageError
 from rethink_gen.models import create
+from rethink_gen.optimization import orders
 from rethink_gen.runs import AnyRun, Run
 from rethink_gen.training import contracts
 from rethink_gen.training.program import Data, Program, full_batch, mixes, remembers
@@ -86,14 +87,23 @@ def prepare(cohort: Sequence[Run], number: int | None = None) -> Prepared:
     program = program_of(run, num_classes, min(run.batch_size, num_train))
     if isinstance(train, Data):
         contracts.check(run, program, train.images, num_classes, num_train)
-    if remembers(program) and (mixes(program) or isinstance(train, Stream)):
-        what = "mixing augmentations" if mixes(program) else f"{run.dataset}, which is streamed"
-        raise UsageError(f"loss {run.loss} remembers each example: it does not go with {what}")
+    if remembers(program) and (other := _forgetful(run, program, train)):
+        raise UsageError(f"loss {run.loss} remembers each example: it does not go with {other}")
     if full_batch(program) and program.batch_size < num_train:
         raise UsageError(
             f"optimizer {run.optimizer} needs the whole training set in a batch: set batch_size={num_train}"
         )
     return Prepared(program, train, test, checksum, lanes, validation)
+
+
+def _forgetful(run: Run, program: Program, train: Data | Stream) -> str:
+    """What a loss that remembers each example does not go with; empty if there is nothing of the kind."""
+    if mixes(program):
+        return "mixing augmentations"
+    if isinstance(train, Stream):
+        return f"{run.dataset}, which is streamed"
+    repeats = registry.parse(run.order)[0] in orders.REPEATING
+    return f"order {run.order}, which can have an example twice in a batch" if repeats else ""
 
 
 def _held_out(run: Run, clean: Dataset, corrupted: Dataset) -> int:

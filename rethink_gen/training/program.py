@@ -9,7 +9,7 @@ import jax
 from rethink_gen import registry
 from rethink_gen.data.randomness import Key
 from rethink_gen.errors import unknown
-from rethink_gen.optimization import optimizers
+from rethink_gen.optimization import losses, optimizers
 
 PRECISIONS = ("float32", "bfloat16")  # of activations and products; parameters, statistics and loss are float32
 
@@ -105,6 +105,17 @@ def num_classes(program: Program) -> int:
 def remembers(program: Program) -> bool:
     """Whether the loss keeps something of each example from one step to the next."""
     return registry.asks_for(registry.resolve("loss", program.loss), "memory")
+
+
+def reports_cross_entropy(program: Program) -> bool:
+    """Whether the loss that is reported is cross-entropy: because it is the loss, or cannot be had of one example."""
+    return registry.parse(program.loss)[0] in ("cross_entropy", *losses.OF_A_BATCH) or remembers(program)
+
+
+def minimizes_what_it_reports(program: Program) -> bool:
+    """Whether a step minimizes the loss that is reported, of labels as they are."""
+    other = reports_cross_entropy(program) and program.loss != "cross_entropy"
+    return not (program.label_smoothing or mixes(program) or other)
 
 
 def full_batch(program: Program) -> bool:

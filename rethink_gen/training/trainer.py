@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from rethink_gen import digests
-from rethink_gen.data import datasets, randomness
+from rethink_gen.data import randomness
 from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import Interrupted
 from rethink_gen.results import store
@@ -32,7 +32,7 @@ from rethink_gen.training import (
     recording,
 )
 from rethink_gen.training.checkpointing import check_same, flatten, restore
-from rethink_gen.training.program import Data, Hparams, State
+from rethink_gen.training.program import Data, Hparams, State, num_classes
 from rethink_gen.training.progress import Progress
 
 _CHECKPOINT_SECONDS = 60.0  # between checkpoints
@@ -109,8 +109,7 @@ class _Cohort:
         self.spent = 0.0  # seconds per run before its checkpoint
         prepared = preparation.prepare(self.runs)
         self.program, self.train_data, self.test_data, self.checksum, self.lanes, self.validation = prepared
-        self.num_classes = datasets.find(self.runs[0].dataset).num_classes
-        self.guess = measurement.constant_guess(self.program, self.num_classes)
+        self.guess = measurement.constant_guess(self.program)
         self.step_function, self.steps_per_call = compilation.stepper(self.program, self.train_data, self.lanes)
         self.num_train = self.train_data.labels.shape[-1]
         self.steps_per_epoch = self.num_train // self.program.batch_size
@@ -280,7 +279,7 @@ class _Cohort:
                 "num_train": self.num_train,
                 "num_test": self.test_data.labels.shape[-1],
                 **({"num_validation": self.validation.labels.shape[-1]} if self.validation else {}),
-                "num_classes": self.num_classes,
+                "num_classes": num_classes(self.program),
                 "num_params": self.num_params,
                 **({"batch_size": self.program.batch_size} if self.program.batch_size < run.batch_size else {}),
                 "steps_per_epoch": self.steps_per_epoch,

@@ -316,6 +316,22 @@ def test_a_mixed_batch_is_trained_on_as_its_images_and_targets_say():
     jax.tree.map(np.testing.assert_array_equal, evaluate(program, after, data(), 0, N), plain)
 
 
+def test_a_loss_of_a_batch_is_reported_as_cross_entropy_and_still_trained_on():
+    """small_loss chose among whole windows, with copies of the last example in them: losses and records were wrong."""
+    program = replace(PROGRAM, loss="small_loss(keep=0.5)")
+    state = train(program, hparams_of(weight_decay=0.0), 1)[-1]
+    for size in (5, 13, 20):
+        parts = [evaluate(program, state, data(), first, size).loss for first in range(0, N, size)]
+        expected = [evaluate(PROGRAM, state, data(), first, size).loss for first in range(0, N, size)]
+        np.testing.assert_array_equal(parts, expected)
+    batch = np.asarray(order_of(hparams_of(), 0, N, BATCH))[0]
+    w = weights(start())
+    out = forward(w, whitened(data().images[batch]), data().labels[batch])
+    kept = np.argsort(out.losses)[:2]
+    d_logits = (out.probabilities - np.eye(CLASSES)[data().labels[batch]])[kept] / len(kept)
+    np.testing.assert_allclose(weights(state)["W2"], w["W2"] - 0.1 * out.hidden[kept].T @ d_logits, atol=1e-6)
+
+
 def test_a_loss_remembers_each_example_for_itself():
     """At a learning rate of 0 the network says the same each time: after c sights it remembers 1 − 0.7^c of that."""
     program = replace(PROGRAM, loss="early_learning(weight=0)")
