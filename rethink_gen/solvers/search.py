@@ -75,21 +75,23 @@ def solve(run: SearchRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[st
     of_generation = partial(jax.random.fold_in, randomness.stream(key, "search"))
     score = jax.jit(partial(_evaluate, network))
     first = network.draw(randomness.stream(key, "init"))  # not under jit: its parts are compiled once for all networks
-    found = _Found(first, _finite(score(first, train)[0]), jnp.int32(0))
+    curves: Curves = {}
+    number, used = 0, 1
+    row = _add_row(curves, number, used, score, first, train, test)
+    loss = row["train_loss"]
+    found = _Found(first, jnp.float32(jnp.inf if loss is None else loss), jnp.int32(0))
     with naming("search", run.search):
         search = _create(run, network.draw)
         state = jax.jit(search.init)(of_generation(0), found.weights, found.loss)
         candidates = _check(run, search, key, state, len(found.weights))
     generation = jax.jit(partial(_generation, network, search))
-    curves: Curves = {}
-    number, used = 0, 1
-    row = _add_row(curves, number, used, score, found.weights, train, test)
     next_row, fits = 1, row["train_accuracy"] == 1
     while not fits and used < run.evaluations:
         number += 1
         state, found = generation(train, of_generation(number), state, found)
-        fits = bool(found.fit_at)
-        used += int(found.fit_at) or candidates
+        fit_at = int(found.fit_at)
+        fits = fit_at > 0
+        used += fit_at or candidates
         if fits or used >= run.evaluations or number == next_row:
             row = _add_row(curves, number, used, score, found.weights, train, test)
             next_row = max(number + 1, round(_SPACING * number))

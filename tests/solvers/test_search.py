@@ -111,6 +111,13 @@ def test_evolution_strategy_estimates_the_gradient_of_a_linear_loss():
     assert np.allclose(searches.estimated_gradient(asked, asked @ gradient), gradient, rtol=1e-6)
 
 
+def test_an_infinite_loss_says_nothing_of_the_gradient():
+    """∞ − ∞ is no number: one such pair made all weights of the evolution strategy NaN for good."""
+    asked = jnp.concatenate([jnp.zeros((1, 2)), jnp.eye(2), -jnp.eye(2)])
+    losses = jnp.array([0.0, 3.0, jnp.inf, 1.0, jnp.inf])
+    assert np.allclose(searches.estimated_gradient(asked, losses), [2.0 / (2 * 2 * 0.5), 0.0])
+
+
 def test_noise_of_an_evolution_strategy_comes_in_opposite_pairs_around_its_mean():
     made = searches.evolution_strategy(draw, candidates=6, rate=0.1)
     weights = jnp.array([1.0, 2.0, 3.0])
