@@ -14,7 +14,7 @@ MARKED = re.compile(r"(<!-- experiments -->\n).*(<!-- end -->)", re.DOTALL)
 
 
 def tables() -> str:
-    """For each paper, the oldest first, a table of its experiments: claim, place in the paper, and verdict."""
+    """For each paper, in the order of papers, a table of its experiments: claim, place in the paper, and verdict."""
     of_paper: dict[str, list[Study]] = {}
     shown = set()
     for study in survey(results=RESULTS):

@@ -13,9 +13,9 @@ evolution strategy) to 16,900 (pattern search), random ones 2.6 to 4.3 times as 
 gradients. After 100 true labels all searches are right on 52 to 56 % of the test images; no gradient is needed for
 that. But it is not what SGD reaches. At the same training loss SGD has 60 to 64 %: 4 points more than the evolution
 strategy, which estimates a gradient, and 8 to 11 more than the others. Their noise, or single weights that moved far,
-may be why: the norm of their weights grows from 7 to 14, that of the evolution strategy to 11, that of SGD to 8. With 4
-images seeds differ more than searches do: guess-and-check has 13 %, SGD 15 % at the same loss, 21 % once it has fitted.
-Guesses have no reason to prefer true labels, and do not: about 17,000 of them for 4 labels, true or random.
+may be why: the norm of their weights grows from 7 to 14 or 15, that of the evolution strategy to 11, that of SGD to 8.
+With 4 images seeds differ more than searches do: guess-and-check has 13 %, SGD 15 % at the same loss, 21 % once it has
+fitted. Guesses have no reason to prefer true labels, and do not: about 17,000 of them for 4 labels, true or random.
 """
 
 import math

@@ -7,11 +7,11 @@ The stored order of CIFAR-10 is random in its classes. Not published elsewhere, 
 Expected: sampling with replacement is slower, for in n draws it misses 37 % of the examples; the other orders differ
 little, since the label of one example says nothing about that of the next.
 
-Found at laptop scale: all orders fit, and none needs more than 1.21 times the epochs of a new permutation, which is the
-fastest. With replacement takes 1.18 times as many, on true and on random labels alike. That repeated orders cost as
-much on random labels was not expected (one permutation: 34 to 41 epochs, stored: 35 to 36, a new one each time: 31 to
-32), so two sentences do not hold. A buffer of 1,000 of the 5,000 images is nearly as good as a permutation of all. The
-runs took 26 minutes in all, two side by side on a busy machine.
+Found at laptop scale: all orders fit, and none needs more than 1.21 times the epochs of a new permutation; none needs
+fewer. With replacement takes 1.18 times as many, on true and on random labels alike. That repeated orders cost as much
+on random labels was not expected (one permutation: 34 to 41 epochs, stored: 35 to 36, a new one each time: 31 to 32),
+so two sentences do not hold. A buffer of 1,000 of the 5,000 images is nearly as good as a permutation of all. The runs
+took 26 minutes in all, two side by side on a busy machine.
 """
 
 from rethink_gen import Experiment, Run, grid

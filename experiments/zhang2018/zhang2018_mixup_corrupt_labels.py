@@ -24,7 +24,14 @@ from rethink_gen.analysis import figures, tables
 from rethink_gen.analysis.tables import percent
 
 LEVELS = (0.2, 0.5, 0.8)
-METHODS = ("ERM", "dropout", "mixup", "mixup and dropout")
+# Whether examples are mixed, and whether units are dropped → the method.
+NAMES = {
+    (False, False): "ERM",
+    (False, True): "dropout",
+    (True, False): "mixup",
+    (True, True): "mixup and dropout",
+}
+METHODS = tuple(NAMES.values())
 MIXUP, DROPOUT, BOTH = "mixup(alpha=8)", 0.5, 0.3
 # Level → the dropout rate, α, and α and the dropout rate of both together, of the paper's best rows.
 TUNED = {0.2: (0.7, 8, (4, 0.1)), 0.5: (0.8, 32, (8, 0.3)), 0.8: (0.8, 32, (8, 0.3))}
@@ -65,11 +72,9 @@ def paper_runs():
 def with_method(frame):
     """The frame with each run's method, its errors on the two parts of the training set, and its best test error."""
     mixed = frame["augmentations"].str.contains("mixup")
-    method = mixed.map({False: "", True: "mixup"})
     dropped = frame["dropout"] > 0
-    names = method.where(~dropped, method.where(~mixed, "mixup and dropout").where(mixed, "dropout"))
     return frame.assign(
-        method=names.replace("", "ERM"),
+        method=[NAMES[pair] for pair in zip(mixed, dropped, strict=True)],
         best_test_error=1 - frame["best_test_accuracy"],
         train_error_untouched=1 - frame["train_accuracy_untouched"],
         train_error_corrupted=1 - frame["train_accuracy_corrupted"],

@@ -48,7 +48,7 @@ class Standing(NamedTuple):
 
     @property
     def known(self) -> int:
-        return sum(n for word, n in self.counts.items() if word not in UNKNOWN)
+        return _known(self.counts)
 
     @property
     def in_part(self) -> bool:
@@ -66,10 +66,15 @@ def count(table: pd.DataFrame | None, checks: Iterable[Check]) -> dict[str, int]
 
 def verdict(counts: Mapping[str, int]) -> str:
     """Of a whole claim: reproduced if all that is known is, off if half of it or more is off, close between the two."""
-    known = sum(n for word, n in counts.items() if word not in UNKNOWN)
+    known = _known(counts)
     if not known:
         return "no verdict" if counts["no verdict"] else "not run"
     return "reproduced" if counts["reproduced"] == known else "off" if 2 * counts["off"] >= known else "close"
+
+
+def _known(counts: Mapping[str, int]) -> int:
+    """How many cells and sentences have a verdict."""
+    return sum(n for word, n in counts.items() if word not in UNKNOWN)
 
 
 def done(study: Study) -> str:
@@ -89,7 +94,7 @@ def _told(study: Study, counts: Mapping[str, int], checks: list[Check], full_siz
         return "no results yet"
     if not study.experiment.has_verdict:
         return "smoke scale: no verdict"
-    known = sum(n for word, n in counts.items() if word not in UNKNOWN)
+    known = _known(counts)
     sentences = sum(check.holds is not None for check in checks)
     cells = (known - sentences, sum(counts.values()) - len(checks), "cell")
     counted = (cells, (sentences, len(checks), "sentence"))

@@ -7,6 +7,7 @@ import argparse
 from rethink_gen import registry, runs
 from rethink_gen.cli import overview
 from rethink_gen.cli.arguments import parse_seeds
+from rethink_gen.coercion import coerce
 from rethink_gen.errors import RethinkError, UsageError
 from rethink_gen.execution.progress import progress
 from rethink_gen.runs import Run
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
             model,
             dataset,
             corruptions=None if arguments.corruptions is None else registry.split(arguments.corruptions),
-            levels=[runs.coerce("--levels", level, float) for level in arguments.levels.split(",")],
+            levels=[coerce("--levels", level, float) for level in arguments.levels.split(",")],
             seeds=parse_seeds(arguments.seeds) or (0,),
             results=arguments.results,
             force=arguments.force,

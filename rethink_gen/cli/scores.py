@@ -10,6 +10,7 @@ from rethink_gen.cli.arguments import output_file, parse_seeds, show_rows
 from rethink_gen.coercion import coerce
 from rethink_gen.errors import UsageError
 from rethink_gen.execution.progress import progress
+from rethink_gen.results import strict_json
 from rethink_gen.runs import Run
 from rethink_gen.study import ranking
 
@@ -42,7 +43,8 @@ def scores(arguments: argparse.Namespace) -> int:
     rows = _rows(found, count)
     judged = found.judged.round(4).to_dict("records") if "true_label" in found.frame else []
     if arguments.json:
-        print(json.dumps({"examples": rows, "scores": judged, "files": [str(path) for path in paths]}, indent=1))
+        told = {"examples": rows, "scores": judged, "files": [str(path) for path in paths]}
+        print(json.dumps(strict_json.finite(told), indent=1, allow_nan=False))
         return 0
     trained = f"by {found.by}, {words.count(found.records, 'seed')}"
     print(f"the {len(rows)} most suspicious of {len(found.frame)} training examples, {trained}\n")

@@ -24,7 +24,12 @@ _AGAIN = "delete it and run the command that made it again"
 
 def file(result: Path, kind: str) -> Path:
     """The path of a file of arrays, from that of its result."""
-    return result.with_name(f"{result.name.removesuffix('.json')}.{kind}.npz")
+    return result.with_name(result.name.removesuffix(".json") + suffix(kind))
+
+
+def suffix(kind: str) -> str:
+    """What the name of a file of arrays has after the id of its run."""
+    return f".{kind}.npz"
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.results import kept, store
-from rethink_gen.results.records import Records
+from rethink_gen.results.records import Records, from_arrays
 from rethink_gen.results.store import Result
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def read(result: Result, folder: Path) -> Mapping[str, Records]:
       UsageError: the file is not there. StorageError: it is damaged.
     """
     path = store.result_file(folder, result.run)
-    records = store.whole(path).records
-    if records is None:
-        raise UsageError(f"{kept.file(path, 'records')} is not there; train the run again with --force or force=True")
-    return records
+    file, content = kept.file(path, "records"), kept.read(path, "records", result.provenance)
+    if content is None:
+        raise UsageError(f"{file} is not there; train the run again with --force or force=True")
+    return from_arrays(kept.unpack(content, file), file)
 
 
 def choose(run: str, results: Iterable[Result]) -> Result:

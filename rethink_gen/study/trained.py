@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.results import store
+from rethink_gen.results.kept import suffix
 from rethink_gen.results.store import Result
 from rethink_gen.study.studies import Folder, open_folder
 
@@ -50,7 +51,7 @@ def kept(chosen: Iterable[str] = (), *, results: Folder = "results") -> list[Tra
     Raises:
       UsageError: there is none, or more than one begins so.
     """
-    end = ".weights.npz"
+    end = suffix("weights")
     found = {path.name.removesuffix(end): path for path in open_folder(results).rglob(f"*{end}")}
     names = tuple(chosen) or ("",)
     if not found:
