@@ -23,6 +23,15 @@ def needs_real_data(name: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not there, reason=f"{name} has not been prepared: set TFDS_DATA_DIR")
 
 
+@pytest.fixture(autouse=True)
+def own_components(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers, or an experiment that it loads, is gone after it."""
+    from rethink_gen import registry
+
+    for kind, entries in registry.COMPONENTS.items():
+        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
+
+
 @pytest.fixture
 def real_data(monkeypatch: pytest.MonkeyPatch) -> Path | None:
     """The folder of real data sets, which `load` now finds; their decoded arrays are in the user's own cache."""
@@ -32,10 +41,7 @@ def real_data(monkeypatch: pytest.MonkeyPatch) -> Path | None:
 
 @pytest.fixture
 def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder of data sets, with an empty cache beside it, for one test alone: none that another registered."""
-    from rethink_gen import registry
-
-    monkeypatch.setitem(registry.COMPONENTS, "dataset", {})
+    """An empty folder of data sets, with an empty cache beside it, for one test alone."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache"))
     return tmp_path / "data"

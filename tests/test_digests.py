@@ -37,12 +37,6 @@ def next_class(key, dataset, level):
 SMALL = {"dataset": "digits", "train_size": 64, "test_size": 32, "batch_size": 32, "epochs": 1, "learning_rate": 0.01}
 
 
-@pytest.fixture(autouse=True)
-def own(monkeypatch):
-    for kind, entries in registry.COMPONENTS.items():
-        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
-
-
 @pytest.fixture
 def load(tmp_path):
     """Loads a module of this code, as a user's edited file is loaded in a new process."""

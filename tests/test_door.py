@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rethink_gen as rg
-from rethink_gen import digests, registry
+from rethink_gen import digests
 from rethink_gen.cli import main
 from rethink_gen.data import datasets, pipeline
 from rethink_gen.errors import UsageError
@@ -19,12 +19,6 @@ SMALL = Run(
     dataset="digits", train_size=96, test_size=48, batch_size=32, epochs=2, model="mlp(hidden=16)", learning_rate=0.02
 )
 ORDERS = ["shuffle_once", "stored", "with_replacement", "buffer(capacity=10)", "echo(times=3)", "echo(of=example)"]
-
-
-@pytest.fixture(autouse=True)
-def own(monkeypatch):
-    for kind, entries in registry.COMPONENTS.items():
-        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
 
 
 def curves(run):

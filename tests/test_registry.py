@@ -12,13 +12,6 @@ from rethink_gen.errors import UsageError
 BUILT_IN = [(kind, name) for kind, entries in registry.COMPONENTS.items() for name in entries]
 
 
-@pytest.fixture
-def own(monkeypatch):
-    """What a test registers is gone after it."""
-    for kind, entries in registry.COMPONENTS.items():
-        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
-
-
 @pytest.mark.parametrize(("kind", "name"), BUILT_IN)
 def test_entries_declare_the_options_that_their_objects_have(kind, name):
     entry = registry.COMPONENTS[kind][name]
@@ -78,7 +71,7 @@ def test_options_that_cannot_be_are_refused_in_one_line(kind, text, said):
     assert "\n" not in str(error.value)
 
 
-def test_users_components_have_their_parameters_as_options(own):
+def test_users_components_have_their_parameters_as_options():
     @rg.register.corruption
     def moved(key, dataset, level, *, step=1):
         """Labels moved by some classes."""
@@ -95,7 +88,7 @@ def test_users_components_have_their_parameters_as_options(own):
         rg.Run(corruption="moved(steps=2)")
 
 
-def test_what_is_built_in_is_not_replaced(own):
+def test_what_is_built_in_is_not_replaced():
     with pytest.raises(UsageError, match="model 'mlp_1x512' is built in; register yours under another name"):
         rg.register.model("mlp_1x512")(object)
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from frames import MLP, RANDOM, result, seeds, tidy
 
-from rethink_gen import experiment, papers
+from rethink_gen import experiment
 from rethink_gen.analysis import rendering, tables
 from rethink_gen.errors import UsageError
 from rethink_gen.experiment import Check
@@ -57,30 +57,6 @@ def test_any_metric_can_be_asked_for_by_setting_and_none_that_is_not_there():
     for name in ("best_accuracy", "batch_size", "corruption"):
         with pytest.raises(UsageError, match=f"no metric named '{name}'"):
             tables.by_setting(frame, [name])
-
-
-def test_the_papers_values_join_onto_our_frame():
-    values = papers.values("table1")
-    known = tidy([result(MLP)]).columns
-    accuracies = values[values["metric"] != "parameters"]
-    assert set(accuracies["metric"]) <= set(known)
-    assert len(accuracies) == 2 * 19  # Table 1 has 19 rows of training and test accuracy
-    assert accuracies["value"].between(0, 1).all()
-    everything = papers.values()
-    assert not everything.duplicated(list(everything.columns.drop(["value", "unit", "confidence", "note"]))).any()
-
-
-def test_the_papers_mlp_on_random_labels():
-    values = papers.values("table1").query("model == 'mlp_1x512' and corruption == 'random_labels'")
-    assert dict(zip(values["metric"], values["value"], strict=True)) == {
-        "train_accuracy": 0.9934,
-        "test_accuracy": 0.1061,
-    }
-
-
-def test_an_item_that_the_paper_does_not_have_names_the_nearest():
-    with pytest.raises(UsageError, match="did you mean 'table"):
-        papers.values("tabel1")
 
 
 def test_each_row_of_the_paper_is_shown_in_its_order_run_or_not():
@@ -325,17 +301,6 @@ def test_rows_of_a_paper_that_differ_in_the_loss_alone_are_told_apart():
     assert len(table) == 8
 
 
-def test_the_papers_are_known_by_name():
-    assert papers.names()[0] == "zhang2017"
-    zhang = papers.find("zhang2017")
-    assert (zhang.year, zhang.link) == (2017, "https://arxiv.org/abs/1611.03530")
-    assert "Appendix A" in papers.protocol("zhang2017")
-    assert papers.find("mine2030").title == "mine2030"
-    assert papers.protocol("mine2030") == ""
-    with pytest.raises(UsageError, match=r"no paper named 'zhang2016'; did you mean .*'zhang2017'"):
-        papers.values("table1", paper="zhang2016")
-
-
 @pytest.mark.parametrize(("size", "word"), [(4000, "reproduced"), (None, "other scale"), (500, "other scale")])
 def test_runs_are_at_the_scale_of_a_paper_that_uses_a_part_of_its_data(size, word):
     run = replace(protocol.runs(12, seeds=1)[0], train_size=size)
@@ -346,29 +311,10 @@ def test_runs_are_at_the_scale_of_a_paper_that_uses_a_part_of_its_data(size, wor
     assert set(table.loc[table["n"] == 0, "verdict"]) == {"not run"}
 
 
-def test_numbers_of_gu_2024_are_those_of_the_widths_that_are_run():
-    theirs = protocol.their_numbers()
-    assert list(theirs.index) == [*protocol.NARROW, *protocol.WIDE]
-    assert theirs["test_accuracy"].loc[4:].idxmin() == 12
-    assert set(papers.values(paper="gu2024")["model"]) == {run.model for run in protocol.runs(*theirs.index, seeds=1)}
-
-
 def test_many_sizes_of_drawn_data_are_a_range():
     runs = [TeacherRun(train_size=size, dimension=4, draws=2) for size in (3, 20, 7)]
     results = [Result(run, "finished", {"epoch": [0.0]}, {"num_train": run.train_size, "num_test": 0}) for run in runs]
     assert "gaussian inputs, 3 to 20 examples · 3 runs" in tables.describe(tidy(results))
-
-
-@pytest.mark.parametrize("name", papers.names())
-def test_every_paper_says_what_it_is_and_joins_onto_our_frame(name):
-    assert all(papers.find(name))
-    if not (papers.HERE / name / "values.csv").exists():
-        with pytest.raises(UsageError, match="no numbers of this paper"):
-            papers.values(paper=name)
-        return
-    values = papers.values(paper=name)
-    assert {"item", "metric", "value", "locator", "confidence"} <= set(values.columns)
-    assert set(values["confidence"]) <= {"verbatim", "two-sources", "one-source", "memory", "computed"}
 
 
 def test_time_to_fit_is_ordered_and_infinite_where_a_run_never_fitted():

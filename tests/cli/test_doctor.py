@@ -11,14 +11,14 @@ from rethink_gen.cli import doctor
 from rethink_gen.cli.main import main
 from rethink_gen.data import datasets
 from rethink_gen.execution import machine
-from rethink_gen.solvers import kernels
+from rethink_gen.solvers import memory
 
 
 @pytest.fixture(autouse=True)
 def well(tmp_path, monkeypatch):
     """A machine on which nothing is wrong, whatever this one is."""
     monkeypatch.setattr(doctor, "_data", lambda: doctor.Finding("data sets: digits", []))
-    monkeypatch.setattr(kernels, "free_memory", lambda: 8 * 10**9)
+    monkeypatch.setattr(memory, "free", lambda: 8 * 10**9)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("", (), {"free": 10**11}))
     monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(machine, "NVIDIA_DRIVER", tmp_path / "driver")
@@ -67,7 +67,7 @@ def test_cifar10_that_is_missing_is_wrong(monkeypatch):
 
 
 def test_little_memory_is_wrong(monkeypatch):
-    monkeypatch.setattr(kernels, "free_memory", lambda: 10**9)
+    monkeypatch.setattr(memory, "free", lambda: 10**9)
     assert wrong() == ["1.0 GB of memory are free: choose a smaller scale, or train_size"]
 
 

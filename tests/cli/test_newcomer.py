@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from frames import EXPERIMENT
 
-from rethink_gen import plugins, registry
+from rethink_gen import plugins
 from rethink_gen.cli import main
 from rethink_gen.errors import UsageError
 
@@ -15,8 +15,7 @@ SMALL = ["train", "--dataset", "digits", "--train-size", "64", "--batch-size", "
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    for kind, entries in registry.COMPONENTS.items():
-        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
+    """An empty current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -4,18 +4,11 @@ import numpy as np
 import pytest
 
 import rethink_gen as rg
-from rethink_gen import registry
 from rethink_gen.cli import main
 from rethink_gen.data import augmentations
 from rethink_gen.data.randomness import root_key
 from rethink_gen.errors import UsageError
 from rethink_gen.execution import requests
-
-
-@pytest.fixture(autouse=True)
-def own(monkeypatch):
-    for kind, entries in registry.COMPONENTS.items():
-        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
 
 
 def data(height, width, channels, name="own", dtype=np.uint8):

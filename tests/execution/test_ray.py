@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from frames import EXPERIMENT
 
-from rethink_gen import plugins, registry
+from rethink_gen import plugins
 from rethink_gen.cli import main
 from rethink_gen.errors import Interrupted
 from rethink_gen.execution import ray, scheduler
@@ -162,8 +162,6 @@ def test_components_and_arrays_of_a_user_have_the_bits_of_a_local_run(tmp_path, 
     cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args={**ROOM, "include_dashboard": False}))
     monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache of the driver"))
     monkeypatch.setenv("NPROC", str(CORES))
-    for kind, entries in registry.COMPONENTS.items():
-        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
     try:
         plugins.load(str(Path(__file__).parent / "own.py"))
         run = Run(

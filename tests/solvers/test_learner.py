@@ -17,7 +17,7 @@ from rethink_gen.errors import ComponentError, Interrupted, UsageError
 from rethink_gen.execution import processes, scheduler
 from rethink_gen.results.store import Failure
 from rethink_gen.runs import LearnerRun
-from rethink_gen.solvers import kernels, learner, learners, stages
+from rethink_gen.solvers import learner, learners, memory, stages
 
 SMALL = LearnerRun(dataset="digits", train_size=120, test_size=60, corruption="random_labels", corruption_level=0.5)
 quiet = lambda *_: None
@@ -285,7 +285,7 @@ def test_sizes_that_a_learner_cannot_do_are_refused_in_a_line(monkeypatch):
     monkeypatch.setattr(learner, "_MOST_FOR_SVM", 100)
     with pytest.raises(ComponentError, match=r"'svm' would take hours on 120 images: set train_size=100"):
         solve("svm")
-    monkeypatch.setattr(kernels, "free_host_memory", lambda: 10_000)
+    monkeypatch.setattr(memory, "free_of_host", lambda: 10_000)
     with pytest.raises(ComponentError, match=r"'random_forest' needs .* GB; .* are free: set fewer trees or a smaller"):
         solve("random_forest")
 

@@ -9,7 +9,7 @@ from rethink_gen.data import datasets, pipeline
 from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import UsageError
 from rethink_gen.runs import KernelRun, RidgeRun
-from rethink_gen.solvers import kernels, ridge
+from rethink_gen.solvers import kernels, memory, ridge
 from rethink_gen.solvers.features import fourier
 
 SMALL = RidgeRun(dataset="digits", train_size=60, test_size=40)
@@ -68,7 +68,7 @@ def test_equal_images_have_the_solution_of_least_norm():
 
 
 def test_a_problem_that_does_not_fit_is_refused(monkeypatch):
-    monkeypatch.setattr(kernels, "free_memory", lambda: 1000)
+    monkeypatch.setattr(memory, "free", lambda: 1000)
     dataset, _ = pipeline.load(SMALL)
     with pytest.raises(UsageError, match=r"60 images with 1000 features need .* set a smaller train_size"):
         ridge.solve(SMALL, dataset, quiet)

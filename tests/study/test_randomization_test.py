@@ -16,7 +16,6 @@ import pytest
 from randomized import BASE, OTHERS, RUNS, fitted, result
 
 import rethink_gen as rg
-from rethink_gen import registry
 from rethink_gen.analysis import randomization, report
 from rethink_gen.cli import main
 from rethink_gen.errors import RethinkError, UsageError
@@ -29,9 +28,7 @@ FILES = dict(re.findall(r"<!-- (\S+) -->\n```python\n(.+?)```", PAGE, re.DOTALL)
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    """An empty folder; what a test registers is forgotten after it."""
-    for kind, entries in registry.COMPONENTS.items():
-        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
+    """An empty current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

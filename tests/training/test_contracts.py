@@ -13,12 +13,6 @@ from rethink_gen.errors import UsageError
 SMALL = rg.Run(dataset="digits", train_size=64, test_size=32, batch_size=32, epochs=1, model="mlp(hidden=8)")
 
 
-@pytest.fixture(autouse=True)
-def own(monkeypatch):
-    for kind, entries in registry.COMPONENTS.items():
-        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
-
-
 class Logits(nn.Module):
     num_classes: int
 

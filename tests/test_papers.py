@@ -1,0 +1,62 @@
+"""What papers report: each value joins onto our frame, and none is of a setting that we do not have."""
+
+import pytest
+from frames import MLP, result, tidy
+
+from rethink_gen import papers
+from rethink_gen.errors import UsageError
+from rethink_gen.papers.gu2024 import protocol
+
+
+def test_the_papers_values_join_onto_our_frame():
+    values = papers.values("table1")
+    known = tidy([result(MLP)]).columns
+    accuracies = values[values["metric"] != "parameters"]
+    assert set(accuracies["metric"]) <= set(known)
+    assert len(accuracies) == 2 * 19  # Table 1 has 19 rows of training and test accuracy
+    assert accuracies["value"].between(0, 1).all()
+    everything = papers.values()
+    assert not everything.duplicated(list(everything.columns.drop(["value", "unit", "confidence", "note"]))).any()
+
+
+def test_the_papers_mlp_on_random_labels():
+    values = papers.values("table1").query("model == 'mlp_1x512' and corruption == 'random_labels'")
+    assert dict(zip(values["metric"], values["value"], strict=True)) == {
+        "train_accuracy": 0.9934,
+        "test_accuracy": 0.1061,
+    }
+
+
+def test_an_item_that_the_paper_does_not_have_names_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'table"):
+        papers.values("tabel1")
+
+
+def test_the_papers_are_known_by_name():
+    assert papers.names()[0] == "zhang2017"
+    zhang = papers.find("zhang2017")
+    assert (zhang.year, zhang.link) == (2017, "https://arxiv.org/abs/1611.03530")
+    assert "Appendix A" in papers.protocol("zhang2017")
+    assert papers.find("mine2030").title == "mine2030"
+    assert papers.protocol("mine2030") == ""
+    with pytest.raises(UsageError, match=r"no paper named 'zhang2016'; did you mean .*'zhang2017'"):
+        papers.values("table1", paper="zhang2016")
+
+
+def test_numbers_of_gu_2024_are_those_of_the_widths_that_are_run():
+    theirs = protocol.their_numbers()
+    assert list(theirs.index) == [*protocol.NARROW, *protocol.WIDE]
+    assert theirs["test_accuracy"].loc[4:].idxmin() == 12
+    assert set(papers.values(paper="gu2024")["model"]) == {run.model for run in protocol.runs(*theirs.index, seeds=1)}
+
+
+@pytest.mark.parametrize("name", papers.names())
+def test_every_paper_says_what_it_is_and_joins_onto_our_frame(name):
+    assert all(papers.find(name))
+    if not (papers.HERE / name / "values.csv").exists():
+        with pytest.raises(UsageError, match="no numbers of this paper"):
+            papers.values(paper=name)
+        return
+    values = papers.values(paper=name)
+    assert {"item", "metric", "value", "locator", "confidence"} <= set(values.columns)
+    assert set(values["confidence"]) <= {"verbatim", "two-sources", "one-source", "memory", "computed"}
