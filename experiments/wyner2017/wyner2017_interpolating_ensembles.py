@@ -66,12 +66,9 @@ def figure(study):
     """Test error against label noise, a panel for each data set."""
     frame = named(study.runs)
     keys = ["learner", "corruption_level", "seed"]
-    columns = [frame[frame["dataset"] == name].set_index(keys)["test_error"].rename(name) for name in DATA_SETS]
-    columns = [column.rename(f"test_error_{column.name}") for column in columns if len(column)]
-    first = frame[frame["dataset"] == frame["dataset"].iloc[0]]
-    for column in columns:
-        first = first.merge(column.reset_index(), on=keys)
-    return figures.against(first, "corruption_level", [column.name for column in columns], hue="learner")
+    wide = frame.pivot_table(index=keys, columns="dataset", values="test_error").add_prefix("test_error_")
+    first = frame[frame["dataset"] == frame["dataset"].iloc[0]].merge(wide.reset_index(), on=keys)
+    return figures.against(first, "corruption_level", list(wide), hue="learner")
 
 
 def errors(study):
@@ -128,7 +125,6 @@ def deep_trees_are_better_than_stumps(study):
     return not len(worse), in_words(worse if len(worse) else error, BOOSTING, STUMPS) + rest
 
 
-DATA_SETS = ("five_of_twenty", "mnist", "digits")  # digits: at smoke scale
 EXPERIMENT = Experiment(
     claim="Random forests and AdaBoost with deep trees fit every noisy label, and generalize better than learners "
     "that do not fit or do not average.",

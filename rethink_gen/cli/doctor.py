@@ -102,11 +102,11 @@ def _data() -> Finding:
 
 def _memory() -> Finding:
     """The memory that is free, on CPU that of the host."""
-    from rethink_gen.solvers.kernels import free_memory
+    from rethink_gen.solvers import memory
 
-    free = free_memory()
-    few = f"{free / 1e9:.1f} GB of memory are free: choose a smaller scale, or train_size"
-    return Finding(f"{free / 1e9:.1f} GB of memory free", [few] if free < LITTLE_MEMORY else [])
+    free = memory.free()
+    few = f"{memory.gigabytes(free)} of memory are free: choose a smaller scale, or train_size"
+    return Finding(f"{memory.gigabytes(free)} of memory free", [few] if free < LITTLE_MEMORY else [])
 
 
 def cache() -> Finding:

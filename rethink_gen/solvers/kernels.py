@@ -13,13 +13,10 @@ All arrays are float32. With the 60,000 examples of MNIST the residual is 1e-4, 
 first author's float64 code.
 """
 
-import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -32,6 +29,7 @@ from rethink_gen.data.dataset import Dataset
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.results.store import Curves
 from rethink_gen.runs import KernelRun
+from rethink_gen.solvers import memory
 from rethink_gen.solvers.features import Features
 from rethink_gen.solvers.linear_algebra import LANDMARKS, SOLVERS, Matrix, Meter, Vectors, multiply, put, singular
 
@@ -78,7 +76,7 @@ def _solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Cur
     )
     if same not in _KEPT:
         _KEPT.clear()  # before measuring free memory
-    chosen = _plan(run, features, n, num_test, free_memory() + _kept_bytes())
+    chosen = _plan(run, features, n, num_test, memory.free() + _kept_bytes())
     size = min(_TILE, -(-n // 4))  # at least four parts, if there are four images
     count = -(-n // size)
     parts = [images[i : i + size] for images in (train.images, test.images) for i in range(0, len(images), size)]
@@ -125,13 +123,13 @@ class _Plan(NamedTuple):
     bytes: int
 
 
-def _plan(run: KernelRun, features: Features, n: int, num_test: int, memory: int) -> _Plan:
+def _plan(run: KernelRun, features: Features, n: int, num_test: int, free: int) -> _Plan:
     """Chooses the solver that the run names; for "auto", Cholesky if it fits into memory, else conjugate gradients.
 
     Args:
       n: number of training images.
       num_test: number of test images.
-      memory: free bytes.
+      free: bytes of memory.
 
     Raises:
       UsageError: no solver fits into memory. The message names a train_size that fits.
@@ -154,11 +152,12 @@ def _plan(run: KernelRun, features: Features, n: int, num_test: int, memory: int
     def least(n: int) -> _Plan:
         return min(plans(n), key=lambda plan: plan.bytes)
 
-    if least(n).bytes > memory:
-        smaller = next((m for m in range(n - n % 100, 0, -100) if least(m).bytes <= memory), 1)
-        found = f"{n} examples need {_gigabytes(least(n).bytes)} with {least(n).solver}; {_gigabytes(memory)} are free"
+    if least(n).bytes > free:
+        smaller = next((m for m in range(n - n % 100, 0, -100) if least(m).bytes <= free), 1)
+        needed, there = memory.gigabytes(least(n).bytes), memory.gigabytes(free)
+        found = f"{n} examples need {needed} with {least(n).solver}; {there} are free"
         raise UsageError(f"{found}; set train_size={smaller}" + " or solver=auto" * (run.solver == "cholesky"))
-    return next(plan for plan in plans(n) if plan.bytes <= memory)
+    return next(plan for plan in plans(n) if plan.bytes <= free)
 
 
 def _work(solver: str, features: Features, n: int, num_test: int, *, kept: bool) -> float:
@@ -168,28 +167,6 @@ def _work(solver: str, features: Features, n: int, num_test: int, *, kept: bool)
     again = 2.0 if features.streamed else float(width)
     products = (n * n * again if solver == "conjugate_gradients" else 0.0) * 100 + n * n * again
     return inner + products + (n**3 / 3 if solver == "cholesky" else 0.0)
-
-
-def free_memory() -> int:
-    """Free memory in bytes: of all local devices together, or of the host on CPU."""
-    stats = [device.memory_stats() for device in jax.local_devices()]
-    if all(stats):
-        return sum(s["bytes_limit"] - s["bytes_in_use"] for s in stats if s)
-    return free_host_memory()
-
-
-def free_host_memory() -> int:
-    """Free memory of this machine in bytes, or of its container."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with suppress(OSError, IndexError, ValueError):
-        memory = 1024 * int(Path("/proc/meminfo").read_text().partition("MemAvailable:")[2].split()[0])
-    with suppress(OSError, ValueError):  # the limit of a container; "max" means no limit
-        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return memory
-
-
-def _gigabytes(count: float) -> str:
-    return f"{count / 1e9:.1f} GB"
 
 
 def _kernel_matrix(

@@ -21,7 +21,7 @@ from rethink_gen.data.dataset import Dataset
 from rethink_gen.errors import ComponentError, naming
 from rethink_gen.results.store import Curves
 from rethink_gen.runs import LearnerRun
-from rethink_gen.solvers import stages
+from rethink_gen.solvers import memory, stages
 from rethink_gen.solvers.stages import Stage
 
 Tick = Callable[[int, int, dict[str, float | None]], None]  # (step, steps, metrics) of the progress
@@ -157,10 +157,8 @@ def _check_memory(run: LearnerRun, needed: int) -> None:
     Raises:
       ComponentError: names what is needed and what is free.
     """
-    from rethink_gen.solvers.kernels import free_host_memory
-
-    if needed > (free := free_host_memory()):
-        sizes = f"needs {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free"
+    if needed > (free := memory.free_of_host()):
+        sizes = f"needs {memory.gigabytes(needed)}; {memory.gigabytes(free)} are free"
         raise ComponentError(f"learner {run.learner!r} {sizes}: set fewer trees or a smaller train_size")
 
 

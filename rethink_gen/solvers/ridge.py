@@ -21,6 +21,7 @@ from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import UsageError
 from rethink_gen.results.store import Curves
 from rethink_gen.runs import RidgeRun
+from rethink_gen.solvers import memory
 from rethink_gen.solvers.features import Features
 
 PENALTIES = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0)  # features have a mean square of 1/N, so the diagonal of ZZᵀ is near 1
@@ -90,12 +91,10 @@ def solve(run: RidgeRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[str
 
 def _check_memory(n: int, count: int) -> None:
     """Refuses a problem that does not fit: three matrices of the size of the equations, and all features if few."""
-    from rethink_gen.solvers.kernels import free_memory
-
     needed = 8 * (3 * min(n, count) ** 2 + (n * count if count <= n else 0))
-    if needed > (free := free_memory()):
+    if needed > (free := memory.free()):
         raise UsageError(
-            f"{n} images with {count} features need {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free: "
+            f"{n} images with {count} features need {memory.gigabytes(needed)}; {memory.gigabytes(free)} are free: "
             "set a smaller train_size or fewer features"
         )
 

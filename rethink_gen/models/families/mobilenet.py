@@ -1,6 +1,7 @@
 """MobileNetV2 and its block, the inverted bottleneck, which EfficientNet and IdleNet share."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -96,10 +97,22 @@ class MobileNetV2(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        x = ConvNorm(rounded(STEM * self.width), activation=nn.relu6)(x, train=train)
-        for stage in STAGES:
-            expansion, channels, blocks, stride, _ = stage.scaled(self.width, self.depth)
-            for i in range(blocks):
-                x = InvertedBottleneck(channels, expansion, stride if i == 0 else 1)(x, train=train)
-        x = ConvNorm(rounded(LAST * max(1.0, self.width)), 1, activation=nn.relu6)(x, train=train)
+        x = body(x, self.width, self.depth, InvertedBottleneck, train=train)
         return classify(x, self.num_classes, self.dropout, train=train)
+
+
+def body(
+    x: jax.Array, width: float, depth: float, repeated: Callable[[int, int], nn.Module], *, train: bool
+) -> jax.Array:
+    """All of MobileNetV2 but the last layer, as submodules of the calling module.
+
+    Args:
+      repeated: (channels, expansion) → the blocks of a stage after the first.
+    """
+    x = ConvNorm(rounded(STEM * width), activation=nn.relu6)(x, train=train)
+    for stage in STAGES:
+        expansion, channels, blocks, stride, _ = stage.scaled(width, depth)
+        x = InvertedBottleneck(channels, expansion, stride)(x, train=train)
+        for _ in range(blocks - 1):
+            x = repeated(channels, expansion)(x, train=train)  # type: ignore[operator]
+    return ConvNorm(rounded(LAST * max(1.0, width)), 1, activation=nn.relu6)(x, train=train)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rethink_gen.errors import UsageError
 from rethink_gen.models.families.blocks import ConvNorm, classify
-from rethink_gen.models.families.mobilenet import LAST, STAGES, STEM, InvertedBottleneck, rounded
+from rethink_gen.models.families.mobilenet import InvertedBottleneck, body
 
 
 def channel_shuffle(x: jax.Array) -> jax.Array:
@@ -101,11 +101,6 @@ class IdleNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        x = ConvNorm(rounded(STEM * self.width), activation=nn.relu6)(x, train=train)
-        for stage in STAGES:
-            expansion, channels, blocks, stride, _ = stage.scaled(self.width, self.depth)
-            x = InvertedBottleneck(channels, expansion, stride)(x, train=train)
-            for _ in range(blocks - 1):
-                x = IdleBlock(expansion)(x, train=train)
-        x = ConvNorm(rounded(LAST * max(1.0, self.width)), 1, activation=nn.relu6)(x, train=train)
+        idle = lambda channels, expansion: IdleBlock(expansion)
+        x = body(x, self.width, self.depth, idle, train=train)
         return classify(x, self.num_classes, self.dropout, train=train)
