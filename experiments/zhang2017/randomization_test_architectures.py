@@ -33,7 +33,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rethink_gen import Experiment, Run, grid, needs
-from rethink_gen.analysis import families
+from rethink_gen.analysis import fit_times
 from rethink_gen.analysis.tables import mean_and_interval, percent
 
 # Family → its network at paper scale, and at laptop scale.
@@ -116,19 +116,19 @@ def laptop_runs(family: str) -> tuple[Run, ...]:
 
 
 def pairs(study):
-    """A row for each network and seed; see `families.pairs`."""
-    both = families.pairs(study.runs)
+    """A row for each network and seed; see `fit_times.pairs`."""
+    both = fit_times.pairs(study.runs)
     return both.assign(family=both["model"].map(FAMILY_OF))
 
 
 def table(study):
     """A row for each family."""
-    return mean_and_interval(pairs(study), ["family", "parameters"], families.METRICS)
+    return mean_and_interval(pairs(study), ["family", "parameters"], fit_times.METRICS)
 
 
 def figure(study):
     """Epochs to fit random labels against epochs to fit true ones."""
-    return families.fit_times(pairs(study))
+    return fit_times.fit_times(pairs(study))
 
 
 def by_family(study, metric):

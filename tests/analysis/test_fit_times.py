@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from frames import MLP, RANDOM, result, tidy
 
-from rethink_gen.analysis import families
+from rethink_gen.analysis import fit_times
 
 ALEXNET = {"model": "small_alexnet", "learning_rate": 0.01}
 
@@ -27,22 +27,22 @@ def frame():
 
 
 def test_a_run_on_random_labels_is_joined_with_that_of_its_model_and_seed(frame):
-    both = families.pairs(frame).set_index(["model", "seed"])
+    both = fit_times.pairs(frame).set_index(["model", "seed"])
     assert both.index.tolist() == [("mlp_1x512", 0), ("mlp_1x512", 1), ("small_alexnet", 0)]
     assert both["times_as_long"].tolist()[:2] == [3, 1]
     assert both["times_as_long"].isna().tolist() == [False, False, True]
     row = both.loc["mlp_1x512", 0]
-    assert [row[name] for name in families.METRICS] == [2, 6, 3, 0.995, 0.4, 0.1]
+    assert [row[name] for name in fit_times.METRICS] == [2, 6, 3, 0.995, 0.4, 0.1]
 
 
 def test_the_number_of_parameters_is_there_if_the_results_hold_it(frame):
-    assert set(families.pairs(frame)["parameters"]) == {""}
-    assert set(families.pairs(frame.assign(num_params=1_209_866.0))["parameters"]) == {"1,209,866"}
+    assert set(fit_times.pairs(frame)["parameters"]) == {""}
+    assert set(fit_times.pairs(frame.assign(num_params=1_209_866.0))["parameters"]) == {"1,209,866"}
 
 
 def test_a_point_is_the_mean_over_seeds_and_a_family_that_has_not_fitted_is_named_below(frame):
-    both = families.pairs(frame)
-    figure = families.fit_times(both.assign(family=both["model"]))
+    both = fit_times.pairs(frame)
+    figure = fit_times.fit_times(both.assign(family=both["model"]))
     [axes] = figure.axes
     points = {
         line.get_label(): line.get_xydata().tolist() for line in axes.lines if line.get_label() in set(both["model"])
@@ -52,14 +52,14 @@ def test_a_point_is_the_mean_over_seeds_and_a_family_that_has_not_fitted_is_name
 
 
 def test_a_figure_without_runs_says_so(frame):
-    both = families.pairs(frame[:0])
-    assert families.fit_times(both.assign(family=both["model"])).get_supxlabel() == "No runs yet."
+    both = fit_times.pairs(frame[:0])
+    assert fit_times.fit_times(both.assign(family=both["model"])).get_supxlabel() == "No runs yet."
 
 
 def test_names_of_near_points_do_not_cover_each_other(frame):
-    both = families.pairs(frame)[:1]
+    both = fit_times.pairs(frame)[:1]
     near = [both.assign(family=f"network {i}", true_labels_epochs_to_fit=9 + 0.1 * i) for i in range(6)]
-    figure = families.fit_times(pd.concat(near))
+    figure = fit_times.fit_times(pd.concat(near))
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text().startswith("network")]
     assert len(boxes) == 6
