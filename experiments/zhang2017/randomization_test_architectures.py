@@ -128,7 +128,7 @@ def table(study):
 
 def figure(study):
     """Epochs to fit random labels against epochs to fit true ones."""
-    return fit_times.fit_times(pairs(study))
+    return fit_times.scatter(pairs(study))
 
 
 def by_family(study, metric):

@@ -42,7 +42,7 @@ def pairs(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 @styled
-def fit_times(both: pd.DataFrame) -> Figure:
+def scatter(both: pd.DataFrame) -> Figure:
     """Epochs to fit random labels against epochs to fit true ones, a point for each family: mean and range over seeds.
 
     A family of which a run has not fitted is left out, and the small print names it.

@@ -42,7 +42,7 @@ def test_the_number_of_parameters_is_there_if_the_results_hold_it(frame):
 
 def test_a_point_is_the_mean_over_seeds_and_a_family_that_has_not_fitted_is_named_below(frame):
     both = fit_times.pairs(frame)
-    figure = fit_times.fit_times(both.assign(family=both["model"]))
+    figure = fit_times.scatter(both.assign(family=both["model"]))
     [axes] = figure.axes
     points = {
         line.get_label(): line.get_xydata().tolist() for line in axes.lines if line.get_label() in set(both["model"])
@@ -53,13 +53,13 @@ def test_a_point_is_the_mean_over_seeds_and_a_family_that_has_not_fitted_is_name
 
 def test_a_figure_without_runs_says_so(frame):
     both = fit_times.pairs(frame[:0])
-    assert fit_times.fit_times(both.assign(family=both["model"])).get_supxlabel() == "No runs yet."
+    assert fit_times.scatter(both.assign(family=both["model"])).get_supxlabel() == "No runs yet."
 
 
 def test_names_of_near_points_do_not_cover_each_other(frame):
     both = fit_times.pairs(frame)[:1]
     near = [both.assign(family=f"network {i}", true_labels_epochs_to_fit=9 + 0.1 * i) for i in range(6)]
-    figure = fit_times.fit_times(pd.concat(near))
+    figure = fit_times.scatter(pd.concat(near))
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text().startswith("network")]
     assert len(boxes) == 6
