@@ -66,7 +66,7 @@ AUGMENTATIONS = entries(
     "augmentation",
     "data.augmentations:",
     [
-        entry("random_crop", "random_crop", "A window of the crop size at a random place."),
+        entry("random_crop", "random_crop", "A window of the crop size at a random place.", padding=0),
         entry("flip", "flip", "Left and right exchanged with probability one half."),
         entry("rotation", "rotation", "Turned by a uniform angle of up to ±25 degrees."),
         entry("crop", "crop", "A window of 10 to 100 % of the area, resized and flipped: for ImageNet."),

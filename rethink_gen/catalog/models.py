@@ -43,6 +43,7 @@ MODELS = entries(
             "inception:SmallInception",
             "Figure 3: a convolution, eight Inception and two downsample modules, mean pooling.",
             batch_norm=True,
+            batch_norm_momentum=0.9,
             initialization="he",
             last_layer="small",
         ),

@@ -6,7 +6,7 @@ OPTIMIZERS = entries(
     "optimizer",
     "optimization.optimizers:",
     [
-        entry("sgd", "sgd", "SGD with momentum; weight decay as L2.", nesterov=False),
+        entry("sgd", "sgd", "SGD with momentum; weight decay as L2.", nesterov=False, decay_biases=False),
         entry("adam", "adam", "Adam; weight decay as L2.", b1=0.9, b2=0.999, eps=1e-8),
         entry("adamw", "adamw", "Adam with decoupled weight decay.", b1=0.9, b2=0.999, eps=1e-8),
         entry("lars", "lars", "SGD with a rate per kernel; weight decay as L2.", trust=0.001, eps=0.0),

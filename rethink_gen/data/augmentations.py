@@ -34,11 +34,15 @@ def center_crop(images, size: int):
     return images[:, top : top + size, left : left + size]
 
 
-def random_crop(key: Key, images: jax.Array, size: int) -> jax.Array:
+def random_crop(key: Key, images: jax.Array, size: int, *, padding: int = 0) -> jax.Array:
     """Crops a size × size window of each image at a uniformly random position (Section 3).
 
     There are 25 positions for windows of 28 × 28 in images of 32 × 32 pixels.
+
+    Args:
+      padding: black pixels that are added on each side before. The paper does not mention any.
     """
+    images = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     batch, height, width, channels = images.shape
     size_h, size_w = min(size, height), min(size, width)
     room = jnp.array([height - size_h + 1, width - size_w + 1])

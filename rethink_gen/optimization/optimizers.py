@@ -9,7 +9,7 @@ A builder takes only the numbers that it uses. If it takes no `momentum`, moment
 * L2: the gradient of ½ · weight_decay · ‖w‖² is added to the gradient, before momentum and scaling.
 * Decoupled: w ← w − learning_rate · weight_decay · w, beside the scaled gradient.
 
-Both act on kernels only (leaves of two or more axes), never on biases and offsets.
+Both act on kernels only (leaves of two or more axes), not on biases and offsets; `sgd` can decay these, too.
 
 In the formulas: w weights, g gradient, η learning rate, μ momentum, λ weight decay, t = 1, 2, … the step. Operations
 are elementwise, norms are Frobenius norms of one leaf.
@@ -48,17 +48,27 @@ def clip(max_norm: Number) -> Transformation:
     return optax.clip_by_global_norm(max_norm)
 
 
-def sgd(learning_rate: Number, *, momentum: Number, weight_decay: Number, nesterov: bool = False) -> Transformation:
+def sgd(
+    learning_rate: Number,
+    *,
+    momentum: Number,
+    weight_decay: Number,
+    nesterov: bool = False,
+    decay_biases: bool = False,
+) -> Transformation:
     """Stochastic gradient descent with momentum, L2: v ← μ v + (g + λ w);  w ← w − η v.
 
-    With `nesterov`: w ← w − η (g + λ w + μ v), with the new v.
+    Args:
+      nesterov: w ← w − η (g + λ w + μ v) instead, with the new v.
+      decay_biases: whether weight decay acts on biases and offsets, too.
 
     References:
       Zhang et al. 2017, Appendix A (momentum 0.9).
       Nesterov: Sutskever, Martens, Dahl, Hinton 2013, "On the importance of initialization and momentum in deep
       learning", Section 2; here in the usual form, with the gradient at the weights that are evaluated.
     """
-    return optax.chain(l2(weight_decay), optax.trace(momentum, nesterov=nesterov), optax.scale(-learning_rate))
+    decay = optax.add_decayed_weights(weight_decay) if decay_biases else l2(weight_decay)
+    return optax.chain(decay, optax.trace(momentum, nesterov=nesterov), optax.scale(-learning_rate))
 
 
 def adam(learning_rate: Number, *, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Transformation:

@@ -55,6 +55,14 @@ def test_random_crop_takes_each_of_25_windows_equally_often():
     assert rows.max() == columns.max() == 4
 
 
+def test_padding_lets_a_random_crop_reach_beyond_the_image():
+    crops = np.asarray(random_crop(KEY, 1 + coordinates(4000, 6, 6), 4, padding=2))
+    inside = (crops > 0).any(-1).sum((1, 2))  # pixels of the image; those of the padding are black
+    assert set(inside) == {4, 6, 8, 9, 12, 16}
+    share = 4 / 49  # of the 7 × 7 positions, those with 2 × 2 pixels in a corner of the image
+    assert abs((inside == 4).sum() - 4000 * share) < SIGMAS * np.sqrt(4000 * share * (1 - share))
+
+
 def test_flip_mirrors_half_of_the_images_left_to_right():
     images = random_images(2000, 4, 5, 3)
     flipped = np.asarray(flip(KEY, jnp.asarray(images)))

@@ -110,12 +110,13 @@ def test_batch_norm_has_an_offset_and_no_scale():
     assert shapes(with_norm) == shapes(without)
 
 
-def test_batch_norm_normalizes_by_the_batch_and_remembers_a_tenth():
+@pytest.mark.parametrize("momentum", [0.9, 0.99])
+def test_batch_norm_normalizes_by_the_batch_and_remembers_a_share_of_it(momentum):
     kernel, offset = np.array([[1.0, 2.0, 0.5, -1.0], [0.0, 1.0, -0.5, 3.0]]), np.array([0.0, 0.0, 5.0, -5.0])
     x = np.random.default_rng(0).normal(3, 2, (16, 5, 5, 2)).astype(np.float32)
     params = {"Conv_0": {"kernel": kernel[None, None]}, "BatchNorm_0": {"bias": offset}}
     start = {"BatchNorm_0": {"mean": np.zeros(4), "var": np.ones(4)}}
-    module: Any = ConvModule(channels=4, size=1)
+    module: Any = ConvModule(channels=4, size=1, batch_norm_momentum=momentum)
     trained = jax.jit(lambda before: module.apply({**before, "params": params}, x, train=True, mutable=["batch_stats"]))
     y, updates = trained({"batch_stats": start})
 
@@ -123,8 +124,8 @@ def test_batch_norm_normalizes_by_the_batch_and_remembers_a_tenth():
     mean, var = z.mean((0, 1, 2)), z.var((0, 1, 2))
     expected = np.maximum((z - mean) / np.sqrt(var + 1e-3) + offset, 0)
     np.testing.assert_allclose(y, expected, atol=1e-5)
-    np.testing.assert_allclose(updates["batch_stats"]["BatchNorm_0"]["mean"], 0.1 * mean, rtol=1e-5)
-    np.testing.assert_allclose(updates["batch_stats"]["BatchNorm_0"]["var"], 0.9 + 0.1 * var, rtol=1e-5)
+    np.testing.assert_allclose(updates["batch_stats"]["BatchNorm_0"]["mean"], (1 - momentum) * mean, rtol=1e-4)
+    np.testing.assert_allclose(updates["batch_stats"]["BatchNorm_0"]["var"], momentum + (1 - momentum) * var, rtol=1e-4)
 
     learnt = {"BatchNorm_0": {"mean": mean, "var": var}}
     evaluated = jax.jit(lambda: module.apply({"params": params, "batch_stats": learnt}, x, train=False))()

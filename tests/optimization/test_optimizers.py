@@ -75,6 +75,10 @@ def sgd(w, g, slots, t, rate, decay, is_kernel):
     return w - rate * slots["v"]
 
 
+def decayed_everywhere(w, g, slots, t, rate, decay, is_kernel):
+    return sgd(w, g, slots, t, rate, NUMBERS["weight_decay"], is_kernel)
+
+
 def nesterov(w, g, slots, t, rate, decay, is_kernel):
     slots["v"] = 0.9 * slots["v"] + g + decay * w
     return w - rate * (g + decay * w + 0.9 * slots["v"])
@@ -122,6 +126,7 @@ def rmsprop(w, g, slots, t, rate, decay, is_kernel):
 RULES = {
     "sgd": ("sgd", sgd, {}),
     "nesterov": ("sgd", nesterov, {"nesterov": True}),
+    "decay_biases": ("sgd", decayed_everywhere, {"decay_biases": True}),
     "adam": ("adam", adam, {}),
     "adamw": ("adamw", adamw, {}),
     "lars": ("lars", lars, {}),
