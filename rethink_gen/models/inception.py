@@ -51,8 +51,8 @@ class SmallInception(nn.Module):
     num_classes: int
     dropout: float = 0.0  # rate before the last layer
     batch_norm: bool = True
-    # Not stated in the paper. With 0.9 the statistics for evaluation follow the weights within about ten steps; while the
-    # weights move fast, evaluation still lags behind training (see the experiment fig1a_learning_curves).
+    # Not stated in the paper. With 0.9 the statistics for evaluation follow the weights within about ten steps. While
+    # the weights move fast, evaluation still lags behind training (see the experiment fig1a_learning_curves).
     batch_norm_momentum: float = 0.9
     initialization: str = "he"  # a name in initializers.py
     last_layer: str = "small"  # initialization of the last layer
