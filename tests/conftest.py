@@ -13,6 +13,8 @@ os.environ.setdefault(
 )
 
 ALONE = ("tests/test_adding.py",)  # files of long tests that share nothing
+# Files of few tests that take long: they begin first, so that no process is left with one of them at the end.
+FIRST = (*ALONE, "tests/execution/", "tests/test_wrong_labels.py", "tests/test_reliability.py", "tests/study/")
 CANDIDATES = (os.environ.get("TFDS_DATA_DIR"), Path(__file__).parents[2] / "shared" / "tensorflow_datasets")
 REAL_DATA = next((Path(path) for path in CANDIDATES if path and Path(path).is_dir()), None)
 
@@ -88,4 +90,9 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid):
             return nodeid if nodeid.startswith(ALONE) else super()._split_scope(nodeid)
 
+    config.option.loadscopereorder = False  # which would begin with the files of most tests
     return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: next((i for i, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST)))

@@ -99,7 +99,7 @@ def effects(table: pd.DataFrame, cells: Mapping[str, str]) -> Figure:
     panels = figure.subplots(1, len(cells), sharey=True, squeeze=False)[0]
     for axes, (cell, words) in zip(panels, cells.items(), strict=True):
         axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
-        axes.set(xlim=(-EDGE - 1, EDGE + 1), xlabel=f"{words}, difference to our choices, points")
+        axes.set(xlim=(-EDGE - 1, EDGE + 1), xlabel=f"{words}\ndifference to our choices, points")
         for row in shown[shown["cell"] == cell].to_dict("records"):
             offset = 0.6 * ((networks.index(row["network"]) + 0.5) / len(networks) - 0.5)
             _draw(axes, row, choices.index(row["choice"]) + offset)
