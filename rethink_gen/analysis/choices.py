@@ -6,6 +6,7 @@ another way than ours, or OURS. Effects are differences of means, in percentage 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from rethink_gen import papers
@@ -45,11 +46,12 @@ def means(frame: pd.DataFrame, metrics: Mapping[str, str]) -> pd.DataFrame:
     return table.assign(effect=100 * (table["mean"] - before))
 
 
-def ranges(table: pd.DataFrame) -> pd.DataFrame:
+def ranges(table: pd.DataFrame, published: Mapping[tuple[str, str], float]) -> pd.DataFrame:
     """A row for each network and cell: our interval over seeds, and the choices with the lowest and the highest mean.
 
     Args:
       table: of `means`.
+      published: (network, cell) → what the paper reports, a fraction; empty: at another scale than the paper's.
 
     Returns:
       A frame of text and numbers for readers, as it is to be printed.
@@ -64,19 +66,22 @@ def ranges(table: pd.DataFrame) -> pd.DataFrame:
             continue
         mean, low, high = (100 * ours[name].iloc[0] for name in ("mean", "low", "high"))
         ends = [f"{100 * row['mean']:.2f}: {row['choice']}" for row in (others.iloc[0], others.iloc[-1])]
-        everything = 100 * choices["mean"].dropna()
-        rows.append(
-            {
-                "network": papers.label(network),
-                "data": cell,
-                "number, %": papers.label(ours["metric"].iloc[0]),
-                "choices": len(others),
-                "ours": f"{mean:.2f} [{low:.2f}, {high:.2f}]" if ours["n"].iloc[0] > 1 else f"{mean:.2f}",
-                "lowest": ends[0],
-                "highest": ends[1],
-                "range, points": f"{everything.max() - everything.min():.2f}",
-            }
-        )
+        least, most = 100 * choices["mean"].min(), 100 * choices["mean"].max()
+        row = {
+            "network": papers.label(network),
+            "data": cell,
+            "number, %": papers.label(ours["metric"].iloc[0]),
+            "choices": len(others),
+            "ours": f"{mean:.2f} [{low:.2f}, {high:.2f}]" if ours["n"].iloc[0] > 1 else f"{mean:.2f}",
+            "lowest": ends[0],
+            "highest": ends[1],
+            "range, points": f"{most - least:.2f}",
+        }
+        if published:
+            value = 100 * published.get((network, cell), math.nan)
+            where = "inside" if least <= value <= most else "outside"
+            row["paper"] = "" if math.isnan(value) else f"{value:.2f}, {where}"
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -121,4 +126,4 @@ def _draw(axes: Axes, row: Mapping[str, Any], height: float) -> None:
     axes.plot(at, height, marker, color=color, zorder=3)
     if at != row["effect"] and row["effect"] == row["effect"]:
         away = {"xytext": (6 if at < 0 else -6, 0), "textcoords": "offset points", "ha": "left" if at < 0 else "right"}
-        axes.annotate(f"{row['effect']:+.0f}", (at, height), fontsize=7, va="center", color=color, **away)
+        axes.annotate(f"{row['effect']:+.0f}".replace("-", "−"), (at, height), fontsize=7, va="center", color=color, **away)
