@@ -43,25 +43,29 @@ def summarize(frame: pd.DataFrame, metric: str) -> Summary:
     Raises:
       UsageError: the runs differ in more than their seed; the message names the fields.
     """
+    import numpy as np
+
     if names := differing(frame):
         raise UsageError(f"cannot average runs that differ in {', '.join(names)}; group by it, or select one value")
     if not len(frame):
         return Summary()
-    ends = frame[frame["last"]]
-    finished = ends[ends["status"] == "finished"]
-    values = finished[metric].dropna().tolist()
+    ended = frame["last"].to_numpy(bool)
+    status = frame["status"].to_numpy(object)[ended]
+    finished = status == "finished"
+    of_finished = frame[metric].to_numpy(float, na_value=math.nan)[ended][finished]
+    values = of_finished[~np.isnan(of_finished)].tolist()
     summary = _interval(values)
     if len(values) == 1 and is_fraction(metric) and "test" in metric:
-        low, high = _wilson(values[0], int(finished["num_test"].iloc[0]))
+        low, high = _wilson(values[0], int(frame["num_test"].to_numpy()[ended][finished][0]))
         summary = summary._replace(low=low, high=high, interval="test images")
     if is_fraction(metric):
         lowest = -1.0 if "gap" in metric else 0.0
         summary = summary._replace(low=max(summary.low, lowest), high=min(summary.high, 1.0))
     return summary._replace(
         n=len(values),
-        diverged=int((ends["status"] == "diverged").sum()),
-        censored=len(finished) - len(values),
-        fitted=int(ends["epochs_to_fit"].notna().sum()),
+        diverged=int((status == "diverged").sum()),
+        censored=int(finished.sum()) - len(values),
+        fitted=int(frame["epochs_to_fit"].notna().to_numpy()[ended].sum()),
     )
 
 
@@ -115,8 +119,13 @@ def same_scale(frame: pd.DataFrame, dataset: str, train_size: float = math.nan) 
 
 def differing(frame: pd.DataFrame) -> list[str]:
     """The fields, other than seeds, in which the runs of a frame differ."""
-    constant = [name for name in ("scale", "kind", *fields()) if name in frame and name not in SEEDS]
-    return [name for name in constant if frame[name].nunique(dropna=False) > 1]
+    if len(frame) < 2:
+        return []
+    names = [name for name in ("scale", "kind", *fields()) if name in frame and name not in SEEDS]
+    values = frame[names].to_numpy(object)  # in one array: column by column takes ten times as long
+    missing = frame[names].isna().to_numpy()
+    differ = (values != values[0]) & ~(missing & missing[0])
+    return [name for name, differs in zip(names, differ.any(axis=0), strict=True) if differs]
 
 
 def is_fraction(metric: str) -> bool:
