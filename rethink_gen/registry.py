@@ -42,6 +42,7 @@ PASSED: dict[str, tuple[str, ...]] = {
     "schedule": ("step", "steps_per_epoch", "epochs", "learning_rate_decay"),
     "loss": ("logits", "targets", "memory"),
     "order": ("key", "epoch", "size", "batch_size"),
+    "measure": ("network",),
     "features": ("run", "images"),
     "kernel": ("inner", "a", "b", "gamma"),
     "search": ("draw",),
@@ -265,6 +266,10 @@ class Register:
     def order(self, target: Any) -> Any:
         """`(key, epoch, size, batch_size, **options) -> int32[steps, batch_size]`."""
         return self._decorate("order", target)
+
+    def measure(self, target: Any) -> Any:
+        """`(network, **options) -> number`, once a run has ended; see `rethink_gen.measures.network`."""
+        return self._decorate("measure", target)
 
     def learner(self, target: Any) -> Any:
         """`(seed, **options)` -> a classifier with fit and predict; see `rethink_gen.solvers.learner`."""

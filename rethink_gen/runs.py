@@ -147,6 +147,7 @@ class Run(AnyRun):
         None, "how many epochs are measured, spaced evenly on a logarithmic axis; None: all", within=(2, 10**6)
     )
     record: tuple[str, ...] = setting((), "examples: what the network answers to each of them at each measured epoch")
+    measures: tuple[str, ...] = setting((), "numbers of the trained network, such as norms", kind="measure")
 
     learning_rate: float = setting(
         None,
@@ -166,8 +167,9 @@ class Run(AnyRun):
         if self.learning_rate is None:
             rate = catalog.LEARNING_RATES.get(registry.parse(self.model)[0], catalog.LEARNING_RATE)
             object.__setattr__(self, "learning_rate", rate)
-        if len(set(self.augmentations)) < len(self.augmentations):
-            raise UsageError(f"augmentations must each be named once, got {','.join(self.augmentations)}")
+        for name in ("augmentations", "measures"):
+            if len(set(given := getattr(self, name))) < len(given):
+                raise UsageError(f"{name} must each be named once, got {','.join(given)}")
         if others := sorted({*self.record} - {*RECORDS}):
             raise unknown("record", others[0], RECORDS)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rethink_gen import papers
 from rethink_gen.errors import UsageError, unknown
+from rethink_gen.results.frames import is_option
 from rethink_gen.results.verdicts import Summary, differing, same_scale, summarize, verdict
 from rethink_gen.runs import fields
 
@@ -93,7 +94,7 @@ def by_setting(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.
     """
     keys = differing(frame[frame["last"]]) if len(frame) else []
     usual = ["train_accuracy", "test_accuracy", "best_test_accuracy", "epochs_to_fit"]
-    numbers = [name for name in frame.select_dtypes("number") if name not in fields() and "." not in name]
+    numbers = [name for name in frame.select_dtypes("number") if name not in fields() and not is_option(name)]
     for name in metrics or ():
         if name not in numbers:
             raise unknown("metric", name, numbers)

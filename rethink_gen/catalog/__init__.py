@@ -4,7 +4,7 @@ A built-in component is one entry here and one object elsewhere. Entries name ob
 loads no jax. `registry` looks components up, and adds those of users.
 """
 
-from rethink_gen.catalog import data, models, solvers, training
+from rethink_gen.catalog import data, measures, models, solvers, training
 from rethink_gen.catalog.component import Component as Component
 from rethink_gen.catalog.models import LEARNING_RATE as LEARNING_RATE
 from rethink_gen.catalog.models import LEARNING_RATES as LEARNING_RATES
@@ -58,6 +58,15 @@ OPTION_RANGES: dict[str, tuple[float, float]] = {
     "parents": (1, 10**6),
     "patience": (1, 10**9),
     "step": (1e-12, 1e6),
+    "p": (1, 100),
+    "percentile": (0, 100),
+    "epsilon": (1e-12, 1e3),
+    "dimensions": (0, 10**5),
+    "iterations": (1, 10**6),
+    "tolerance": (1e-12, 1),
+    "drop": (1e-6, 1),
+    "draws": (1, 10**6),
+    "layer": (1, 10**4),
 }
 
 BUILT_IN = {
@@ -72,5 +81,6 @@ BUILT_IN = {
     "schedule": training.SCHEDULES,
     "loss": training.LOSSES,
     "order": training.ORDERS,
+    "measure": measures.MEASURES,
     "dataset": {},
 }

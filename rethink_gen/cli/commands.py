@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import atomic, coercion, runs
+from rethink_gen import atomic, coercion, registry, runs
 from rethink_gen.analysis import figures, rendering
 from rethink_gen.errors import RethinkError, TimeIsUp, UsageError, unknown
 from rethink_gen.execution import multihost, processes, requests, stopping
@@ -194,7 +194,7 @@ def table(arguments: argparse.Namespace) -> int:
     output = arguments.output and output_file(arguments.output)
     study = load(arguments)
     overview.tell_other_scales(arguments, study)
-    text = study.text(form, arguments.metrics.split(",") if arguments.metrics else None)
+    text = study.text(form, registry.split(arguments.metrics) if arguments.metrics else None)
     if output:
         atomic.write(output, text.encode())
         print(output)

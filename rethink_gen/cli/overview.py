@@ -35,6 +35,7 @@ KINDS = {
     "schedules": "schedule",
     "losses": "loss",
     "orders": "order",
+    "measures": "measure",
     "features": "features",
     "kernels": "kernel",
     "searches": "search",

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from rethink_gen import atomic, registry, runs
 from rethink_gen.analysis import rendering
-from rethink_gen.cli import commands, overview, randomization_test, scores
+from rethink_gen.cli import commands, measure, overview, randomization_test, scores
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.experiment import SCALES
 from rethink_gen.runs import Run
@@ -89,6 +89,7 @@ def complete(argument: argparse.Action, command: str = "") -> None:
         "only": lambda: [f"{field}=" for field in runs.fields()],
         "dataset": lambda: [row["name"] for row in overview.data_sets()],
         "augmentations": lambda: registry.known("augmentation"),
+        "measures": lambda: registry.known("measure"),
         "corruptions": lambda: registry.known("corruption"),
         "kind": lambda: overview.KINDS,
     }
@@ -265,6 +266,11 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], t
             *(option for option, about in FIELD_OPTIONS.items() if about["dest"] not in VARIED),
             *("--results", "--force", "--keep-weights", *PLUGIN, "--json"),
         ),
+    ),
+    "measure": (
+        measure.measure,
+        {"name": None},
+        ("--measures", "--scale", "--only", "--results", "--experiments", *PLUGIN, "--json"),
     ),
     "scores": (
         scores.scores,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen import registry
@@ -43,6 +43,12 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
         runs = pd.DataFrame({name: [each[name] for each in facts] for name in facts[0]})
         blocks.append(Block(np.array(places), np.array([len(each["epoch"]) for each in columns]), runs, curves))
     return assemble(blocks)
+
+
+def with_last(curves: Curves, values: Mapping[str, float | None]) -> Curves:
+    """Curves, and beside them values that are known at the last epoch alone."""
+    before = [None] * (len(curves["epoch"]) - 1)
+    return {**curves, **{name: [*before, value] for name, value in values.items()}}
 
 
 class Block(NamedTuple):
@@ -111,9 +117,14 @@ def _options(run: AnyRun) -> dict[str, Any]:
     return {
         f"{kind}.{option}": _plain(value)
         for kind, text in components(run)
-        if "(" in text
+        if "(" in text and kind != "measure"  # a measure with its options is a column itself
         for option, value in registry.options_of(kind, text).items()
     }
+
+
+def is_option(column: str) -> bool:
+    """Whether a column is an option of a component, such as `model.hidden`, and no metric."""
+    return column.partition(".")[0] in registry.COMPONENTS
 
 
 def _plain(value: Any) -> Any:

@@ -20,7 +20,8 @@ LONGEST_FILE = 1 << 28  # bytes; the curves of 100,000 epochs take 30 MB
 _WHOLE = ("epoch", "step")
 _OF_TRAINING = ("train_accuracy", "test_accuracy")  # what is solved may have neither
 _LARGEST = 2**53  # of a whole number: larger ones are not exact as float64
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+# A word; or a measure with its options, as a run names it.
+_CURVE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}(\([\w.=+,/~-]{1,130}\))?", re.ASCII)
 # Columns of a frame that are no curves, apart from the fields of runs; see `frames.about` and `frames.assemble`.
 _TAKEN = {
     *("kind", "run", "status", "last", "scale", "device", "fitted"),
@@ -64,9 +65,8 @@ def check(kind: str, status: Any, curves: Any, provenance: Any) -> None:
     for name in ("epoch", *(_OF_TRAINING if kind == Run.kind else ())):
         if name not in curves:
             raise ValueError(f"no curve {name}")
-    taken = _TAKEN | fields().keys()
     for name, values in curves.items():
-        if not _NAME.fullmatch(name) or name in taken:
+        if not can_name_curve(name):
             raise ValueError(f"a curve cannot have the name {name[:64]!r}")
         if not isinstance(values, list) or len(values) != len(curves["epoch"]) or not values:
             raise ValueError(f"curve {name} must be a list, one value per epoch")
@@ -79,6 +79,11 @@ def check(kind: str, status: Any, curves: Any, provenance: Any) -> None:
     if None in curves["epoch"]:
         raise ValueError("curve epoch has an empty place")
     _check_provenance(provenance)
+
+
+def can_name_curve(name: str) -> bool:
+    """Whether a curve can have a name: it is of the right form, and no column of another kind has it."""
+    return bool(_CURVE.fullmatch(name)) and name not in _TAKEN | fields().keys()
 
 
 def _fits(name: str, value: Any) -> bool:

@@ -50,6 +50,7 @@ def _made_up(run: Run) -> Result:
     """A result of two epochs, in which a run fits its training set."""
     curves: Curves = {name: [0.5, 1.0] for name in (*METRICS, *TOP5[:2], *VALIDATION)}
     curves |= {"epoch": [0, run.epochs], "step": [0, 10 * run.epochs]}
+    curves |= {text: [None, 1.0] for text in run.measures}
     if run.record:
         curves |= _of_records(run.epochs)
     about = {"device": "made up", "num_train": 100, "num_test": 100, "seconds_train": 1.0, "seconds_compile": 1.0}

@@ -1,4 +1,4 @@
-"""A result whose weights were kept can be asked: its answers to images, and to each of its examples."""
+"""A result whose weights were kept can be asked: its answers to images, to each of its examples, and its measures."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ class TrainedResult(Result):
         from rethink_gen.training import prediction
 
         return prediction.examples(self, split)
+
+    def measure(self, *measures: str) -> dict[str, float | None]:
+        """Measure → its value for this network: `result.measure("margin", "sharpness(epsilon=5e-4)")`.
+
+        A measure that does not go with the network has the value None, and a warning says why.
+        """
+        from rethink_gen.training import prediction
+
+        return prediction.measures(self, measures)
 
 
 def read(path: Path) -> TrainedResult:

@@ -260,7 +260,7 @@ def _score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) 
     """Sums the loss and the hits of logits [B, K] over a batch. Examples of weight 0 do not count."""
     logits = logits.astype(jnp.float32)  # in bfloat16 the loss loses its digits near interpolation
     weight = jnp.broadcast_to(weight, batch.labels.shape)
-    loss = _losses(program, logits, batch.labels)
+    loss = loss_of_each(program, logits, batch.labels)
     predictions = logits.argmax(-1)
     correct, other = weight * (predictions == batch.labels), weight * (predictions == batch.other)
     changed = weight * batch.changed
@@ -278,7 +278,7 @@ def _score(program: Program, logits: jax.Array, batch: Data, weight: Any = 1.0) 
     return sums._replace(correct_top5=(weight * top5).sum())
 
 
-def _losses(program: Program, logits: jax.Array, labels: jax.Array) -> jax.Array:
+def loss_of_each(program: Program, logits: jax.Array, labels: jax.Array) -> jax.Array:
     """The loss of each example, float32[B]."""
     if reports_cross_entropy(program):
         return losses.cross_entropy_of_labels(logits, labels)
@@ -291,7 +291,9 @@ def _answers(program: Program, logits: jax.Array, labels: jax.Array) -> Answers:
     margin = jnp.take_along_axis(logits, labels[:, None], -1)[:, 0] - jnp.where(of_label > 0, -jnp.inf, logits).max(-1)
     error = jnp.linalg.norm(jax.nn.softmax(logits) - of_label, axis=-1)
     limit = float(jnp.finfo(jnp.float16).max)
-    narrow = [each.clip(-limit, limit).astype("float16") for each in (_losses(program, logits, labels), margin, error)]
+    narrow = [
+        each.clip(-limit, limit).astype("float16") for each in (loss_of_each(program, logits, labels), margin, error)
+    ]
     return Answers(logits.argmax(-1).astype(jnp.uint8 if classes <= 256 else jnp.uint16), *narrow)
 
 

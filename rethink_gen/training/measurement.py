@@ -1,20 +1,39 @@
-"""Evaluate whole splits and compute the metrics of an epoch."""
+"""Evaluate whole splits and compute the metrics of an epoch; at the end of a run, the measures that it names."""
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from rethink_gen import registry
+from rethink_gen.data.randomness import Key, root_key, stream
 from rethink_gen.data.streaming import Stream
+from rethink_gen.errors import ComponentError, UsageError, naming
+from rethink_gen.measures.network import Network, Split, Weights
+from rethink_gen.results.store import METRICS, TOP5, VALIDATION
+from rethink_gen.results.validation import can_name_curve
+from rethink_gen.runs import Run
 from rethink_gen.training import collectives, core
 from rethink_gen.training.compilation import convolves, jit
-from rethink_gen.training.program import Answers, Data, Program, State, Sums, num_classes, reports_cross_entropy
+from rethink_gen.training.program import (
+    Answers,
+    Data,
+    Hparams,
+    Program,
+    State,
+    Sums,
+    num_classes,
+    reports_cross_entropy,
+)
 from rethink_gen.training.vectorize import Lanes
 
+logger = logging.getLogger(__name__)
 _EVALUATION_BATCH = 1000  # examples
+_TRIED = 20  # examples that measures are tried on before training
 # A run has diverged, and ends, if its loss is so many times that of a constant guess for so many epochs. Our choice: no
 # committed run was above 21 times after its first epoch, and those few came back.
 _EXPLODED, _EXPLODED_EPOCHS = 100, 3
@@ -155,3 +174,97 @@ def _ratio(total: float, count: float) -> float | None:
     """total / count; None if this is not finite, because nothing was counted or the run diverged."""
     value = float(total) / float(count) if count else float("nan")
     return value if np.isfinite(value) else None
+
+
+# Programs, shapes of images and measures that were tried in this process.
+_tried: set[tuple[Program, tuple[int, ...], tuple[str, ...]]] = set()
+
+
+@dataclass(frozen=True)
+class _Function:
+    """What the network of a program computes, for measures."""
+
+    program: Program
+
+    def inputs(self, images: Any) -> jax.Array:
+        return core.inputs(self.program, images)
+
+    def logits(self, weights: Weights, statistics: Any, images: Any) -> jax.Array:
+        logits: Any = core.apply(self.program, weights, statistics, self.inputs(images))
+        return logits.astype(np.float32)
+
+    def losses(self, logits: jax.Array, labels: Any) -> jax.Array:
+        return core.loss_of_each(self.program, logits, labels)
+
+    def draw(self, key: Key, images: Any) -> Weights:
+        return _first(self.program, key, images).params
+
+
+def _first(program: Program, key: Key, images: Any) -> State:
+    number = np.float32(0)  # no weight depends on a rate
+    return core.init(program, Hparams(key, number, number, number, number), images, key)
+
+
+def network(run: Run, program: Program, weights: Weights, statistics: Any, train: Data, test: Data) -> Network:
+    """The network of a run as measures see it; its first weights are drawn again from the seed.
+
+    Args:
+      weights, statistics: of the run itself, and no stack of lanes; the same of `train` and `test`.
+    """
+    function, images = _Function(program), np.asarray(train.images)
+    return Network(
+        function=function,
+        weights=weights,
+        initial=function.draw(root_key(run.seed_of("init")), images),
+        statistics=statistics,
+        train=Split(images, np.asarray(train.labels)),
+        test=Split(np.asarray(test.images), np.asarray(test.labels)),
+        key=stream(root_key(run.seed), "measures"),
+    )
+
+
+def try_measures(run: Run, program: Program, train: Data, test: Data) -> None:
+    """Computes each measure of a run of a few examples and first weights, so that a wrong one is named before training.
+
+    Raises:
+      ComponentError: a measure fails, does not go with this network, or has the name of another column.
+    """
+    new = (program, train.images.shape[1:], run.measures)
+    if new in _tried:
+        return
+    few = [jax.tree.map(lambda leaf: np.asarray(leaf[:_TRIED]), split) for split in (train, test)]
+    first = _first(program, root_key(run.seed_of("init")), few[0].images)
+    tried = network(run, program, first.params, first.batch_stats, *few)
+    for text in run.measures:
+        if not can_name_curve(text) or text in (*METRICS, *TOP5, *VALIDATION):
+            raise ComponentError(f"measure {text!r}: a column of results cannot have this name; give it another")
+        compute(tried, text)
+    _tried.add(new)
+
+
+def compute(network: Network, text: str) -> float | None:
+    """The value of one measure; None if it is not finite.
+
+    Raises:
+      ComponentError: it fails, does not go with this network, or returns something else than a number.
+    """
+    with naming("measure", text):
+        try:
+            found = registry.resolve("measure", text)(network)
+        except UsageError as error:  # it does not go with this network
+            raise ComponentError(f"measure {text!r}: {error}") from error
+    if np.shape(found) != () or not np.issubdtype(np.asarray(found).dtype, np.number):
+        raise ComponentError(f"measure {text!r} must return one number, not {type(found).__name__} {np.shape(found)}")
+    return float(found) if np.isfinite(found) else None
+
+
+def compute_all(network: Network, texts: Iterable[str]) -> dict[str, float | None]:
+    """Text → value of each measure. One that fails has no value and is named in a warning: the training is not lost."""
+    values: dict[str, float | None] = {}
+    for text in texts:
+        try:
+            values[text] = compute(network, text)
+        except (ComponentError, MemoryError) as error:
+            logger.warning("%s", error)
+            values[text] = None
+    return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from rethink_gen.data import datasets, randomness
 from rethink_gen.errors import UsageError
 from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
-from rethink_gen.training import compilation, core, preparation
+from rethink_gen.training import compilation, core, measurement, preparation
 from rethink_gen.training.program import Data, Program
 
 BATCH = 1000  # images whose answers are computed at once
@@ -82,17 +83,38 @@ def examples(result: Result, split: str = "train") -> Examples:
     run, weights = _run_of(result), _weights_of(result)
     if split not in (splits := ("train", "test", *(["validation"] if run.validation_size else []))):
         raise UsageError(f"split must be {' or '.join(splits)}, got {split!r}")
-    prepared = preparation.prepare([run], number=1)
-    if isinstance(prepared.train, preparation.Stream) or isinstance(prepared.test, preparation.Stream):
-        raise UsageError(f"{run.dataset} is streamed: this needs images in memory")
-    if prepared.checksum != result.provenance["data_sha256"]:
-        raise UsageError(f"{run.id} was trained on other data than the {run.dataset} that is here")
+    prepared = _prepared(result, run)
     data: Data = getattr(prepared, split)
     found = _logits(prepared.program, weights, np.asarray(data.images))
     labels = np.asarray(data.labels)
     stable = found - found.max(-1, keepdims=True)
     loss = np.log(np.exp(stable).sum(-1)) - stable[np.arange(len(labels)), labels]
     return Examples(found, labels, labels if split == "test" else np.asarray(data.other), loss)
+
+
+@randomness.pinned()
+def measures(result: Result, texts: Iterable[str]) -> dict[str, float | None]:
+    """Text → value of each measure, of the kept weights; one that does not go with this network has no value.
+
+    Raises:
+      UsageError: the weights were not kept, or the data are no longer those that the run was trained on.
+    """
+    run, weights = _run_of(result), _weights_of(result)
+    prepared = _prepared(result, run)
+    found = (weights["params"], weights.get("batch_stats", {}))
+    train, test = (data for data in (prepared.train, prepared.test) if isinstance(data, Data))
+    of = measurement.network(run, prepared.program, *found, train, test)
+    return measurement.compute_all(of, texts)
+
+
+def _prepared(result: Result, run: Run) -> preparation.Prepared:
+    """The data and the program of a run, once more."""
+    prepared = preparation.prepare([run], number=1)
+    if isinstance(prepared.train, preparation.Stream) or isinstance(prepared.test, preparation.Stream):
+        raise UsageError(f"{run.dataset} is streamed: this needs images in memory")
+    if prepared.checksum != result.provenance["data_sha256"]:
+        raise UsageError(f"{run.id} was trained on other data than the {run.dataset} that is here")
+    return prepared
 
 
 def _logits(program: Program, weights: dict[str, Any], images: np.ndarray) -> np.ndarray:

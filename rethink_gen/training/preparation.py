@@ -153,6 +153,8 @@ def _streams(run: Run, source: datasets.Source) -> tuple[Stream, Stream]:
         raise UsageError(f"{run.dataset} is streamed: examples are held out in memory only; leave validation_size away")
     if run.record:
         raise UsageError(f"{run.dataset} is streamed: examples are recorded in memory only; leave record away")
+    if run.measures:
+        raise UsageError(f"{run.dataset} is streamed: measures need images in memory; leave measures away")
     if run.corruption not in STREAMED_CORRUPTIONS:
         known = " and ".join(STREAMED_CORRUPTIONS)
         raise UsageError(f"corruption {run.corruption} needs images in memory; {run.dataset} is streamed: {known} only")

@@ -17,7 +17,7 @@ from rethink_gen import digests
 from rethink_gen.data import randomness
 from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import Interrupted
-from rethink_gen.results import store
+from rethink_gen.results import frames, store
 from rethink_gen.results.records import Records
 from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
@@ -109,6 +109,8 @@ class _Cohort:
         self.spent = 0.0  # seconds per run before its checkpoint
         prepared = preparation.prepare(self.runs)
         self.program, self.train_data, self.test_data, self.checksum, self.lanes, self.validation = prepared
+        if self.runs[0].measures:
+            measurement.try_measures(self.runs[0], self.program, *self.splits(self.runs[0]))
         self.guess = measurement.constant_guess(self.program)
         self.step_function, self.steps_per_call = compilation.stepper(self.program, self.train_data, self.lanes)
         self.num_train = self.train_data.labels.shape[-1]
@@ -262,15 +264,31 @@ class _Cohort:
             labels[name] = (given, given if name == "test" else other)
         return recording.records(self.rows[run], self.curves[run]["epoch"], labels)
 
+    def splits(self, run: Run) -> tuple[Data, Data]:
+        """The training and the test examples of a run, on the host; no stream."""
+        both = (data for data in (self.train_data, self.test_data) if isinstance(data, Data))
+        train, test = (self.lanes.one(data, self.runs.index(run)) for data in both)
+        return train, test
+
+    def measures(self, run: Run) -> dict[str, float | None]:
+        """The values of the measures that a run names."""
+        if not run.measures:
+            return {}
+        state = self.lanes.unstack(self.state)[self.runs.index(run)]
+        of = measurement.network(run, self.program, state.params, state.batch_stats, *self.splits(run))
+        return measurement.compute_all(of, run.measures)
+
     def result(self, run: Run, keep_weights: bool) -> Result:
         """The result of a run that has ended."""
         records = self.records(run)
-        seconds_compile = (self.clock() - self.compiled) / len(self.runs)
         diverged = measurement.diverged(self.curves[run]["train_loss"], self.guess, ended=True)
+        curves = recording.with_scores(self.curves[run], records)
+        measures = dict.fromkeys(run.measures) if diverged else self.measures(run)
+        seconds_compile = (self.clock() - self.compiled) / len(self.runs)
         return Result(
             run=run,
             status="diverged" if diverged else "finished",
-            curves=recording.with_scores(self.curves[run], records),
+            curves=frames.with_last(curves, measures),
             provenance={
                 **self.origin,
                 "precision": run.precision,

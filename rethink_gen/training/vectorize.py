@@ -89,6 +89,13 @@ class Lanes(NamedTuple):
         images = splits[0].images if self.shared else column("images")
         return self.put(Data(images, column("labels"), column("other")), DATA)
 
+    def one(self, data: Data, lane: int) -> Data:
+        """The split of one lane, with arrays on the host."""
+        data = collectives.fetch(data)
+        if self.number == 1:
+            return data
+        return Data(data.images if self.shared else data.images[lane], data.labels[lane], data.other[lane])
+
     def put(self, tree: Any, kind: str) -> Any:
         """Puts arrays on the devices of their lanes.
 

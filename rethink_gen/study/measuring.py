@@ -1,0 +1,38 @@
+"""Measure networks that were trained before: those runs of a study that kept their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from rethink_gen.coercion import coerce
+from rethink_gen.errors import UsageError
+from rethink_gen.execution import requests
+from rethink_gen.results import frames, store
+from rethink_gen.results.store import Result
+from rethink_gen.runs import Run
+from rethink_gen.study import trained
+from rethink_gen.study.studies import Study
+
+
+def measured(study: Study, measures: Iterable[str]) -> Study:
+    """The runs of a study that kept their weights, with the value of each measure beside their other metrics.
+
+    Nothing is written. A measure that does not go with a network has no value, and a warning says why.
+
+    Raises:
+      UsageError: no such measure, or no run kept its weights.
+    """
+    texts = coerce("measures", tuple(measures), tuple[str, ...], "measure")
+    requests.check_names([Run(measures=texts)])
+    kept = [result for result in study.results if store.weights_file(study.folder, result.run).is_file()]
+    if not kept:
+        raise UsageError(
+            f"no run of {study.experiment.name} kept its weights; --force --keep-weights trains them again"
+        )
+    results = []
+    for result in kept:
+        whole = trained.read(store.result_file(study.folder, result.run))
+        curves = frames.with_last(whole.curves, whole.measure(*texts))
+        results.append(Result(whole.run, whole.status, curves, whole.provenance))
+    return replace(study, results=tuple(results))

@@ -1,0 +1,150 @@
+"""Measures of a run: computed once at its end, from nothing but its weights and its seed, and no other number moves."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+import rethink_gen as rg
+from rethink_gen import registry
+from rethink_gen.results import frames, results_cache
+from rethink_gen.study import measuring, studies
+from rethink_gen.training import vectorize
+
+MEASURES = ("distance", "margin(percentile=50)", "sharpness(dimensions=5,epsilon=0.002)", "reset_accuracy(to=fresh)")
+RUN = rg.Run(
+    dataset="digits", train_size=100, test_size=50, batch_size=32, epochs=2, model="mlp(hidden=8)",
+    learning_rate=0.05, measures=MEASURES,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    rg.train(RUN, results=folder, keep_weights=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(folder):
+    return rg.train(RUN, results=folder, keep_weights=True)
+
+
+def test_measures_are_there_at_the_last_epoch_and_move_no_other_number(result, tmp_path):
+    plain = rg.train(replace(RUN, measures=()), results=tmp_path)
+    assert {name: result.curves[name] for name in plain.curves} == plain.curves
+    for name in MEASURES:
+        assert result.curves[name][:-1] == [None, None]
+        assert result.summary[name] == result.curves[name][-1] > -100
+
+
+def test_measures_are_those_of_the_kept_weights(result):
+    assert result.measure(*MEASURES) == {name: result.curves[name][-1] for name in MEASURES}
+
+
+def test_the_distance_of_a_network_that_learns_nothing_is_zero(tmp_path):
+    still = replace(RUN, learning_rate=0.0, measures="distance,reset_accuracy", init_seed=3)
+    result = rg.train(still, results=tmp_path)
+    assert result.summary["distance"] == 0
+    assert result.summary["reset_accuracy"] == result.summary["train_accuracy"]
+
+
+def test_measures_of_runs_side_by_side_are_those_of_runs_alone(result, monkeypatch, tmp_path):
+    monkeypatch.setattr(vectorize, "_SIDE_BY_SIDE", {"cpu": {"mlp(hidden=8)": 2}})
+    other = replace(RUN, seed=1, corruption="random_labels")
+    study = rg.run([other, RUN], results=tmp_path, workers=1)
+    [beside] = [each for each in study.results if each.run == RUN]
+    for name in MEASURES:
+        assert beside.summary[name] == pytest.approx(result.summary[name], rel=1e-3)
+
+
+def test_measures_are_columns_also_of_many_results(result, folder, monkeypatch):
+    monkeypatch.setattr(results_cache, "_MANY", 1)
+    [of] = results_cache.sift(studies.load("train", results=folder).folder)[0]
+    table = results_cache.frame([of])
+    assert table["margin(percentile=50)"].tolist()[-1] == result.summary["margin(percentile=50)"]
+    pd.testing.assert_frame_equal(table, frames.frame([result]), check_like=True)
+    shown = studies.load("train", results=folder).table(["sharpness(dimensions=5,epsilon=0.002)"])
+    assert shown["mean"].tolist() == [result.summary["sharpness(dimensions=5,epsilon=0.002)"]]
+    assert not any(column.startswith("measure.") for column in table)
+
+
+def test_networks_that_kept_their_weights_are_measured_later(result, folder):
+    study = measuring.measured(studies.load("train", results=folder), ["spectral", "margin(percentile=5e1)"])
+    assert study.runs["margin(percentile=50)"].tolist() == [result.summary["margin(percentile=50)"]]
+    assert study.runs["spectral"][0] > 1
+    with pytest.raises(rg.errors.UsageError, match="no measure named 'spectrum'; did you mean 'spectral'"):
+        measuring.measured(study, ["spectrum"])
+    with pytest.raises(rg.errors.UsageError, match="no run of train kept its weights"):
+        measuring.measured(replace(study, folder=folder / "elsewhere"), ["spectral"])
+
+
+WRONG = {
+    "a vector": (lambda network: network.outputs, "must return one number, not ndarray (20, 10)"),
+    "a mistake": (lambda network: network.outputs["x"], "failed: IndexError"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_measure_is_named_before_training_and_the_other_runs_go_on(wrong, tmp_path):
+    function, says = WRONG[wrong]
+    registry.add("measure", "mine", function)
+    study = rg.run([replace(RUN, measures="mine"), RUN], results=tmp_path, workers=1)
+    [failure] = study.failures
+    assert failure.reason.startswith("measure 'mine'")
+    assert says in failure.reason
+    assert [each.run for each in study.results] == [RUN]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model": "mcnn(width=2)", "measures": "spectral"}, "measure 'spectral': only of dense layers with ReLU"),
+        ({"measures": "reset_accuracy(layer=3)"}, "measure 'reset_accuracy(layer=3)': the network has layers 1 to 2"),
+        ({"dataset": "generated_imagenet", "measures": "margin"}, "is streamed: measures need images in memory"),
+    ],
+)
+def test_a_measure_that_does_not_go_with_a_run_is_refused_before_training(change, says, tmp_path):
+    with pytest.raises(rg.errors.RethinkError) as refused:
+        rg.train(replace(RUN, **change), results=tmp_path)
+    assert says in str(refused.value)
+
+
+def test_a_measure_with_the_name_of_another_column_is_refused(tmp_path):
+    for name in ("seed", "train_loss", "my.measure"):
+        registry.add("measure", name, lambda network: 1.0)
+        with pytest.raises(rg.errors.RethinkError, match="cannot have this name"):
+            rg.train(replace(RUN, measures=name), results=tmp_path)
+
+
+def test_a_measure_that_fails_at_the_end_loses_no_training(tmp_path, caplog):
+    def at_most_20(network):
+        return float(np.reshape(network.train.labels, 20).sum())
+
+    registry.add("measure", "at_most_20", at_most_20)
+    result = rg.train(replace(RUN, measures="at_most_20,margin"), results=tmp_path)
+    assert result.summary["at_most_20"] is None
+    assert result.summary["margin"] is not None
+    assert "measure 'at_most_20' failed: ValueError" in caplog.text
+
+
+def test_a_user_measures_with_functions_of_any_weights(tmp_path):
+    @rg.register.measure
+    def half_loss(network, *, scale=0.5):
+        """The loss with all weights scaled."""
+        weights = {name: {k: scale * v for k, v in layer.items()} for name, layer in network.weights.items()}
+        return network.loss(weights)
+
+    result = rg.train(replace(RUN, measures="half_loss(scale=0),half_loss(scale=1)"), results=tmp_path)
+    assert result.summary["half_loss(scale=0)"] == pytest.approx(np.log(10), rel=1e-6)
+    assert result.summary["half_loss(scale=1)"] == pytest.approx(result.summary["train_loss"], rel=1e-6)
+    assert result.provenance["code"].keys() == {"measure:half_loss"}
+
+
+def test_a_run_that_diverged_has_no_measures(tmp_path):
+    registry.add("loss", "no_number", lambda logits, targets: jnp.nan * logits.sum(-1))
+    result = rg.train(replace(RUN, loss="no_number", measures="margin"), results=tmp_path)
+    assert result.status == "diverged"
+    assert result.curves["margin"][-1] is None
