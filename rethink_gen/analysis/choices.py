@@ -126,4 +126,6 @@ def _draw(axes: Axes, row: Mapping[str, Any], height: float) -> None:
     axes.plot(at, height, marker, color=color, zorder=3)
     if at != row["effect"] and row["effect"] == row["effect"]:
         away = {"xytext": (6 if at < 0 else -6, 0), "textcoords": "offset points", "ha": "left" if at < 0 else "right"}
-        axes.annotate(f"{row['effect']:+.0f}".replace("-", "−"), (at, height), fontsize=7, va="center", color=color, **away)
+        axes.annotate(
+            f"{row['effect']:+.0f}".replace("-", "−"), (at, height), fontsize=7, va="center", color=color, **away
+        )

@@ -26,6 +26,7 @@ OPTION_RANGES: dict[str, tuple[float, float]] = {
     "auxiliary_weight": (0, 1e3),
     "batch_norm_momentum": (0, 1),
     "batch_norm_epsilon": (0, 1),
+    "padding": (0, 1000),
     "statistics": (0, 3),
     "b1": (0, 0.999999),
     "b2": (0, 0.999999999),

@@ -55,6 +55,12 @@ MEASURES = entries(
             "Of what the last hidden layer returns; of dense layers.",
         ),
         entry(
+            "similarity",
+            "margins:similarity",
+            "Mean cosine of the logits of two training examples, before training or at its end (last).",
+            at="initial",
+        ),
+        entry(
             "sharpness",
             "sharpness:sharpness",
             "Keskar's: the largest loss in a box around the weights, or in a random subspace of it.",

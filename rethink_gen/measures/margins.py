@@ -1,9 +1,10 @@
-"""Margins of training examples, and what the last hidden layer makes of them."""
+"""Margins of training examples, and how alike a network makes them."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from rethink_gen.errors import unknown
 from rethink_gen.measures import chains, norms
 from rethink_gen.measures.network import Network
 
@@ -37,3 +38,20 @@ def effective_rank(network: Network) -> float:
     shares = values / values.sum()
     shares = shares[shares > 0]
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def similarity(network: Network, *, at: str = "initial") -> float:
+    """The mean cosine between the logits of two training examples; 1 where all have the same output but for its length.
+
+    Args:
+      at: the weights: "initial", before training, or "last".
+
+    Our choice: logits stand for the features before the last layer, which is linear and random at first.
+    """
+    weights = {"initial": network.initial, "last": network.weights}
+    if at not in weights:
+        raise unknown("option at of measure similarity", at, weights)
+    logits = network.logits(weights[at]).astype(float)
+    directions = logits / np.linalg.norm(logits, axis=1, keepdims=True)
+    n = len(directions)
+    return float((np.square(directions.sum(0)).sum() - n) / (n * (n - 1)))  # of pairs of different examples

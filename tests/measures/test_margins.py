@@ -1,9 +1,10 @@
-"""Margins over spectral complexity, and the effective rank, by hand."""
+"""Margins over spectral complexity, the effective rank and the similarity of outputs, by hand."""
 
 import numpy as np
 import pytest
 from networks import Chain, network, weights_of
 
+from rethink_gen.errors import UsageError
 from rethink_gen.measures import margins, norms
 
 NETWORK = network(Chain(), weights_of([[2.0, 0.0], [0.0, 1.0]]), labels=(0, 1))  # margins 2 and 1
@@ -41,3 +42,14 @@ def test_the_effective_rank_is_the_same_with_fewer_examples_than_units_and_with_
     shares = shares / shares.sum()
     assert margins.effective_rank(few) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-3)
     assert margins.effective_rank(many) == pytest.approx(margins.effective_rank(few), rel=1e-3)
+
+
+def test_similarity_is_the_mean_cosine_of_pairs():
+    """Logits (1, 0), (0, 1) and (1, 1): cosines 0, √½ and √½. At the last weights all are multiples of (1, 1)."""
+    images = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+    last, first = weights_of([[1.0, 1.0], [2.0, 2.0]]), weights_of(np.eye(2))
+    of = network(Chain(), last, initial=first, images=images, labels=(0, 1, 0))
+    assert margins.similarity(of) == pytest.approx(2 * np.sqrt(0.5) / 3)
+    assert margins.similarity(of, at="last") == pytest.approx(1)
+    with pytest.raises(UsageError, match="initial"):
+        margins.similarity(of, at="first")
