@@ -30,8 +30,8 @@ FITS, NORMED = "He in every layer", "ours, with batch norm"
 SIMILARITY = "similarity"  # of outputs before training; with batch norm they depend on the batch, so it is left out
 SIZES = (64, 128, 256)  # images, of the reading that fits
 SMALL = Run(
-    corruption="random_labels", train_size=128, test_size=256, batch_size=32, epochs=120, schedule="constant",
-    stop_at_train_accuracy=1.0,
+    corruption="random_labels", train_size=128, test_size=128, batch_size=32, epochs=120, schedule="constant",
+    stop_at_train_accuracy=1.0, measurements=40,
 )  # fmt: skip
 WHOLE = Run(
     corruption="random_labels",
