@@ -152,7 +152,7 @@ class Study:
         """
         done = len(self.experiment.runs) - len(self.missing)
         failed = f", {len(self.failures)} failed" if self.failures else ""
-        damaged = "".join(f" {error.path.name} is damaged and left out." for error in self.damaged)
+        damaged = "".join(f" {error.place.name} is damaged and left out." for error in self.damaged)
         stale = f" Left out, made by other code or data: {', '.join(self.stale)}." if self.stale else ""
         mixed = "".join(f" Results of different code are mixed: {name}." for name in self._mixed())
         data = comparing.different_data(self.results)
