@@ -123,7 +123,7 @@ def test_the_notebook_runs(tmp_path):
         )
     shown = [output for cell in execute(notebook, tmp_path).cells for output in cell.get("outputs", [])]
     assert {"display_data", "execute_result"} == {output.output_type for output in shown}
-    assert [output.data["text/plain"] for output in shown if "runs done" in output.data["text/plain"]]
+    assert [output.data["text/plain"] for output in shown if "run done" in output.data["text/plain"]]
 
 
 @pytest.mark.slow

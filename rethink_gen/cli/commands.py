@@ -21,7 +21,7 @@ from rethink_gen.execution.progress import progress, say
 from rethink_gen.results import packs, store
 from rethink_gen.runs import AnyRun, Run
 from rethink_gen.study import running, studies, trained
-from rethink_gen.words import count, duration
+from rethink_gen.words import count, duration, part
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         if not stack.enter_context(multihost.joined(arguments.hosts, planned.folder)):
             return 0
-        say(f"{title}: {len(todo)} of {len(planned.experiment.runs)} runs to do")
+        say(f"{title}: {part(todo, planned.experiment.runs, 'run')} to do")
         reports = [stack.enter_context(progress())]
         if arguments.log:
             folder = arguments.results / ".log" / planned.experiment.name / planned.experiment.scale
@@ -106,11 +106,11 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"figure: {study.folder / 'figure.png'}")
     if study.failures:
         reason = f"{study.failures[0].run.id}: {study.failures[0].reason}"
-        raise RethinkError(f"{len(study.failures)} of {len(todo)} runs failed, the first is {reason}")
+        raise RethinkError(f"{part(study.failures, todo, 'run')} failed, the first is {reason}")
     asked = set(planned.experiment.runs)
     diverged = [result.run.id for result in study.results if result.status == "diverged" and result.run in asked]
     if diverged and arguments.strict:
-        raise RethinkError(f"{len(diverged)} of {len(asked)} runs diverged, the first is {diverged[0]}")
+        raise RethinkError(f"{part(diverged, asked, 'run')} diverged, the first is {diverged[0]}")
     overview.refuse_damaged([study])
     left = running.to_do(running.plan(arguments.name, **request), shard=work["shard"])
     if limit and left:
@@ -147,7 +147,7 @@ def _run_all(arguments: argparse.Namespace, limit: TimeLimit | None) -> int:
                 say(f"{failure.run.id} failed: {failure.reason}")
             experiment = study.experiment
             there = len(experiment.runs) - len(study.missing)
-            say(f"{experiment.name}, {experiment.scale} scale: {there} of {len(experiment.runs)} runs have results")
+            say(f"{experiment.name}, {experiment.scale} scale: results of {part(there, experiment.runs, 'run')}")
     if failures:
         raise RethinkError(f"{count(failures, 'run')} failed, the first is {failures[0].run.id}: {failures[0].reason}")
     return 0

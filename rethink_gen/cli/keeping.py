@@ -37,7 +37,7 @@ def pack(arguments: argparse.Namespace) -> int:
     place = {"results": arguments.results, "experiments": arguments.experiments}
     for done in packing.pack(arguments.names, scale=arguments.scale, **place):
         left = f"; another process works on {count(done.left, 'run')}, left as files" if done.left else ""
-        print(f"{done.folder / FILE}: {done.results} results, {done.moved} of them new{left}", flush=True)
+        print(f"{done.folder / FILE}: {count(done.results, 'result')}, {done.moved} of them new{left}", flush=True)
     return 0
 
 
@@ -75,5 +75,5 @@ def _show_findings(findings: Iterable[verification.Finding]) -> int:
             print("      ", in_one_line(line), flush=True)
         wrong += finding.wrong
     if wrong:
-        raise RethinkError(f"{len(wrong)} thing{'s' * (len(wrong) > 1)} wrong, the first is {wrong[0]}")
+        raise RethinkError(f"{count(wrong, 'thing')} wrong, the first is {wrong[0]}")
     return 0

@@ -20,6 +20,7 @@ from rethink_gen.results.store import Failure, Result
 from rethink_gen.results.verdicts import CLOSE
 from rethink_gen.runs import AnyRun
 from rethink_gen.study import finding, studies
+from rethink_gen.words import count
 
 if TYPE_CHECKING:
     from rethink_gen.study.running import Folder, Report
@@ -85,7 +86,7 @@ def inspect(folder: Path, results: Folder, experiments_folder: Folder | None) ->
             wrong.append(f"{table}: is not a file; delete it and write it anew: {again}")
         elif table.read_bytes() != study.text().encode():
             wrong.append(f"{table}: is not what the results beside it give; write it anew: {again}")
-    return Finding(f"{folder}: {len(sound)} results with the right checksum", wrong)
+    return Finding(f"{folder}: {count(sound, 'result')} with the right checksum", wrong)
 
 
 def _different_data(results: Iterable[Result]) -> Iterator[str]:

@@ -142,10 +142,9 @@ def test_no_section_with_curves_says_not_run():
 
 
 def test_a_study_that_is_not_complete_counts_its_runs():
-    assert report._section(study()).standing.told == "2 of 3 runs, 1 of 1 sentence known, one seed"
+    assert report._section(study()).standing.told == "2 of 3 runs, 1 sentence known, one seed"
     assert (
-        report._section(study(scale="laptop")).standing.told
-        == "2 of 3 runs, 1 of 1 sentence known, laptop scale, one seed"
+        report._section(study(scale="laptop")).standing.told == "2 of 3 runs, 1 sentence known, laptop scale, one seed"
     )
     assert report._section(study(results=[])).standing.told == "no results yet"
 
