@@ -56,8 +56,7 @@ def images(run: Run) -> float:
 def from_results() -> dict[str, Rates]:
     """Device → what its committed results took; of a program that was timed on several sizes, on the largest."""
     timed: dict[tuple[str, Any], dict[float, list[float]]] = {}
-    for path in sorted((ROOT / "results").glob("*/*/*.json")):
-        result = store.read(path)
+    for result in (result for folder in sorted((ROOT / "results").glob("*/*")) for result in store.load(folder)):
         run, about = result.run, result.provenance
         amount = images(run) * result.curves["epoch"][-1] if isinstance(run, Run) else 1.0
         if amount and run.dataset != "generated_imagenet":

@@ -23,6 +23,14 @@ def in_one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def count(things: Sized, noun: str) -> str:
+def count(things: Sized | int, noun: str) -> str:
     """How many there are, in words: 1 run, 2 runs."""
-    return f"{len(things)} {noun}{'s' * (len(things) != 1)}"
+    number = things if isinstance(things, int) else len(things)
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def part(some: Sized | int, every: Sized | int, noun: str) -> str:
+    """How many of how many, in words: 2 of 3 runs; where there is one and it counts, 1 run."""
+    number = some if isinstance(some, int) else len(some)
+    of = count(every, noun)
+    return of if number == 1 and of.startswith("1 ") else f"{number:,} of {of}"

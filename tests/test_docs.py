@@ -33,6 +33,12 @@ def test_every_command_in_the_documentation_is_one(line):
         parser.parse(shlex.split(line, comments=True)[1:])
 
 
+@pytest.mark.parametrize("page", [*PAGES, DOCS.parent / "README.md"], ids=lambda page: page.stem)
+def test_every_page_with_a_command_says_how_it_is_called(page):
+    text = page.read_text()
+    assert "rethink-gen " not in text or "uv run" in text
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_link_in_the_documentation_leads_somewhere(page):
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", page.read_text()) if "://" not in link]
@@ -123,7 +129,7 @@ def test_the_notebook_runs(tmp_path):
         )
     shown = [output for cell in execute(notebook, tmp_path).cells for output in cell.get("outputs", [])]
     assert {"display_data", "execute_result"} == {output.output_type for output in shown}
-    assert [output.data["text/plain"] for output in shown if "runs done" in output.data["text/plain"]]
+    assert [output.data["text/plain"] for output in shown if "run done" in output.data["text/plain"]]
 
 
 @pytest.mark.slow

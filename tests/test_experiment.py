@@ -511,7 +511,7 @@ def test_a_check_is_not_known_until_each_setting_has_a_result():
     assert [(check.holds, check.evidence) for check in found] == [
         (None, "1 of 2 settings have results"),
         (True, "1 runs"),
-        (None, "0 of 1 settings have results"),
+        (None, "no results yet"),
     ]
     [absent] = study_with([needs(model="small_alexnet")(seen)], *MODELS).checks()
     assert (absent.holds, absent.evidence) == (None, "needs runs that the paper scale does not have")

@@ -56,8 +56,9 @@ def test_numbers_in_the_text_are_those_of_committed_tables(sentence, place, row,
 def test_bound_of_the_rademacher_complexity_is_that_of_the_committed_runs():
     """McDiarmid: one of n signs in one of m draws moves the mean correlation by 2/(nm) at most."""
     draws = {}
-    for path in (RESULTS / "sec2_rademacher" / "laptop").glob("mlp_1x512-*.json"):
-        result = store.read(path)
+    for result in store.load(RESULTS / "sec2_rademacher" / "laptop"):
+        if result.run.model != "mlp_1x512":
+            continue
         draws.setdefault(result.run.train_size, []).append(2 * result.curves["train_accuracy"][-1] - 1)
     least = min(sum(c) / len(c) - math.sqrt(2 * math.log(20) / (n * len(c))) for n, c in draws.items())
     shown = float(re.search(r"complexity of at least (\d\.\d+)", " ".join(README.split()))[1])

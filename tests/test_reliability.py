@@ -989,6 +989,7 @@ def traps(folder):
     contents = [*pickles, *(array.getvalue() for array in arrays), *map(str.encode, texts), *binaries]
     for number, content in enumerate(contents):
         (folder / f"trap-{number}.json").write_bytes(content)
+    (folder / "runs.jsonl").write_bytes(b"\n".join(contents))
     for name in ("-rf", "$(mkdir pwned)", "`mkdir pwned`", ";mkdir pwned;", "a\nb", "\x1b[31m", "ａ", " ", "*", "~"):
         (folder / f"{name}.json").touch()
     for name in ("__init__", "sitecustomize", "usercustomize", "conftest", "json", "numpy", "pandas"):

@@ -1,5 +1,23 @@
-// What answers in a figure: a pointer or the arrow keys find the points of its lines, switches take lines out.
+// What answers in a figure: a pointer or the arrow keys find the points of its lines, switches take lines out. The bar
+// at the top follows the reader.
 "use strict";
+
+const bar = document.querySelector(".stay");
+const links = Object.fromEntries([...bar.children].map((link) => [link.hash.slice(1), link]));
+const watcher = new IntersectionObserver(
+  (entries) => {
+    for (const { isIntersecting, target } of entries) {
+      const link = links[target.id];
+      if (!isIntersecting) link.removeAttribute("aria-current");
+      else {
+        link.setAttribute("aria-current", "true");
+        bar.scrollLeft = link.offsetLeft - (bar.clientWidth - link.offsetWidth) / 2;
+      }
+    }
+  },
+  { rootMargin: "-20% 0px -80% 0px" },
+);
+for (const part of document.querySelectorAll("#map, section:not(.protocol)")) watcher.observe(part);
 
 for (const plot of document.querySelectorAll(".plot")) {
   const svg = plot.querySelector("svg");
@@ -15,7 +33,7 @@ for (const plot of document.querySelectorAll(".plot")) {
   dot.setAttribute("r", 4);
   let at = null; // [index in lines, index of the point]
 
-  function show(found) {
+  function show(found, follow = false) {
     at = found;
     plot.classList.toggle("answering", found !== null);
     for (const part of svg.querySelectorAll(".near")) part.classList.remove("near");
@@ -29,8 +47,11 @@ for (const plot of document.querySelectorAll(".plot")) {
     for (const part of parts(line)) part.classList.add("near");
     dot.setAttribute("cx", left);
     dot.setAttribute("cy", top);
-    const place = new DOMPoint(left, top).matrixTransform(svg.getScreenCTM());
     const box = canvas.getBoundingClientRect();
+    const onScreen = () => new DOMPoint(left, top).matrixTransform(svg.getScreenCTM());
+    const off = onScreen().x - box.left - box.width / 2;
+    if (follow && Math.abs(off) > box.width / 2 - 12) canvas.scrollLeft += off; // where a picture is wider than a phone
+    const place = onScreen();
     const [across, down] = [place.x - box.left, place.y - box.top];
     const fits = Math.max(0, Math.min(across + 12, box.width - note.offsetWidth));
     note.style.left = `${fits + canvas.scrollLeft}px`;
@@ -58,10 +79,10 @@ for (const plot of document.querySelectorAll(".plot")) {
     if (event.key === "Escape") return show(null);
     if (!steps[event.key] || !seen.length) return;
     event.preventDefault();
-    if (at === null) return show([seen[0], 0]);
+    if (at === null) return show([seen[0], 0], true);
     const [across, along] = steps[event.key];
     const line = seen[(seen.indexOf(at[0]) + across + seen.length) % seen.length];
-    show([line, Math.max(0, Math.min(lines[line].points.length - 1, at[1] + along))]);
+    show([line, Math.max(0, Math.min(lines[line].points.length - 1, at[1] + along))], true);
   });
 
   function switched() {

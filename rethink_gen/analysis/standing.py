@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from rethink_gen.words import part
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -80,7 +82,7 @@ def _known(counts: Mapping[str, int]) -> int:
 def done(study: Study) -> str:
     """How many of the runs are done, unless all are."""
     runs = len(study.experiment.runs)
-    return f"{runs - len(study.missing)} of {runs} runs" if study.missing else ""
+    return part(runs - len(study.missing), runs, "run") if study.missing else ""
 
 
 def same_as_laptop(study: Study) -> bool:
@@ -89,7 +91,7 @@ def same_as_laptop(study: Study) -> bool:
 
 
 def _told(study: Study, counts: Mapping[str, int], checks: list[Check], full_size: bool) -> str:
-    """How much stands behind a verdict, such as "2 of 3 runs, 1 of 1 sentence known, laptop scale, one seed"."""
+    """How much stands behind a verdict, such as "2 of 3 runs, 1 sentence known, laptop scale, one seed"."""
     if not study.results:
         return "no results yet"
     if not study.experiment.has_verdict:
@@ -98,7 +100,7 @@ def _told(study: Study, counts: Mapping[str, int], checks: list[Check], full_siz
     sentences = sum(check.holds is not None for check in checks)
     cells = (known - sentences, sum(counts.values()) - len(checks), "cell")
     counted = (cells, (sentences, len(checks), "sentence"))
-    parts = [f"{some} of {total} {noun}{'s' * (total != 1)}" for some, total, noun in counted if total]
+    parts = [part(*each) for each in counted if each[1]]
     scale = "" if full_size else f"{study.experiment.scale} scale"
     settings = [result.setting for result in study.results]
     one_seed = "one seed" if len(set(settings)) == len(settings) else ""  # nothing is known of the spread over seeds

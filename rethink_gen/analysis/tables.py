@@ -15,6 +15,7 @@ from rethink_gen.errors import UsageError, unknown
 from rethink_gen.results.frames import is_option
 from rethink_gen.results.verdicts import Summary, differing, same_scale, summarize, verdict
 from rethink_gen.runs import fields
+from rethink_gen.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,9 +128,9 @@ def describe(frame: pd.DataFrame) -> str:
     parts = [
         *(f"{scale} scale" for scale in ends["scale"].unique()),
         *_sizes(ends),
-        f"{len(ends)} run{'s' * (len(ends) > 1)}{named}",
+        f"{count(ends, 'run')}{named}",
         f"seed{'s' * (len(seeds) > 1)} {listed}",
-        f"{'–'.join(map(str, epochs))} epochs",
+        "1 epoch" if epochs == [1] else f"{'–'.join(map(str, epochs))} epochs",
         *ends["device"].unique(),
     ]
     return " · ".join(parts)
@@ -141,8 +142,8 @@ def _sizes(ends: pd.DataFrame) -> list[str]:
     for dataset, of_dataset in ends.groupby("dataset", sort=False):
         pairs = of_dataset[["num_train", "num_test"]].drop_duplicates()
         if not pairs["num_test"].any():
-            pairs = pairs["num_train"]
-            words.append(f"{papers.label(dataset)}, {pairs.min():,} to {pairs.max():,} examples")
+            sizes = sorted({pairs["num_train"].min(), pairs["num_train"].max()})
+            words.append(f"{papers.label(dataset)}, {' to '.join(f'{size:,}' for size in sizes)} examples")
         else:
             name = papers.label(dataset)
             words += [f"{name}, {d.num_train:,} train, {d.num_test:,} test images" for d in pairs.itertuples()]

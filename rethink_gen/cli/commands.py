@@ -1,14 +1,13 @@
-"""The commands that train, tabulate, plot and check. Each calls `study` and prints; jax is loaded only to compute."""
+"""The commands that train, tabulate and plot. Each calls `study` and prints; jax is loaded only to compute."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import dataclasses
-import itertools
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,10 @@ from rethink_gen.errors import RethinkError, TimeIsUp, UsageError, unknown
 from rethink_gen.execution import multihost, processes, requests, stopping
 from rethink_gen.execution.loggers import tracker
 from rethink_gen.execution.progress import progress, say
+from rethink_gen.results import packs, store
 from rethink_gen.runs import AnyRun, Run
-from rethink_gen.study import running, studies, trained, verification
-from rethink_gen.words import count, duration, in_one_line
+from rethink_gen.study import running, studies, trained
+from rethink_gen.words import count, duration, part
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         if not stack.enter_context(multihost.joined(arguments.hosts, planned.folder)):
             return 0
-        say(f"{title}: {len(todo)} of {len(planned.experiment.runs)} runs to do")
+        say(f"{title}: {part(todo, planned.experiment.runs, 'run')} to do")
         reports = [stack.enter_context(progress())]
         if arguments.log:
             folder = arguments.results / ".log" / planned.experiment.name / planned.experiment.scale
@@ -106,11 +106,11 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"figure: {study.folder / 'figure.png'}")
     if study.failures:
         reason = f"{study.failures[0].run.id}: {study.failures[0].reason}"
-        raise RethinkError(f"{len(study.failures)} of {len(todo)} runs failed, the first is {reason}")
+        raise RethinkError(f"{part(study.failures, todo, 'run')} failed, the first is {reason}")
     asked = set(planned.experiment.runs)
     diverged = [result.run.id for result in study.results if result.status == "diverged" and result.run in asked]
     if diverged and arguments.strict:
-        raise RethinkError(f"{len(diverged)} of {len(asked)} runs diverged, the first is {diverged[0]}")
+        raise RethinkError(f"{part(diverged, asked, 'run')} diverged, the first is {diverged[0]}")
     overview.refuse_damaged([study])
     left = running.to_do(running.plan(arguments.name, **request), shard=work["shard"])
     if limit and left:
@@ -147,7 +147,7 @@ def _run_all(arguments: argparse.Namespace, limit: TimeLimit | None) -> int:
                 say(f"{failure.run.id} failed: {failure.reason}")
             experiment = study.experiment
             there = len(experiment.runs) - len(study.missing)
-            say(f"{experiment.name}, {experiment.scale} scale: {there} of {len(experiment.runs)} runs have results")
+            say(f"{experiment.name}, {experiment.scale} scale: results of {part(there, experiment.runs, 'run')}")
     if failures:
         raise RethinkError(f"{count(failures, 'run')} failed, the first is {failures[0].run.id}: {failures[0].reason}")
     return 0
@@ -282,59 +282,6 @@ def report(arguments: argparse.Namespace) -> int:
     return overview.refuse_damaged(found)
 
 
-def merge(arguments: argparse.Namespace) -> int:
-    """join results of machines without a common disk, and renew tables and figures
-
-    rethink-gen merge part1 part2 --results results
-    """
-    from rethink_gen.study.merging import merge
-
-    if not arguments.dir:
-        raise UsageError("name the folders to merge, such as part1 part2; they are joined in --results")
-    for done in merge(arguments.dir, results=arguments.results, experiments=arguments.experiments):
-        renewed = "table renewed" if done.renewed else "no experiment of that name, so no table"
-        print(f"{done.folder}: {done.copied} copied, {done.there} there before, {renewed}", flush=True)
-    return 0
-
-
-def verify(arguments: argparse.Namespace) -> int:
-    """recompute every checksum and table; --retrain K also trains K random runs again and compares
-
-    rethink-gen verify quickstart --retrain 2
-    """
-    place = {"results": arguments.results, "experiments": arguments.experiments}
-    count = coercion.coerce("--retrain", arguments.retrain, int)
-    if count < 0:
-        raise UsageError(f"--retrain takes a number of runs, got {count}")
-    with progress() as report:
-        found = verification.verify(arguments.name, **place)
-        anew = verification.retrain(count, arguments.name, **place, report=report) if count > 0 else ()
-        return _show_findings(itertools.chain(found, anew))
-
-
-def doctor(arguments: argparse.Namespace) -> int:
-    """show versions, devices, data and folders, and what is wrong with them
-
-    rethink-gen doctor
-    """
-    from rethink_gen.cli.doctor import examine
-
-    return _show_findings(examine(results=arguments.results, experiments=arguments.experiments))
-
-
-def _show_findings(findings: Iterable[verification.Finding]) -> int:
-    """Prints each finding as it comes; raises an error at the end if something is wrong."""
-    wrong = []
-    for finding in findings:
-        print("wrong " if finding.wrong else "right ", in_one_line(finding.what), flush=True)
-        for line in finding.wrong:
-            print("      ", in_one_line(line), flush=True)
-        wrong += finding.wrong
-    if wrong:
-        raise RethinkError(f"{len(wrong)} thing{'s' * (len(wrong) > 1)} wrong, the first is {wrong[0]}")
-    return 0
-
-
 def train(arguments: argparse.Namespace) -> int:
     """train one run of your own, with an option for each of its fields; --seeds 0..4 trains several
 
@@ -362,7 +309,7 @@ def train(arguments: argparse.Namespace) -> int:
     else:
         show_rows([{"metric": name, "value": value} for name, value in result.summary.items()])
         print(f"\nstatus: {result.status}")
-        print(f"file: {arguments.results / 'train' / run.id}.json")
+        print(f"file: {packs.place(store.result_file(arguments.results / 'train', run))}")
     return 0
 
 

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 
 from rethink_gen import plugins
-from rethink_gen.cli import commands, hosts, randomization_test
+from rethink_gen.cli import commands, hosts, keeping, randomization_test
 from rethink_gen.cli.parser import parse
 from rethink_gen.errors import HostLost, Interrupted, RethinkError, StorageError, TimeIsUp, UsageError
 from rethink_gen.execution import machine, stopping
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = parse(argv)
             if not hosts.wanted(arguments):
                 _load_plugins(arguments)
-                if arguments.function in (commands.run, commands.train, commands.verify, randomization_test.run):
+                if arguments.function in (commands.run, commands.train, keeping.verify, randomization_test.run):
                     machine.keep_memory()  # before jax starts; a notebook's process stays as it is
                 code = _perform(arguments)
                 sys.stdout.flush()

@@ -16,7 +16,7 @@ from rethink_gen.errors import DataError, RethinkError, UsageError, unknown
 from rethink_gen.execution import costs, processes, requests
 from rethink_gen.execution.progress import say
 from rethink_gen.experiment import SCALES, Experiment
-from rethink_gen.results import locks, results_cache, store
+from rethink_gen.results import locks, packs, results_cache, store
 from rethink_gen.runs import AnyRun
 from rethink_gen.study import finding, studies
 from rethink_gen.words import duration, in_one_line
@@ -158,7 +158,7 @@ def tell_other_scales(arguments: argparse.Namespace, study: studies.Study) -> No
     if arguments.scale is None and arguments.name != studies.TRAIN:
         experiment = study.experiment
         for scale in ("paper", "laptop"):
-            if scale != experiment.scale and any((arguments.results / experiment.name / scale).glob("*.json")):
+            if scale != experiment.scale and packs.paths(arguments.results / experiment.name / scale):
                 way = f"rethink-gen table {experiment.name} --scale {scale}"
                 say(f"shown: {experiment.scale} scale; the {scale} scale has results, too: {way}")
 

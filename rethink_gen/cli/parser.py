@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from rethink_gen import atomic, registry, runs
 from rethink_gen.analysis import rendering
-from rethink_gen.cli import commands, measure, overview, randomization_test, scores
+from rethink_gen.cli import commands, keeping, measure, overview, randomization_test, scores
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.experiment import SCALES
 from rethink_gen.runs import Run
@@ -245,9 +245,10 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], t
         ),
     ),
     "report": (commands.report, {"names": ()}, ("--scale", "--output", "--results", "--experiments", *PLUGIN)),
-    "merge": (commands.merge, {"dir": ()}, ("--results", "--experiments", *PLUGIN)),
-    "verify": (commands.verify, {"name": ""}, ("--retrain", "--results", "--experiments", *PLUGIN)),
-    "doctor": (commands.doctor, {}, ("--results", "--experiments")),
+    "pack": (keeping.pack, {"names": ()}, ("--scale", "--results", "--experiments", *PLUGIN)),
+    "merge": (keeping.merge, {"dir": ()}, ("--results", "--experiments", *PLUGIN)),
+    "verify": (keeping.verify, {"name": ""}, ("--retrain", "--results", "--experiments", *PLUGIN)),
+    "doctor": (keeping.doctor, {}, ("--results", "--experiments")),
     "data": (
         overview.data,
         {"action": "list", "name": ""},

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rethink_gen.runs import AnyRun
 
 from rethink_gen.training.progress import Progress
-from rethink_gen.words import duration
+from rethink_gen.words import count, duration, part
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_WAITS = 60.0
@@ -53,7 +53,7 @@ def _screen(now: Progress, seconds_left: float | None) -> Group:
     ended = now.step == now.steps
     done = now.done_runs - now.failed_runs + ended
     counts = [
-        f"{done} of {now.total_runs} runs done",
+        f"{part(done, now.total_runs, 'run')} done",
         "" if now.waiting or ended else f"{1 + now.beside} running",
         f"{now.failed_runs} failed" if now.failed_runs else "",
         f"{duration(seconds_left)} left" if seconds_left else "",
@@ -116,7 +116,11 @@ def notebook() -> Callable[[Progress], None]:
 
     def report(now: Progress) -> None:
         ended = now.step == now.steps and now.done_runs + 1 == now.total_runs
-        text = f"{now.total_runs} runs done" if ended else f"{_title(now)}: {now.step / now.steps:.0%}, {_note(now)}"
+        text = (
+            f"{count(now.total_runs, 'run')} done"
+            if ended
+            else f"{_title(now)}: {now.step / now.steps:.0%}, {_note(now)}"
+        )
         place.update(line(text), raw=True)
 
     return report

@@ -26,7 +26,7 @@ from rethink_gen import atomic, registry
 from rethink_gen.data import datasets
 from rethink_gen.errors import RethinkError, StorageError, UsageError
 from rethink_gen.execution import costs, shipping
-from rethink_gen.results import locks, store
+from rethink_gen.results import locks, packs, store
 from rethink_gen.results.store import Failure, Result
 from rethink_gen.runs import AnyRun
 from rethink_gen.training.progress import Progress
@@ -175,7 +175,7 @@ def _claim(
     stack = ExitStack()
     if not stack.enter_context(locks.claim(work, run.id)):
         busy.append(run)
-    elif not force and store.result_file(work, run).exists():
+    elif not force and packs.exists(store.result_file(work, run)):
         del left[run.id]
     else:
         claims[run.id] = stack

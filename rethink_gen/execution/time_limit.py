@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rethink_gen.errors import DataError, UsageError
 from rethink_gen.execution import costs, machine
-from rethink_gen.results import locks, store
+from rethink_gen.results import locks, packs, store
 from rethink_gen.results.store import Result
 from rethink_gen.runs import AnyRun
 from rethink_gen.words import cpu, duration
@@ -81,7 +81,7 @@ class TimeLimit:
 
     def _results(self, folder: Path) -> list[Result]:
         """The results of a folder, read again only once there are more: this is asked for each run that waits."""
-        number = sum(1 for _ in folder.glob("*.json"))
+        number = len(packs.paths(folder))
         if self._read.get(folder, (0, []))[0] != number:
             self._read[folder] = number, store.sift(folder)[0]
         return self._read[folder][1] if number else []

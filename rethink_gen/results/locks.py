@@ -20,12 +20,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rethink_gen.atomic import make_folder, unwritable
 from rethink_gen.errors import StorageError
+from rethink_gen.results import packs
 
 if TYPE_CHECKING:
     from rethink_gen.runs import AnyRun
-
-from rethink_gen.atomic import make_folder, unwritable
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +73,11 @@ def claim(folder: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
         try:
             yield True
         finally:
-            with suppress(OSError):
+            with suppress(OSError, StorageError):
                 for leftover in folder.glob(f".{name}.*-*"):
                     leftover.unlink()
                 os.ftruncate(descriptor, 0)
-                if (folder / f"{name}.json").exists() and not (lock.parent / name).exists():
+                if packs.exists(folder / f"{name}.json") and not (lock.parent / name).exists():
                     lock.unlink()
     finally:
         os.close(descriptor)
@@ -168,7 +168,7 @@ def is_forced(folder: Path, run_id: str) -> bool:
 def tidy(folder: Path) -> None:
     """Deletes locks and checkpoints of processes that died after they published a result."""
     for lock in (folder / ".work").glob("*.lock"):
-        if (folder / f"{lock.stem}.json").exists() and not is_forced(folder, lock.stem):
+        if packs.exists(folder / f"{lock.stem}.json") and not is_forced(folder, lock.stem):
             with claim(folder, lock.stem) as ours:
                 if ours:
                     shutil.rmtree(folder / ".work" / lock.stem, ignore_errors=True)

@@ -1,10 +1,10 @@
 """A columnar cache of result files, so that a folder of thousands of results loads in a second.
 
 The cache is a Parquet file in the user's cache folder. It may be deleted at any time and is never part of the results.
-A result file is read and checked again if its name, size or times differ from those in the cache. Damaged files are
-never cached. Changes of a result file that leave size and times as they are, such as a flipped bit on disk, are found
-by `rethink-gen verify`, which reads every file and does not use the cache. The cache has a checksum of its own: if that
-is wrong, it is built anew.
+A file, of one result or a pack of many, is read and checked again if its name, size or times differ from those in the
+cache. What is damaged is never cached. Changes of a file that leave size and times as they are, such as a flipped bit
+on disk, are found by `rethink-gen verify`, which reads every file and does not use the cache. The cache has a checksum
+of its own: if that is wrong, it is built anew.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rethink_gen import atomic
 from rethink_gen.errors import StorageError
-from rethink_gen.results import frames, store
+from rethink_gen.results import frames, packs, store
 from rethink_gen.results.store import Damaged, Result
 from rethink_gen.runs import KINDS
 from rethink_gen.version import __version__
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_MANY = 1000  # results in a folder; smaller folders load in a second without a cache
-_FORMAT = 5  # version of the cache file; it is also specific to the version of the package
+_LARGE = 5_000_000  # bytes of results in a folder, about 1000; less is read in a second without a cache
+_FORMAT = 6  # version of the cache file; it is also specific to the version of the package
 _DIGEST = 32  # bytes of a SHA-256
 _BATCH = 2000  # results in memory as Python objects while the cache is built
 _TYPES = (type(None), bool, int, float, str)  # of the values of `frames.about`
 _STAMP = ("size", "changed", "touched")  # st_size in bytes, st_mtime_ns, st_ctime_ns of a file
+Stamp = tuple[int, int, int]
+_NONE: Stamp = (0, -1, -1)  # that no file has
 
 
 def sift(folder: Path) -> tuple[list[Result], list[Damaged]]:
@@ -45,11 +47,11 @@ def sift(folder: Path) -> tuple[list[Result], list[Damaged]]:
     The same as `store.sift`, but fast for large folders.
     """
     there = _stamps(folder)
-    if len(there) < _MANY:
+    if sum(stamp[0] for stamp in there.values()) < _LARGE:
         return store.sift(folder)
     path = _copy_of(folder)
     copy = _open_copy(path)
-    then = dict(zip(copy["name"], zip(*(copy[name] for name in _STAMP), strict=True), strict=True)) if copy else {}
+    then = dict(zip(copy["file"], zip(*(copy[name] for name in _STAMP), strict=True), strict=True)) if copy else {}
     parts, damaged = _read(folder, there, sorted(name for name in there if then.get(name) != there[name]))
     kept = [name for name in then if then[name] == there.get(name)]
     if copy is None or parts or len(kept) < len(then):
@@ -57,24 +59,27 @@ def sift(folder: Path) -> tuple[list[Result], list[Damaged]]:
         with suppress(StorageError, OSError):  # the cache is optional
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             atomic.write(path, copy.content())
-    return [_Stored(copy, i) for i in range(len(copy["name"]))], damaged
+    counts = [file != packs.FILE or name not in there for file, name in zip(copy["file"], copy["name"], strict=True)]
+    return [_Stored(copy, i) for i in range(len(counts)) if counts[i]], damaged
 
 
-def _stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """File name → stamp, for all result files in a folder."""
+def _stamps(folder: Path) -> dict[str, Stamp]:
+    """File name → stamp, for all files of results in a folder; the pack last, as `packs` demands."""
     try:
         with os.scandir(folder) as entries:
-            return {entry.name: _stamp(entry) for entry in entries if entry.name.endswith(".json")}
+            found = {entry.name: _stamp(entry) for entry in entries if entry.name.endswith(".json")}
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    pack = folder / packs.FILE
+    return {**found, pack.name: _stamp(pack)} if pack.exists() else found
 
 
-def _stamp(entry: os.DirEntry[str]) -> tuple[int, int, int]:
-    """The stamp (see _STAMP) of a file. If it cannot be read, such as a broken link, a stamp that no cache contains."""
+def _stamp(file: os.DirEntry[str] | Path) -> Stamp:
+    """The stamp (see _STAMP) of a file; of one that cannot be read, such as a broken link, _NONE."""
     try:
-        stat = entry.stat()
+        stat = file.stat()
     except OSError:
-        return (-1, -1, -1)
+        return _NONE
     return (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
@@ -89,9 +94,9 @@ def _copy_of(folder: Path) -> Path:
 class _Copy:
     """A table of results, one row per result; a column is read on first use.
 
-    Columns are `name`, those of _STAMP, `setting`, `seed`, `status`, `dataset` and `checksum`; `about NAME`, the values
-    of `frames.about` as JSON, because their types differ; `head`, the fields, summary and provenance as JSON;
-    `curve NAME`, lists of numbers.
+    Columns are `name`, `file` and those of its _STAMP, `setting`, `seed`, `status`, `dataset` and `checksum`;
+    `about NAME`, the values of `frames.about` as JSON, because their types differ; `head`, the fields, summary and
+    provenance as JSON; `curve NAME`, lists of numbers.
     """
 
     def __init__(self, table: Any) -> None:
@@ -221,27 +226,46 @@ def _open_copy(path: Path) -> _Copy | None:
         if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
             return None
         copy = _Copy(parquet.ParquetFile(pa.BufferReader(pa.py_buffer(content).slice(_DIGEST))))
-        assert len({len(copy[name]) for name in ("name", *_STAMP, "setting", "seed", "status")}) == 1
+        assert len({len(copy[name]) for name in ("name", "file", *_STAMP, "setting", "seed", "status")}) == 1
         return copy
     except Exception:  # pyarrow raises many kinds of errors on missing, damaged or other files
         return None
 
 
-def _read(
-    folder: Path, there: dict[str, tuple[int, int, int]], names: list[str]
-) -> tuple[list[pa.Table], list[Damaged]]:
-    """Reads result files into tables of up to _BATCH results, and collects the errors of damaged files."""
+def _read(folder: Path, there: dict[str, Stamp], names: list[str]) -> tuple[list[pa.Table], list[Damaged]]:
+    """Reads files into tables of up to _BATCH results, and collects the errors of damaged results."""
     parts, damaged = [], []
-    for start in range(0, len(names), _BATCH):
+    single = [name for name in names if name != packs.FILE]
+    for start in range(0, len(single), _BATCH):
         sound = []
-        for name in names[start : start + _BATCH]:
+        for name in single[start : start + _BATCH]:
             try:
                 sound.append(store.read(folder / name))
             except Damaged as error:
                 damaged.append(error)
         if sound:
-            parts.append(_as_table(sound, there))
-    return parts, damaged
+            parts.append(_as_table(sound, {name: (name, there[name]) for name in single}))
+    if packs.FILE in names:
+        more, wrong = _read_pack(folder, there)
+        parts, damaged = [*parts, *more], [*damaged, *wrong]
+    return parts, sorted(damaged, key=lambda error: error.path)
+
+
+def _read_pack(folder: Path, there: dict[str, Stamp]) -> tuple[list[pa.Table], list[Damaged]]:
+    """The same of the lines of a pack: of all, for the file that one line stands behind may be deleted."""
+    sound, damaged = [], []
+    try:
+        lines = packs.lines(folder)
+    except Damaged as error:
+        return [], [error]
+    for name, line in lines.items():
+        try:
+            sound.append(store.parse(line.content, folder / name, line.place))
+        except Damaged as error:
+            damaged += [error] * (name not in there)
+    origins = dict.fromkeys(lines, (packs.FILE, _NONE if damaged else there[packs.FILE]))
+    batches = (sound[start : start + _BATCH] for start in range(0, len(sound), _BATCH))
+    return [_as_table(batch, origins) for batch in batches], damaged
 
 
 def _join(copy: _Copy | None, kept: list[str], parts: list[pa.Table]) -> _Copy:
@@ -250,17 +274,22 @@ def _join(copy: _Copy | None, kept: list[str], parts: list[pa.Table]) -> _Copy:
     import pyarrow.compute as compute
 
     if copy and kept:
-        parts = [copy.read().filter(compute.is_in(copy.column("name"), pa.array(kept))), *parts]
+        parts = [copy.read().filter(compute.is_in(copy.column("file"), pa.array(kept))), *parts]
     return _Copy(pa.concat_tables(parts or [_as_table([], {})], promote_options="default").sort_by("name"))
 
 
-def _as_table(results: Iterable[Result], there: dict[str, tuple[int, int, int]]) -> pa.Table:
-    """Converts results to a table, see `_Copy`."""
+def _as_table(results: Iterable[Result], origins: Mapping[str, tuple[str, Stamp]]) -> pa.Table:
+    """Converts results to a table, see `_Copy`.
+
+    Args:
+      origins: name of a result → its file and the stamp of that.
+    """
     import pyarrow as pa
 
     results = list(results)
     columns: dict[str, Any] = {"name": [f"{result.id}.json" for result in results]}
-    columns |= {what: [there[name][i] for name in columns["name"]] for i, what in enumerate(_STAMP)}
+    columns["file"] = [origins[name][0] for name in columns["name"]]
+    columns |= {what: [origins[name][1][i] for name in columns["name"]] for i, what in enumerate(_STAMP)}
     columns |= {what: [getattr(result, what) for result in results] for what in ("setting", "seed", "status")}
     columns |= {what: [result.data[i] for result in results] for i, what in enumerate(("dataset", "checksum"))}
 
@@ -269,7 +298,7 @@ def _as_table(results: Iterable[Result], there: dict[str, tuple[int, int, int]])
 
     columns["head"] = [json.dumps(head(result)) for result in results]
     kinds = {"head": pa.large_string()}
-    kinds |= {name: pa.string() for name in ("name", "setting", "status", "dataset", "checksum")}
+    kinds |= {name: pa.string() for name in ("name", "file", "setting", "status", "dataset", "checksum")}
     arrays = {name: pa.array(values, kinds.get(name, pa.int64())) for name, values in columns.items()}
     facts = [{name: json.dumps(value) for name, value in frames.about(result).items()} for result in results]
     for name in dict.fromkeys(name for each in facts for name in each):

@@ -1,8 +1,9 @@
-"""Read and write results, one file per run. Only this module knows the format of a result file; it imports no jax.
+"""Read and write results, one file per run. Only this module knows what a result file holds; it imports no jax.
 
-A run is done if and only if a valid file results/<experiment>/<scale>/<run id>.json exists. The file appears by one
-atomic rename. It has a checksum of its content and contains everything about the run: its fields, curves, summary and
-provenance. So results can be moved, copied, committed and compared.
+A run is done if and only if there is a valid file results/<experiment>/<scale>/<run id>.json, or a line of a pack that
+stands for it, see packs.py. The file appears by one atomic rename. It has a checksum of its content and contains
+everything about the run: its fields, curves, summary and provenance. So results can be moved, copied, committed and
+compared.
 
 Other files of a run are in the same folder:
 
@@ -31,8 +32,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen import atomic, digests
 from rethink_gen.errors import StorageError, UsageError
-from rethink_gen.results import comparing, kept, locks, strict_json, validation
+from rethink_gen.results import comparing, kept, locks, packs, strict_json, validation
 from rethink_gen.results.records import Records, from_arrays, to_arrays
+from rethink_gen.results.validation import Damaged
 from rethink_gen.runs import KINDS, AnyRun, Run
 from rethink_gen.version import __version__
 
@@ -72,15 +74,6 @@ TOP5 = ("train_top5_accuracy", "test_top5_accuracy", "best_test_top5_accuracy") 
 VALIDATION = ("validation_loss", "validation_accuracy")
 Curves = dict[str, list[float | None]]
 logger = logging.getLogger(__name__)
-
-
-class Damaged(StorageError):
-    """A result file that cannot be used: it is damaged, it is not a result file, or another version wrote it."""
-
-    def __init__(self, path: Path, reason: str, way_out: str = "delete it and run again") -> None:
-        super().__init__(f"{path}: {reason}; {way_out}")
-        self.path = path
-        self.replaceable = way_out == "delete it and run again"
 
 
 @dataclass(frozen=True)
@@ -203,16 +196,16 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     if there and is_stale(there):
         _set_aside(there, folder)
         there = None
-    text = strict_json.one_line_lists(json.dumps({**content, "sha256": digest}, indent=1, allow_nan=False))
+    text = strict_json.in_a_file({**content, "sha256": digest})
     if there and not replace:
         if not comparing.same_end(there, result):
             path = path.with_suffix(f".{digest[:8]}.conflict")
-            atomic.write(path, text.encode())
+            atomic.write(path, text)
     else:
         atomic.make_folder(folder)
         try:
             kept.write(path, beside)
-            atomic.write(path, text.encode())
+            atomic.write(path, text)
         except StorageError:
             if not path.exists():  # otherwise another process just published it and deleted our temporary file
                 raise
@@ -222,9 +215,9 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
 
 
 def _read_existing(path: Path, replace: bool) -> Result | None:
-    """The result that is already in a file; None if there is none, or a damaged one that is to be replaced."""
+    """The result that is already there; None if there is none, or a damaged one that is to be replaced."""
     try:
-        return read(path) if path.exists() else None
+        return read(path) if packs.exists(path) else None
     except Damaged as error:
         if replace and error.replaceable:
             return None
@@ -232,36 +225,48 @@ def _read_existing(path: Path, replace: bool) -> Result | None:
 
 
 def read(path: Path) -> Result:
-    """Reads and checks a result file.
+    """Reads and checks a result: its file, or the line of a pack that stands for it.
 
     Raises:
-      Damaged: the file cannot be read, is not a result, was altered, holds another run than its name says, or was
+      Damaged: it cannot be read, is not a result, was altered, is of another run than its name says, or was
         written by another version of this package.
+    """
+    try:
+        text, place = packs.load(path)
+    except OSError as error:
+        raise packs.unreadable(path, error) from error
+    return parse(text, path, place)
+
+
+def parse(text: bytes, path: Path, place: Path) -> Result:
+    """Checks the JSON of a result.
+
+    Args:
+      path: what the result is called, folder/<run id>.json.
+      place: where it stands: there, or a line of a pack.
+
+    Raises:
+      Damaged: see `read`.
     """
     content: Any = None
     try:
-        if not path.is_file():  # reading a device or a pipe might never end
-            raise Damaged(path, "not a file")
-        if path.stat().st_size > validation.LONGEST_FILE:
-            raise Damaged(path, f"not a result file (it is larger than {validation.LONGEST_FILE >> 20} MB)")
-        content = json.loads(path.read_bytes())
+        content = json.loads(text)
         recorded = content.pop("sha256")
         if content["schema"] == _SCHEMA and recorded != _digest(content):
-            raise Damaged(path, "damaged: its checksum does not match")
+            raise Damaged(path, "damaged: its checksum does not match", place=place)
         validation.check_format(content, _SCHEMA)
         run = KINDS[content["kind"]](**content["run"])
         validation.check(content["kind"], content["status"], content["curves"], content["provenance"])
         provenance = validation.readable(content["provenance"])
         result = Result(run, content["status"], content["curves"], provenance)
-    except OSError as error:
-        raise Damaged(path, f"cannot be read ({error.strerror})", "make it readable, or move it away") from error
     except validation.Unknown as error:
         reason = f"has the {error}, which rethink-gen {__version__} does not know"
-        raise Damaged(path, reason, f"to read it, install {validation.maker(content)}") from error
+        raise Damaged(path, reason, f"to read it, install {validation.maker(content)}", place) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
-        raise Damaged(path, f"not a result file ({error})") from error
+        raise Damaged(path, f"not a result file ({error})", place=place) from error
     if not run.id == content["id"] == path.stem:
-        raise Damaged(path, f"holds run {run.id}, but its name says otherwise")
+        other = "but its name says otherwise" if place == path else "of which an earlier line says otherwise"
+        raise Damaged(path, f"holds run {run.id}, {other}", place=place)
     return result
 
 
@@ -271,13 +276,13 @@ def load(folder: Path) -> list[Result]:
     Raises:
       Damaged: see `read`.
     """
-    return [read(path) for path in sorted(folder.glob("*.json"))]
+    return [read(path) for path in packs.paths(folder)]
 
 
 def sift(folder: Path) -> tuple[list[Result], list[Damaged]]:
     """Reads all valid results of a folder, in the order of names, and collects the errors of the damaged ones."""
     sound, damaged = [], []
-    for path in sorted(folder.glob("*.json")):
+    for path in packs.paths(folder):
         try:
             sound.append(read(path))
         except Damaged as error:
@@ -310,10 +315,15 @@ def is_stale(result: Result) -> bool:
 def _set_aside(result: Result, folder: Path) -> Path:
     """Renames a stale result to <run id>.<digest>.stale, and what is beside it, so that tables leave it out."""
     path = result_file(folder, result.run)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    logger.warning("%s was made with other code or data: renamed to .%s.stale", path, digest)
+    content, place = as_file(path)
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    aside = path.with_suffix(f".{digest}.stale")
+    logger.warning("%s was made with other code or data: set aside as %s", place, aside.name)
     kept.set_aside(path, digest)
-    return path.rename(path.with_suffix(f".{digest}.stale"))
+    if place == path:
+        return path.rename(aside)
+    atomic.write(aside, content)  # the line stays; the file that is about to be written takes its place
+    return aside
 
 
 def adopt(run: AnyRun, folder: Path) -> Path | None:
@@ -324,22 +334,29 @@ def adopt(run: AnyRun, folder: Path) -> Path | None:
     """
     if locks.is_forced(folder, run.id):
         return None
-    for path in sorted(folder.parent.parent.glob(f"*/{folder.name}/{run.id}.json")):
+    for other in sorted(folder.parent.parent.glob(f"*/{folder.name}")):
+        path = result_file(other, run)
         with suppress(Damaged):  # its own experiment reports this
-            if path.parent != folder and not is_stale(read(path)):
-                if result_file(folder, run).exists():
+            if other != folder and packs.exists(path) and not is_stale(read(path)):
+                if packs.exists(result_file(folder, run)):
                     _set_aside(read(result_file(folder, run)), folder)
                 return copy(path, folder)
     return None
 
 
 def copy(path: Path, folder: Path) -> Path:
-    """Copies a result file and what is beside it unchanged to another folder, atomically; returns the new path."""
+    """Copies a result and what is beside it to another folder, as a file of its own, atomically; the new path."""
     atomic.make_folder(folder)
     kept.copy(path, folder / path.name, read(path).provenance)
-    atomic.write(folder / path.name, path.read_bytes())
+    atomic.write(folder / path.name, as_file(path)[0])
     (folder / path.name).with_suffix(".failed").unlink(missing_ok=True)
     return folder / path.name
+
+
+def as_file(path: Path) -> tuple[bytes, Path]:
+    """What a file of its own holds of a result, and where the result stands."""
+    content, place = packs.load(path)
+    return content if place == path else strict_json.in_a_file(json.loads(content)), place
 
 
 class Failure(NamedTuple):
@@ -362,12 +379,12 @@ def failures(runs: Iterable[AnyRun], folder: Path) -> list[Failure]:
 
 def failed(folder: Path) -> dict[str, str]:
     """Run id → reason, of all runs in a folder whose last attempt failed."""
-    found = [path for path in folder.glob("*.failed") if path.is_file() and not path.with_suffix(".json").exists()]
+    found = [path for path in folder.glob("*.failed") if path.is_file() and not packs.exists(path.with_suffix(".json"))]
     return {path.stem: path.read_text(errors="replace").strip() for path in found}
 
 
 def result_file(folder: Path, run: AnyRun) -> Path:
-    """The path of the result of a run."""
+    """What the result of a run is called: the path of its file, if it has one of its own."""
     return folder / f"{run.id}.json"
 
 
@@ -386,7 +403,7 @@ def done(folder: Path, run: AnyRun, *, weights: bool = False) -> bool:
     """
     has_all = not weights or not isinstance(run, Run) or weights_file(folder, run).is_file()
     path = result_file(folder, run)
-    if not has_all or not path.exists() or locks.is_forced(folder, run.id):
+    if not has_all or not packs.exists(path) or locks.is_forced(folder, run.id):
         return False
     return not digests.of_run(run) or not is_stale(read(path))
 

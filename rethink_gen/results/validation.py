@@ -9,8 +9,10 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from rethink_gen.errors import StorageError
 from rethink_gen.runs import KINDS, NAME, Run, fields
 from rethink_gen.version import __version__
 from rethink_gen.words import in_one_line
@@ -30,6 +32,21 @@ _TAKEN = {
     *("train_error", "test_error", "generalization_gap", "train_confused"),
     *("num_train", "num_test", "num_classes", "num_params", "seconds_compile", "seconds_train"),
 }
+
+
+class Damaged(StorageError):
+    """A result that cannot be used: it is damaged, it is not a result, or another version wrote it.
+
+    Args:
+      path: what the result is called, folder/<run id>.json.
+      way_out: empty: the run can be trained again.
+      place: where the result stands, if not in that file; see `packs`.
+    """
+
+    def __init__(self, path: Path, reason: str, way_out: str = "", place: Path | None = None) -> None:
+        self.path, self.place, self.replaceable = path, place or path, not way_out
+        it = "it" if self.place == path else "this line"
+        super().__init__(f"{self.place}: {reason}; {way_out or f'delete {it} and run again'}")
 
 
 class Unknown(ValueError):

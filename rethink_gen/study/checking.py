@@ -22,6 +22,8 @@ def evaluate(check: CheckFunction, study: Any) -> Check:
         return Check(_statement(check), None, SMOKE)
     if not settings:
         return Check(_statement(check), None, f"needs runs that the {study.experiment.scale} scale does not have")
+    if not there:
+        return Check(_statement(check), None, "no results yet")
     if there < settings:
         return Check(_statement(check), None, f"{len(there)} of {len(settings)} settings have results")
     try:

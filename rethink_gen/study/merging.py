@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rethink_gen import atomic
 from rethink_gen.errors import StorageError, UsageError
 from rethink_gen.experiment import SCALES
-from rethink_gen.results import comparing, kept, store
+from rethink_gen.results import comparing, kept, packs, store
 from rethink_gen.study import finding, studies
 
 if TYPE_CHECKING:
@@ -46,16 +46,15 @@ def merge(
         for path in find(source):
             place = target / path.parent.relative_to(source)
             there = place / path.name
-            known = chosen.setdefault(place, {}).setdefault(path.name, there if there.exists() else path)
+            known = chosen.setdefault(place, {}).setdefault(path.name, there if packs.exists(there) else path)
             facts(path)  # what is beside it is checked, too
             if known != path and not comparing.same_end(store.read(known), store.read(path)):
-                raise StorageError(
-                    f"{path}: conflicting results for one run: {known} and this file; delete the wrong one"
-                )
+                here, other = packs.place(path), packs.place(known)
+                raise StorageError(f"{here}: conflicting results for one run: {other} and this; delete the wrong one")
             if _beside(path) > _beside(known):
                 chosen[place][path.name] = path
     for place, origins in chosen.items():
-        files = {**{path.name: path for path in sorted(place.glob("*.json"))}, **origins}
+        files = {**{path.name: path for path in packs.paths(place)}, **origins}
         _check_data(map(facts, files.values()))
     for source in sources:
         finding.copy(source, results)
@@ -72,7 +71,7 @@ def find(source: Path) -> list[Path]:
     folders = sorted([*(path for scale in SCALES for path in source.glob(f"*/{scale}")), source / "train"])
     for conflict in (path for folder in folders for path in sorted(folder.glob("*.conflict"))):
         raise StorageError(f"{conflict}: conflicting result for one run; train it again and delete the wrong file")
-    found = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    found = [path for folder in folders for path in packs.paths(folder)]
     if not found:
         raise UsageError(f"no results in {source}; merge takes folders such as `run --results DIR` leaves")
     return found
@@ -104,7 +103,7 @@ def _check_data(facts: Iterable[_Facts]) -> None:
       StorageError: names the data set and a file of each kind.
     """
     for name, parts in comparing.different_data(each for each in facts if not each.stale).items():
-        first, second, *_ = (made[0].path for made in parts.values())
+        first, second, *_ = (packs.place(made[0].path) for made in parts.values())
         raise StorageError(
             f"{second}: made from other data named {name} than {first}; delete the wrong one, and train it again"
         )

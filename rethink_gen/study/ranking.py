@@ -15,6 +15,7 @@ from rethink_gen.results.records import Records
 from rethink_gen.runs import Run, grid
 from rethink_gen.study import examples, running
 from rethink_gen.study.studies import Folder, Study
+from rethink_gen.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +128,7 @@ class Ranking:
         return [path, path.with_suffix(".png")]
 
     def __repr__(self) -> str:
-        return f"Ranking({len(self.frame)} examples by {self.by}, {len(self.records)} runs)"
+        return f"Ranking({count(self.frame, 'example')} by {self.by}, {count(self.records, 'run')})"
 
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(repr(self))}</p>{self.frame[:COUNT].to_html(index=False)}"

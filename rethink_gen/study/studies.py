@@ -22,6 +22,7 @@ from rethink_gen.results.store import Damaged, Failure, Result
 from rethink_gen.results.verdicts import differing
 from rethink_gen.runs import AnyRun, components, fields, kinds
 from rethink_gen.study import checking, examples, finding
+from rethink_gen.words import count, part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,12 +153,12 @@ class Study:
         """
         done = len(self.experiment.runs) - len(self.missing)
         failed = f", {len(self.failures)} failed" if self.failures else ""
-        damaged = "".join(f" {error.path.name} is damaged and left out." for error in self.damaged)
+        damaged = "".join(f" {error.place.name} is damaged and left out." for error in self.damaged)
         stale = f" Left out, made by other code or data: {', '.join(self.stale)}." if self.stale else ""
         mixed = "".join(f" Results of different code are mixed: {name}." for name in self._mixed())
         data = comparing.different_data(self.results)
         mixed += "".join(f" Results from different data are mixed: {name}." for name in data)
-        counted = f"{done} of {len(self.experiment.runs)} runs done{failed}."
+        counted = f"{part(done, self.experiment.runs, 'run')} done{failed}."
         note = f"{counted}{damaged}{stale}{mixed} {tables.describe(self.curves)}"
         body = rendering.render(self.table(metrics), format, checks=self.checks(), note=note)
         heading = f"# {self.experiment.name}, {self.experiment.scale} scale\n\n{self.experiment.claim}\n\n"
@@ -306,7 +307,7 @@ def _load_own(results: Folder) -> Study:
     study = survey_own(results)
     if not study.results and study.stale:
         raise UsageError(
-            f"{results}: all {len(study.stale)} runs of your own were made by other code or data; run them again, or "
+            f"{results}: {count(study.stale, 'run')} of your own, all made by other code or data; run them again, or "
             "name the file that made them with --plugin"
         )
     if not study.results and study.damaged:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from rethink_gen.errors import DataError, StorageError, UsageError
 from rethink_gen.execution import machine, processes, publishing, requests
 from rethink_gen.experiment import SCALES
-from rethink_gen.results import comparing, store
+from rethink_gen.results import comparing, packs, store
 from rethink_gen.results.store import Failure, Result
 from rethink_gen.results.verdicts import CLOSE
 from rethink_gen.runs import AnyRun
 from rethink_gen.study import finding, studies
+from rethink_gen.words import count
 
 if TYPE_CHECKING:
     from rethink_gen.study.running import Folder, Report
@@ -47,7 +48,7 @@ def _folders(name: str | None, results: Folder, experiments_folder: Folder | Non
     root = studies.open_folder(results)
     if name:
         root /= finding.find(name, experiments_folder, results).name
-    found = sorted({path.parent for pattern in ("*.json", "*.conflict") for path in root.rglob(pattern)})
+    found = sorted({path.parent for pattern in ("*.json", packs.FILE, "*.conflict") for path in root.rglob(pattern)})
     found = [folder for folder in found if not any(part.startswith(".") for part in folder.relative_to(root).parts)]
     if not found:
         raise UsageError(f"no results in {root}; name another folder with --results DIR")
@@ -63,14 +64,15 @@ def inspect(folder: Path, results: Folder, experiments_folder: Folder | None) ->
     way_out = "train it again and delete the wrong file"
     wrong += [f"{path}: conflicting result for one run; {way_out}" for path in sorted(folder.glob("*.conflict"))]
     for result in sound:
+        path = store.result_file(folder, result.run)
         if store.is_stale(result):
             again = "run it again: the old result is then set aside"
-            wrong.append(f"{folder / result.run.id}.json: made by other code or data of yours than today's; {again}")
+            wrong.append(f"{packs.place(path)}: made by other code or data of yours than today's; {again}")
         data = result.provenance.get("data_sha256")
         if data != PUBLISHED.get(result.run.dataset, data):
-            wrong.append(f"{folder / result.run.id}.json: made from other data than the published {result.run.dataset}")
+            wrong.append(f"{packs.place(path)}: made from other data than the published {result.run.dataset}")
         try:
-            store.whole(folder / f"{result.run.id}.json")
+            store.whole(path)
         except StorageError as error:
             wrong.append(str(error))
     wrong += [f"{folder}: {line}" for line in _different_data(sound)]
@@ -84,7 +86,7 @@ def inspect(folder: Path, results: Folder, experiments_folder: Folder | None) ->
             wrong.append(f"{table}: is not a file; delete it and write it anew: {again}")
         elif table.read_bytes() != study.text().encode():
             wrong.append(f"{table}: is not what the results beside it give; write it anew: {again}")
-    return Finding(f"{folder}: {len(sound)} results with the right checksum", wrong)
+    return Finding(f"{folder}: {count(sound, 'result')} with the right checksum", wrong)
 
 
 def _different_data(results: Iterable[Result]) -> Iterator[str]:

@@ -142,10 +142,9 @@ def test_no_section_with_curves_says_not_run():
 
 
 def test_a_study_that_is_not_complete_counts_its_runs():
-    assert report._section(study()).standing.told == "2 of 3 runs, 1 of 1 sentence known, one seed"
+    assert report._section(study()).standing.told == "2 of 3 runs, 1 sentence known, one seed"
     assert (
-        report._section(study(scale="laptop")).standing.told
-        == "2 of 3 runs, 1 of 1 sentence known, laptop scale, one seed"
+        report._section(study(scale="laptop")).standing.told == "2 of 3 runs, 1 sentence known, laptop scale, one seed"
     )
     assert report._section(study(results=[])).standing.told == "no results yet"
 
@@ -379,6 +378,45 @@ def test_the_page_fits_a_narrow_screen_in_the_colors_of_the_reader(visit, commit
     assert [int(part) for part in stroke] == [round(255 * part) for part in to_rgb(true_labels)]
 
 
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+def test_points_that_the_keys_walk_to_are_on_the_screen_of_a_phone(visit, committed):
+    page = visit(committed, **PHONE)
+    plot = page.locator("#fig1a_learning_curves .plot").first
+    plot.locator(".canvas").focus()
+    right = 0
+    for _ in range(200):
+        page.keyboard.press("ArrowRight")
+    for key in ("ArrowRight", "ArrowDown", *["ArrowLeft"] * 3):
+        page.keyboard.press(key)
+        dot, note = plot.locator(".dot").bounding_box(), plot.locator("output").bounding_box()
+        assert 0 <= dot["x"] < dot["x"] + dot["width"] <= 390
+        canvas = plot.locator(".canvas").bounding_box()
+        assert canvas["x"] <= note["x"] < note["x"] + note["width"] <= canvas["x"] + canvas["width"]
+        right = max(right, plot.locator(".canvas").evaluate("canvas => canvas.scrollLeft"))
+    assert right > 0, "the picture is wider than the screen"
+
+
+@pytest.mark.parametrize("screen", [PHONE, {}])
+def test_way_to_every_claim_stays_on_the_screen_and_says_where_the_reader_is(visit, committed, screen):
+    page = visit(committed, **screen)
+    names = [section.get_attribute("id") for section in page.locator("section:not(.protocol)").all()]
+    assert [link.get_attribute("href") for link in page.locator(".stay a").all()] == [
+        f"#{name}" for name in ("map", *names)
+    ]
+    page.evaluate(f"document.getElementById('{names[-1]}').scrollIntoView()")
+    here = page.locator(f".stay a[href='#{names[-1]}'][aria-current]")
+    here.wait_for()
+    box = here.bounding_box()
+    assert box["y"] < 60, "the bar stays at the top"
+    assert 0 <= box["x"] <= page.viewport_size["width"] - box["width"], "and shows the current claim"
+    assert page.locator(f"#{names[-1]} h2").bounding_box()["y"] > box["y"] + box["height"], "the bar hides no heading"
+    page.locator(".stay a").first.focus()
+    page.keyboard.press("Enter")
+    page.locator(".stay a[href='#map'][aria-current]").wait_for()
+
+
 def test_paper_shows_all_of_a_wide_table_on_a_page_that_is_turned_in_the_colors_of_a_light_one(visit):
     page = visit(report.render(studies.survey(["table2"], results=ROOT / "results")), color_scheme="dark")
     page.emulate_media(media="print")
@@ -388,7 +426,7 @@ def test_paper_shows_all_of_a_wide_table_on_a_page_that_is_turned_in_the_colors_
     assert {b"0 0 612 792", b"0 0 792 612"} == set(re.findall(rb"/MediaBox \[([\d ]+)\]", page.pdf(format="letter")))
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.get_by_text("label smoothing").first.is_visible(), "what is folded on a screen is open on paper"
-    assert not page.get_by_text("Back to the map").is_visible()
+    assert not page.locator(".stay").is_visible()
 
 
 def test_the_script_of_the_documentation_draws_its_pictures(pictures, chromium, committed, tmp_path):

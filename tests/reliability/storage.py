@@ -1,5 +1,7 @@
 """Ends a process at each of its disk operations in turn, then starts it again: what is left is as if nothing had been.
 
+A result that was there is there at any time after, also while it is moved into a pack.
+
     python tests/reliability/storage.py kill      # killed before and after each, and in the middle of each write
     python tests/reliability/storage.py ENOSPC    # each fails: the disk is full
     python tests/reliability/storage.py EIO
@@ -24,8 +26,9 @@ from faults import Steps
 
 from rethink_gen import atomic
 from rethink_gen.errors import StorageError
-from rethink_gen.results import locks, store
+from rethink_gen.results import locks, packs, store
 from rethink_gen.runs import Run
+from rethink_gen.study import packing
 from rethink_gen.training import checkpointing
 
 RUN = Run(dataset="digits")
@@ -33,25 +36,28 @@ EPOCHS = 3
 
 
 def work(folder: Path) -> None:
-    """A run of three steps of arithmetic with a checkpoint after each, published, then a table."""
+    """A run of three steps of arithmetic with a checkpoint after each, published, then packed, then a table."""
     atomic.make_folder(folder)
     with locks.claim(folder, RUN.id) as ours:
-        if ours and not store.result_file(folder, RUN).exists():
+        if ours and not packs.exists(store.result_file(folder, RUN)):
             own = locks.work_folder(folder, RUN)
-            arrays, notes = checkpointing.load_checkpoint(own) or ({"w": np.ones(100)}, {"epoch": []})
-            while len(notes["epoch"]) < EPOCHS:
+            arrays, notes = checkpointing.load_checkpoint(own) or ({"w": np.ones(100)}, {"test_loss": []})
+            while len(notes["test_loss"]) < EPOCHS:
                 arrays = {"w": arrays["w"] * 1.5 + 1}
-                notes = {"epoch": [*notes["epoch"], float(arrays["w"][0])]}
+                notes = {"test_loss": [*notes["test_loss"], float(arrays["w"][0])]}
                 checkpointing.save_checkpoint(own, arrays, notes)
-            store.save(store.Result(RUN, "finished", notes, {}), folder)
+            curves = {"epoch": [*range(EPOCHS)], **dict.fromkeys(("train_accuracy", "test_accuracy"), [0.5] * EPOCHS)}
+            about = {"num_train": 1, "num_test": 1}
+            store.save(store.Result(RUN, "finished", {**curves, **notes}, about), folder)
     locks.tidy(folder)
+    packing.pack_folder(folder)
     with locks.claim(folder, "table", wait=True):
-        atomic.write(folder / "table.md", b"".join(path.read_bytes() for path in sorted(folder.glob("*.json"))))
+        atomic.write(folder / "table.md", repr(store.load(folder)).encode())
 
 
 def left(folder: Path) -> dict[str, bytes]:
     """Every file in a folder but for locks that stay."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "table.lock")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in ("table.lock", "runs.lock"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -80,15 +86,17 @@ def main(act: str) -> None:
         assert in_a_process(undisturbed, act=act, log=log) == 0
         reference = left(undisturbed)
         steps = Path(scratch, "log").read_text().splitlines()
+        packed = next(number for number, step in enumerate(steps, 1) if f"{packs.LOCK}.lock" in step)
         codes = Counter()
         for number, step in enumerate(steps, 1):
             folder = Path(scratch, "ended")
             code = in_a_process(folder, fatal=number, act=act)
             codes[code] += 1
             assert code in ((-9,) if act == "kill" else (0, 4)), f"exit {code} at step {step}"
-            store.sift(folder)
-            before = left(folder)
-            assert all(before[name] == reference[name] for name in before if name.endswith("json")), step
+            sound, damaged = store.sift(folder)
+            assert sound == store.load(undisturbed)[: len(sound)], step
+            assert not damaged, step
+            assert sound or number < packed, f"lost after step {step}"
             assert in_a_process(folder) == 0, step
             assert left(folder) == reference, f"{sorted(left(folder))} after step {step}"
             shutil.rmtree(folder)

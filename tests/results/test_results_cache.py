@@ -12,16 +12,16 @@ import pytest
 
 from rethink_gen.cli import main
 from rethink_gen.experiment import find
-from rethink_gen.results import frames, results_cache, store
+from rethink_gen.results import frames, packs, results_cache, store
 from rethink_gen.runs import KINDS
-from rethink_gen.study import verification
+from rethink_gen.study import packing, verification
 
 COMMITTED = sorted((Path(__file__).parents[2] / "results").glob("*/*"))
 
 
 @pytest.fixture(autouse=True)
-def many_is_two(monkeypatch, tmp_path):
-    monkeypatch.setattr(results_cache, "_MANY", 2)
+def any_size_is_large(monkeypatch, tmp_path):
+    monkeypatch.setattr(results_cache, "_LARGE", 1)
     monkeypatch.setattr(results_cache, "_BATCH", 3)
     monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache"))
 
@@ -31,8 +31,8 @@ def folder(tmp_path):
     """Results of every kind in one folder: five of each experiment that there are results of."""
     folder = tmp_path / "quickstart" / "smoke"
     folder.mkdir(parents=True)
-    for path in (path for each in COMMITTED for path in sorted(each.glob("*.json"))[:5]):
-        (folder / path.name).write_bytes(path.read_bytes())
+    for path in (path for each in COMMITTED for path in packs.paths(each)[:5]):
+        store.copy(path, folder)
     return folder
 
 
@@ -76,6 +76,30 @@ def test_changed_new_and_removed_files_are_noticed(folder):
     assert now[first.id].status == "diverged"
     assert replace(second.run, seed=77).id in now
     assert third.id not in now
+
+
+def test_copy_of_packed_results_is_that_of_files(folder):
+    packing.pack_folder(folder)
+    first, *_ = same(folder)
+    store.save(replace(first, status="diverged"), folder, replace=True)
+    assert {result.id: result for result in same(folder)}[first.id].status == "diverged", "the file is newer"
+    store.result_file(folder, first.run).unlink()
+    assert {result.id: result for result in same(folder)}[first.id].status == first.status, "the line counts again"
+    pack = folder / packs.FILE
+    pack.write_bytes(pack.read_bytes().replace(b'"seed":0', b'"seed":1', 1))
+    [error] = results_cache.sift(folder)[1]
+    assert error.place.name.startswith("runs.jsonl:")
+    same(folder)
+    pack.unlink()
+    assert same(folder) == []
+
+
+def test_pack_that_has_not_changed_is_not_read_again(folder, monkeypatch):
+    packing.pack_folder(folder)
+    same(folder)
+    monkeypatch.setattr(packs, "_known", {})
+    monkeypatch.setattr(packs, "_parts", lambda path: pytest.fail("the pack was read"))
+    assert results_cache.sift(folder)[0]
 
 
 def test_damage_is_named_also_where_the_time_of_change_was_set_back(folder):
@@ -133,8 +157,8 @@ def test_table_and_status_are_the_same_with_and_without_a_copy(tmp_path, monkeyp
         (folder / path.name).write_bytes(path.read_bytes())
     before = sorted(tmp_path.rglob("*"))
     shown = []
-    for many in (1000, 2, 2):
-        monkeypatch.setattr(results_cache, "_MANY", many)
+    for large in (1_000_000, 1, 1):
+        monkeypatch.setattr(results_cache, "_LARGE", large)
         for verb in ("table", "status"):
             assert main.main([verb, "fig1b", "--results", str(tmp_path)]) == 0
         shown.append(capsys.readouterr().out)

@@ -10,7 +10,7 @@ from frames import result as example
 
 from rethink_gen import experiment
 from rethink_gen.cli import main
-from rethink_gen.results import frames, results_cache, store, validation
+from rethink_gen.results import frames, packs, results_cache, store, validation
 from rethink_gen.runs import Run
 from rethink_gen.version import __version__
 
@@ -166,7 +166,7 @@ def places(tmp_path, monkeypatch):
 @pytest.mark.parametrize("verb", ["table", "plot", "show", "verify", "report", "run"])
 def test_every_command_names_the_odd_files_and_shows_the_rest(verb, cached, places, monkeypatch, capsys):
     if cached:
-        monkeypatch.setattr(results_cache, "_MANY", 1)
+        monkeypatch.setattr(results_cache, "_LARGE", 1)
     odd = sorted(places.glob("*.json"))[:4]
     mutate(odd[0], "curves.train_accuracy", [0.1, "1"])
     mutate(odd[1], "provenance.num_train", None)
@@ -208,7 +208,7 @@ def test_largest_number_and_missing_values_fit_a_curve():
 def test_every_committed_result_is_read():
     """Also of experiments whose runs have no accuracy, or points of a path in place of epochs."""
     root = experiment.HERE.parent / "results"
-    paths = [path for folder in root.glob("*/*") for path in sorted(folder.glob("*.json"))[:3]]
+    paths = [path for folder in root.glob("*/*") for path in packs.paths(folder)[:3]]
     assert len(paths) > 40
     for path in paths:
         store.read(path)
