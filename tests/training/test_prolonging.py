@@ -60,10 +60,11 @@ def test_longer_run_goes_on_and_has_the_bits_of_a_run_from_the_start(short, whol
         replace(LONGER, learning_rate=0.02),
         replace(LONGER, schedule="cosine"),
         replace(LONGER, record=("examples",)),
+        replace(LONGER, measures=("frobenius",)),
         replace(LONGER, measurements=3),
         replace(RUN, epochs=3),
     ],
-    ids=["seed", "rate", "schedule of the whole", "records", "epochs measured", "fewer epochs"],
+    ids=["seed", "rate", "schedule of the whole", "records", "measures", "epochs measured", "fewer epochs"],
 )
 def test_run_that_would_not_have_begun_so_begins_from_its_start(other, short):
     assert checkpointing.of_shorter(other, short / "train") is None
