@@ -85,8 +85,8 @@ def of_shorter(run: Run, folder: Path) -> Checkpoint | None:
     """Where the same run with fewer epochs ended, if its weights were kept in this folder of results: the longest one.
 
     From there, a run has the numbers that it would have from its start: so no schedule that depends on the number of
-    epochs, the same epochs measured, no records of examples and no measures. Its notes have the id of the shorter run, as `continues`;
-    what made it is still to be compared.
+    epochs, the same epochs measured, no records of examples and no measures. Its notes have the id of the shorter run,
+    as `continues`; what made it is still to be compared.
     """
     schedule = registry.parse(run.schedule)[0]
     dependent = schedule in schedules.OF_THE_WHOLE or not registry.is_built_in("schedule", run.schedule)
