@@ -89,7 +89,9 @@ def test_script_outside_of_the_project_trains_tables_and_plots(folder, monkeypat
     assert python(folder, "my_study.py") == shown
     assert results(folder) == made
     told = python(folder, "answers.py", PYTHONPATH=str(folder)).removeprefix(shown)
-    classes, hardest = (re.findall(r"\d+", part) for part in told.strip("[]\n").split("]\n["))
+    classes, hardest, dark = told.split("]\n")
+    classes, hardest = re.findall(r"\d+", classes), re.findall(r"\d+", hardest)
+    assert 0 <= float(dark) <= 1
     assert len(classes) == 10
     assert set(map(int, classes)) <= set(range(10))
     assert len({*hardest}) == 5

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,15 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
         if not stack.enter_context(multihost.joined(arguments.hosts, planned.folder)):
             return 0
         say(f"{title}: {part(todo, planned.experiment.runs, 'run')} to do")
-        reports = [stack.enter_context(progress())]
-        if arguments.log:
-            folder = arguments.results / ".log" / planned.experiment.name / planned.experiment.scale
-            reports.append(stack.enter_context(tracker(arguments.log, folder)))
-
-        def tell(now: Any) -> None:
-            for report in reports:
-                report(now)
-
+        place = Path(planned.experiment.name, planned.experiment.scale)
+        tell = stack.enter_context(_reports(arguments, place))
         number = 1 if arguments.hosts else None
         stack.enter_context(stopping.after(limit.left()) if limit else contextlib.nullcontext())
         study = running.run(
@@ -128,6 +121,25 @@ def _time_limit(arguments: argparse.Namespace) -> TimeLimit | None:
     from rethink_gen.execution.time_limit import TimeLimit, parse
 
     return TimeLimit(parse(arguments.time_limit), overview.timed(arguments))
+
+
+@contextlib.contextmanager
+def _reports(arguments: argparse.Namespace, place: Path) -> Iterator[Callable[[Any], None]]:
+    """What is called with the progress of runs: it shows it, and with --log sends it to a tracker.
+
+    Args:
+      place: of the files of the tracker, in RESULTS/.log.
+    """
+    with contextlib.ExitStack() as stack:
+        reports = [stack.enter_context(progress())]
+        if arguments.log:
+            reports.append(stack.enter_context(tracker(arguments.log, arguments.results / ".log" / place)))
+
+        def tell(now: Any) -> None:
+            for report in reports:
+                report(now)
+
+        yield tell
 
 
 def _run_all(arguments: argparse.Namespace, limit: TimeLimit | None) -> int:
@@ -294,16 +306,17 @@ def train(arguments: argparse.Namespace) -> int:
     if seeds is not None:
         if arguments.hosts:
             raise UsageError("--seeds goes without --hosts: train one seed at a time on several hosts")
-        with progress() as report:
+        with _reports(arguments, Path(studies.TRAIN)) as report:
             study = running.run(runs.grid(run, seed=seeds), results=arguments.results, **work, report=report)
         print(study.text("json" if arguments.json else "markdown"))
         return _refuse_failed(study)
     if arguments.hosts:
         _check_hosts(arguments, [run])
-    with multihost.joined(arguments.hosts, arguments.results / "train") as first, progress() as report:
+    with multihost.joined(arguments.hosts, arguments.results / studies.TRAIN) as first:
         if not first:
             return 0
-        result = running.train(run, results=arguments.results, **work, report=report)
+        with _reports(arguments, Path(studies.TRAIN)) as report:
+            result = running.train(run, results=arguments.results, **work, report=report)
     if arguments.json:
         print(json.dumps({"id": run.id, "status": result.status, **result.summary}))
     else:

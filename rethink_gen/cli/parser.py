@@ -168,7 +168,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--force": {"action": "store_true", "help": "train again what has a result; replace a file"},
     "--keep-weights": {
         "action": "store_true",
-        "help": "leave RUN.weights.npz beside results, for `plot filters` and `plot confusion`",
+        "help": "leave RUN.weights.npz beside results, for `plot filters`, `plot confusion` and more --epochs later",
     },
     "--strict": {"action": "store_true", "help": "exit 1 if a run diverged"},
     "--calibrate": {"action": "store_true", "help": "time a few steps of each program on this machine"},
@@ -257,7 +257,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], dict[str, Any], t
     "train": (
         commands.train,
         {},
-        (*FIELD_OPTIONS, "--seeds", "--hosts", "--results", "--force", "--keep-weights", *PLUGIN, "--json"),
+        (*FIELD_OPTIONS, "--seeds", "--hosts", "--log", "--results", "--force", "--keep-weights", *PLUGIN, "--json"),
     ),
     "randomization-test": (
         randomization_test.run,

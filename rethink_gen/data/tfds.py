@@ -153,6 +153,9 @@ def describe(name: str, folder: Path) -> Source:
         raise DataError(f"{name} in {folder} cannot be loaded: its images must be uint8 with 1, 3 or 4 channels")
     test = "test" if "test" in shards and name not in _HIDDEN_TEST_LABELS else "validation"
     alone = sum(shards.get("train", [])) >= HELD_OUT and len(shards) == 1 and -1 not in shape
+    if [name for name, lengths in shards.items() if sum(lengths)] == ["test"]:
+        ask = "read its images and ask a network that kept its weights: result.predict(images), see docs/adding.md"
+        raise DataError(f"{name} in {folder} has a test split alone, and nothing to train on; {ask}")
     if not alone and (not sum(shards.get("train", [])) or not sum(shards.get(test, []))):
         raise DataError(
             f"{name} in {folder} cannot be loaded: it needs a train and a test split, not {', '.join(shards)}"

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ SECONDS_BETWEEN_LOOKS = 0.2
 SECONDS_BETWEEN_REPORTS = 1.0  # of one task
 DEATHS = 3  # workers or nodes that may die while they run it; then the run has failed
 PASSED_ON = ("JAX_", "XLA_")  # environment variables that tasks get, too
+FOLDERS = ("RETHINK_GEN_CACHE", "TFDS_DATA_DIR")  # environment variables that name folders
 Checkpoints = dict[str, dict[str, bytes]]  # run id → name of a file → what it holds
 Message = tuple[str, str, Any]  # what it is, the id of its run, and what it holds
 
@@ -299,6 +300,19 @@ def train(
 
 
 @contextmanager
+def _beside_this_package() -> Iterator[None]:
+    """In the folder where this package is: Ray has workers import from the folder in which it is started.
+
+    That of the command may hold a stranger's files, or another checkout. What is named from there keeps its place.
+    """
+    for name in FOLDERS:
+        if name in os.environ:
+            os.environ[name] = str(Path(os.environ[name]).expanduser().absolute())
+    with chdir(Path(registry.__file__).parents[1]):
+        yield
+
+
+@contextmanager
 def _cluster(address: str | None, needs: Needs) -> Iterator[Any]:
     """Yields the module ray, connected to a cluster that has room for a task."""
     os.environ |= {
@@ -319,12 +333,13 @@ def _cluster(address: str | None, needs: Needs) -> Iterator[Any]:
         passed.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": {"env_vars": passed}}
     try:
-        try:
-            ray.init(address or os.environ.get("RAY_ADDRESS") or "auto", **options)
-        except ConnectionError as error:
-            if address or "RAY_ADDRESS" in os.environ:
-                raise UsageError(f"no Ray cluster answers at {address or os.environ['RAY_ADDRESS']}") from error
-            ray.init("local", include_dashboard=False, **options)
+        with _beside_this_package():
+            try:
+                ray.init(address or os.environ.get("RAY_ADDRESS") or "auto", **options)
+            except ConnectionError as error:
+                if address or "RAY_ADDRESS" in os.environ:
+                    raise UsageError(f"no Ray cluster answers at {address or os.environ['RAY_ADDRESS']}") from error
+                ray.init("local", include_dashboard=False, **options)
         if signal.getsignal(signal.SIGTERM) is not handler:
             signal.signal(signal.SIGTERM, handler)  # ours keeps what is done; ray's ends the process
         if not needs.room(ray.nodes()):

@@ -20,6 +20,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+OF_THE_WHOLE = ("cosine",)  # those whose factors depend on the number of epochs
+
 
 def constant(step: Any, steps_per_epoch: int, epochs: int, *, warmup_epochs: float = 0) -> jax.Array:
     """Constant schedule: 1, after the warm-up."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 KINDS = ("weights", "records")
+STATE = "state/"  # before the names of what is in a file of weights so that a longer run can begin where this one ended
 CHECKSUMS = tuple(f"{kind}_sha256" for kind in KINDS)
 _AGAIN = "delete it and run the command that made it again"
 

@@ -301,6 +301,8 @@ def whole(path: Path) -> Result:
     found: dict[str, Any] = {
         kind: kept.unpack(content, kept.file(path, kind)) for kind, content in contents.items() if content is not None
     }
+    if "weights" in found:
+        found["weights"] = {name: each for name, each in found["weights"].items() if not name.startswith(kept.STATE)}
     if "records" in found:
         found["records"] = from_arrays(found["records"], kept.file(path, "records"))
     return dataclasses.replace(result, **found)

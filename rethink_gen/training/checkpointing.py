@@ -1,4 +1,7 @@
-"""Save and load checkpoints: a training state as named arrays in one file."""
+"""Save and load checkpoints: a training state as named arrays in one file.
+
+A run that kept its weights kept the rest of its last state with them, so that a longer run can begin there.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,11 +18,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rethink_gen import registry
 from rethink_gen.atomic import write
 from rethink_gen.errors import StorageError
+from rethink_gen.optimization import schedules
+from rethink_gen.results import kept, locks, packs, store
 from rethink_gen.results.locks import logger
+from rethink_gen.runs import Run
 
 Tree = TypeVar("Tree")
+Checkpoint = tuple[dict[str, np.ndarray], dict[str, Any]]  # arrays and notes
+_MADE_BY = f"{kept.STATE}made_by"
 
 
 def save_checkpoint(folder: Path, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> None:
@@ -42,7 +52,7 @@ def save_checkpoint(folder: Path, arrays: Mapping[str, np.ndarray], notes: Mappi
         path.unlink(missing_ok=True)
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+def load_checkpoint(folder: Path) -> Checkpoint | None:
     """Reads the newest valid checkpoint: (arrays, notes), or None if there is none.
 
     A damaged checkpoint is renamed to `.corrupt`, and the one before it is used.
@@ -61,6 +71,49 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
             logger.warning("%s is damaged: renamed to .corrupt; using the checkpoint before it", path)
             path.rename(path.with_suffix(".corrupt"))
     return None
+
+
+def last_state(state: Any, made_by: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The weights of a run, and the rest of its last state with what made it, as named arrays."""
+    arrays = flatten(state)
+    weights = {name: array for name, array in arrays.items() if name.startswith(("params/", "batch_stats/"))}
+    rest = {kept.STATE + name: array for name, array in arrays.items() if name not in weights}
+    return {**weights, **rest, _MADE_BY: np.frombuffer(json.dumps(made_by).encode(), np.uint8)}
+
+
+def of_shorter(run: Run, folder: Path) -> Checkpoint | None:
+    """Where the same run with fewer epochs ended, if its weights were kept in this folder of results: the longest one.
+
+    From there, a run has the numbers that it would have from its start: so no schedule that depends on the number of
+    epochs, the same epochs measured, no records of examples and no measures. Its notes have the id of the shorter run,
+    as `continues`; what made it is still to be compared.
+    """
+    schedule = registry.parse(run.schedule)[0]
+    dependent = schedule in schedules.OF_THE_WHOLE or not registry.is_built_in("schedule", run.schedule)
+    if dependent or run.record or run.measures or locks.is_forced(folder, run.id):
+        return None
+    found = []
+    for file in folder.glob(f"{run.id.rpartition('-')[0]}-*{kept.suffix('weights')}"):
+        path = file.with_name(file.name.removesuffix(kept.suffix("weights")) + ".json")
+        with suppress(StorageError):  # the run it is of reports this
+            if packs.exists(path) and _begins(run, (result := store.read(path)).run) and result.status == "finished":
+                content = kept.read(path, "weights", result.provenance)
+                found.append((result, kept.unpack(content or b"", file)))
+    found = [(result, arrays) for result, arrays in found if _MADE_BY in arrays]
+    if not found:
+        return None
+    result, arrays = max(found, key=lambda each: each[0].curves["epoch"][-1] or 0)
+    made_by = {**json.loads(arrays.pop(_MADE_BY).tobytes()), "run": run.id}
+    seconds = sum(result.provenance.get(name) or 0.0 for name in ("seconds_train", "seconds_compile"))
+    notes = {"curves": result.curves, "seconds": seconds, "made_by": made_by, "continues": result.id}
+    return {name.removeprefix(kept.STATE): array for name, array in arrays.items()}, notes
+
+
+def _begins(run: Run, shorter: Any) -> bool:
+    """Whether a run begins as the other one, which has fewer epochs."""
+    if not isinstance(shorter, Run) or shorter.epochs >= run.epochs or replace(shorter, epochs=run.epochs) != run:
+        return False
+    return {epoch for epoch in run.measured_epochs if epoch <= shorter.epochs} == set(shorter.measured_epochs)
 
 
 def pack(arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> bytes:

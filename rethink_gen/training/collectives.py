@@ -20,8 +20,6 @@ from rethink_gen.errors import Interrupted, UsageError
 from rethink_gen.training import checkpointing
 from rethink_gen.training.program import Data
 
-Checkpoint = tuple[dict[str, np.ndarray], dict[str, Any]]  # arrays, and notes that JSON can hold
-
 
 def first() -> bool:
     """Whether this is the first process, which claims runs, writes files and prints."""
@@ -54,7 +52,7 @@ def together(stopped: Callable[[], None]) -> Callable[[], None]:
     return stopped_anywhere
 
 
-def from_first(make: Callable[[], Checkpoint | None]) -> Checkpoint | None:
+def from_first(make: Callable[[], checkpointing.Checkpoint | None]) -> checkpointing.Checkpoint | None:
     """Calls `make` in the first process only and sends its result to all processes."""
     if jax.process_count() == 1:
         return make()

@@ -4,9 +4,11 @@ core.py defines a step, compilation.py compiles it, vectorize.py spreads it over
 execution/scheduler.py decides which runs form a cohort.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +37,7 @@ from rethink_gen.training.checkpointing import check_same, flatten, restore
 from rethink_gen.training.program import Data, Hparams, State, num_classes
 from rethink_gen.training.progress import Progress
 
+logger = logging.getLogger(__name__)
 _CHECKPOINT_SECONDS = 60.0  # between checkpoints
 _CHEAP_SECONDS = 3.0  # if a checkpoint takes longer, checkpoints are rarer, so that they cost 5 % of the time at most
 
@@ -61,7 +64,10 @@ def train(
       StorageError: a checkpoint belongs to another run, or was made with other data, flags, cores or code, or on
         another version of jax or another device.
     """
-    cohort = _Cohort(folders)
+    try:
+        cohort = _Cohort(folders)
+    except _Unlike:
+        cohort = _Cohort(folders, prolong=False)
     if not cohort.measured:
         cohort.measure()
     cohort.tell(report)
@@ -81,20 +87,32 @@ def train(
             cohort.save_if_due()
 
 
-class _Cohort:
-    """Runs of one program that train side by side, from their start or from their checkpoints; see `train`."""
+class _Unlike(Exception):
+    """The shorter run at whose end a run was to begin was made by something else."""
 
-    def __init__(self, folders: Mapping[Run, Path | None]) -> None:
+
+class _Cohort:
+    """Runs of one program that train side by side, from their start or from their checkpoints; see `train`.
+
+    Args:
+      prolong: whether they may begin where shorter ones ended.
+    """
+
+    def __init__(self, folders: Mapping[Run, Path | None], *, prolong: bool = True) -> None:
         self.started = time.monotonic()
         self.origin = provenance.provenance()
         self.clock = compilation.compile_clock()
         self.compiled = self.clock()
         self.folders = folders
 
-        def load_checkpoint(folder: Path | None) -> collectives.Checkpoint | None:
-            return collectives.from_first(lambda: folder and checkpointing.load_checkpoint(folder))
+        def load_checkpoint(run: Run, folder: Path) -> checkpointing.Checkpoint | None:
+            shorter = lambda: checkpointing.of_shorter(run, folder.parent.parent) if prolong else None
+            return checkpointing.load_checkpoint(folder) or shorter()
 
-        checkpoints = {run: load_checkpoint(folder) for run, folder in folders.items()}
+        checkpoints = {
+            run: collectives.from_first(lambda run=run, folder=folder: folder and load_checkpoint(run, folder))
+            for run, folder in folders.items()
+        }
         for run, found in checkpoints.items():
             if found and found[1].get("made_by", {}).get("code", {}) != digests.of_run(run):
                 checkpoints[run] = None  # the user's code has changed since, so the run starts again
@@ -125,11 +143,16 @@ class _Cohort:
         }
         if (side_by_side := self.lanes.number // self.lanes.devices) > 1:
             self.made_by["lanes"] = str(side_by_side)
+        notes = {run: found[1] for run, found in checkpoints.items() if found and run in self.runs}
+        self.continues = {run: note["continues"] for run, note in notes.items() if "continues" in note}
         self.hparams, self.state = self.begin(checkpoints)
+        for run, shorter in self.continues.items():
+            if "saved" not in notes[run]:
+                logger.warning("%s goes on where %s ended; it has the numbers of a run from the start", run.id, shorter)
         self.saved, self.cost = time.monotonic(), 0.0  # end of the last checkpoint, and the seconds it took
         self.first_call: tuple[float, int] | None = None  # its end and its last step; it is slow because it compiles
 
-    def begin(self, checkpoints: Mapping[Run, collectives.Checkpoint | None]) -> tuple[Hparams, State]:
+    def begin(self, checkpoints: Mapping[Run, checkpointing.Checkpoint | None]) -> tuple[Hparams, State]:
         """The hyperparameters and the state of each lane, from its run and its checkpoint if there is one."""
         images = self.train_data.images
         if self.lanes.number > 1 and not self.lanes.shared:
@@ -142,7 +165,10 @@ class _Cohort:
             state = core.init(self.program, hparams[-1], images, randomness.root_key(run.seed_of("init")))
             if (found := checkpoints[run]) and (folder := self.folders[run]):
                 (arrays, self.rows[run]), notes = recording.split(found[0]), found[1]
-                check_same(notes.get("made_by", {}), {"run": run.id, **self.made_by}, folder)
+                then, now = notes.get("made_by", {}), {"run": run.id, **self.made_by}
+                if "continues" in notes and "saved" not in notes and {**then, "code": {}} != {**now, "code": {}}:
+                    raise _Unlike
+                check_same(then, now, folder)
                 checkpointing.check_fits(state, arrays, folder)
                 state, self.curves[run], self.spent = restore(state, arrays), notes["curves"], notes["seconds"]
             states.append(state)
@@ -228,8 +254,8 @@ class _Cohort:
         """Writes a checkpoint of each run that has a folder."""
         for run, state in zip(self.runs, self.lanes.unstack(self.state), strict=False):
             if run in self.left and (folder := self.folders[run]) and collectives.first():
-                made_by = {"run": run.id, **self.made_by, "code": digests.of_run(run)}
-                notes = {"curves": self.curves[run], "seconds": self.seconds(), "made_by": made_by}
+                notes = {"curves": self.curves[run], "seconds": self.seconds(), "made_by": self.made(run)}
+                notes |= {"continues": self.continues[run], "saved": True} if run in self.continues else {}
                 arrays = {**flatten(state), **recording.to_arrays(self.rows[run])}
                 checkpointing.save_checkpoint(folder, arrays, notes)
         collectives.anywhere(False)  # all processes wait until the checkpoints are on disk
@@ -241,10 +267,13 @@ class _Cohort:
             self.save()
             self.saved, self.cost = time.monotonic(), time.monotonic() - now
 
+    def made(self, run: Run) -> dict[str, Any]:
+        """What makes the state of a run: facts of this process, and the user's code."""
+        return {"run": run.id, **self.made_by, "code": digests.of_run(run)}
+
     def weights(self, run: Run) -> dict[str, np.ndarray]:
-        """What a run has learned, as named arrays."""
-        state = self.lanes.unstack(self.state)[self.runs.index(run)]
-        return flatten({"params": state.params, "batch_stats": state.batch_stats})
+        """What a run has learned, as named arrays, with the rest of its state."""
+        return checkpointing.last_state(self.lanes.unstack(self.state)[self.runs.index(run)], self.made(run))
 
     @property
     def num_params(self) -> int:
@@ -294,6 +323,7 @@ class _Cohort:
                 "precision": run.precision,
                 "data_sha256": self.checksum,
                 **({"code": code} if (code := digests.of_run(run)) else {}),
+                **({"continues": self.continues[run]} if run in self.continues else {}),
                 "num_train": self.num_train,
                 "num_test": self.test_data.labels.shape[-1],
                 **({"num_validation": self.validation.labels.shape[-1]} if self.validation else {}),

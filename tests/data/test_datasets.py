@@ -273,7 +273,7 @@ def test_damaged_metadata_are_noticed(file, text, cifar10):
             lambda f: f["featuresDict"]["features"]["image"]["image"].update(dtype="uint16"),
             "must be uint8",
         ),
-        ("dataset_info.json", lambda i: i["splits"].pop(0), "a train and a test split"),
+        ("dataset_info.json", lambda i: i["splits"][0].update(name="extra"), "a train and a test split"),
         ("dataset_info.json", lambda i: i.update(fileFormat="tfrecord"), "has tfrecord files"),
         (
             "features.json",
@@ -299,6 +299,12 @@ def test_a_validation_split_stands_in_for_a_test_split(cifar10):
         cifar10 / "cifar10-validation.array_record-00000-of-00001"
     )
     assert datasets.load("cifar10").checksum == expected.checksum
+
+
+def test_a_set_with_test_images_alone_says_how_a_network_is_tested_on_it(cifar10):
+    change(cifar10, "dataset_info.json", lambda info: info["splits"].pop(0))
+    with pytest.raises(DataError, match=r"has a test split alone, and nothing to train on; .*predict\(images\)"):
+        datasets.load("cifar10")
 
 
 def test_a_set_with_one_split_has_every_fifth_example_held_out(cifar10):

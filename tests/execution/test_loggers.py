@@ -46,6 +46,31 @@ def test_tensorboard_is_told_each_epoch_of_a_run(tmp_path):
     assert main.main(["verify", "fig1b", "--results", str(tmp_path)]) == 0
 
 
+def test_train_tells_tensorboard_of_each_seed(tmp_path):
+    pytest.importorskip("tensorboardX")
+    words = [
+        "--dataset",
+        "digits",
+        "--train-size",
+        "64",
+        "--test-size",
+        "50",
+        "--batch-size",
+        "32",
+        "--epochs",
+        "2",
+        "--log",
+        "tensorboard",
+    ]
+    for seeds in ([], ["--seeds", "1,2"]):
+        assert main.main(["train", *words, *seeds, "--results", str(tmp_path)]) == 0
+    results = store.load(tmp_path / "train")
+    assert len(results) == 3
+    for result in results:
+        found = logged(tmp_path / ".log" / "train" / result.id)
+        assert {step for name, step in found if name == "test_loss"} == set(result.curves["step"])
+
+
 def test_runs_that_train_side_by_side_lose_no_point(tmp_path):
     """Their reports arrive mixed, as from worker processes; a run that stops early sends no last step."""
     pytest.importorskip("tensorboardX")

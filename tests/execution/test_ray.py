@@ -24,6 +24,7 @@ HAVE_RAY = not subprocess.run([sys.executable, "-c", "import ray"], capture_outp
 needs_ray = pytest.mark.skipif(not HAVE_RAY, reason="ray is not installed: pip install 'ray>=2.50'")
 on_a_cluster = lambda test: pytest.mark.slow(pytest.mark.filterwarnings("ignore")(needs_ray(test)))
 
+PACKAGE = Path(ray.__file__).parents[2]
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 NEEDS, ROOM = ray.Needs(CORES), {"num_cpus": CORES}
 RUN = Run(dataset="digits", train_size=96, test_size=50, batch_size=32, epochs=6, corruption="random_labels")
@@ -109,6 +110,24 @@ def test_driver_that_is_stopped_keeps_what_is_done_and_the_same_command_finishes
     local = command("run", "labels", "--experiments", "mine", "--results", "local")
     subprocess.run(local, cwd=tmp_path, check=True, capture_output=True)
     assert curves(tmp_path / "results") == curves(tmp_path / "local")
+
+
+@on_a_cluster
+@pytest.mark.parametrize("new", [True, False], ids=["new cluster", "running cluster"])
+def test_workers_import_nothing_from_the_current_folder(new, request, tmp_path):
+    """A folder may hold a stranger's files, or another checkout, which would then train."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "labels.py").write_text(EXPERIMENT)
+    for name in ("random.py", "jax.py", "rethink_gen.py", "experiments.py"):
+        (tmp_path / name).write_text("open('ran', 'w'); raise SystemExit")
+    address = [] if new else ["--address", request.getfixturevalue("nodes").address]
+    line = ["run", "labels", "--experiments", "mine", "--engine", "ray", *address, "--only", "corruption_level=1.0"]
+    safe = [sys.executable, "-P", "-m", "rethink_gen", *line]
+    own = {"RETHINK_GEN_CACHE": "cache", "PYTHONPATH": str(PACKAGE)}
+    done = subprocess.run(safe, cwd=tmp_path, env=os.environ | own, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(curves(tmp_path / "results")) == 2
+    assert not (tmp_path / "ran").exists()
 
 
 class Deadly:
