@@ -28,7 +28,12 @@ MEASURES = entries(
             over_margin=False,
         ),
         entry("path", "norms:path", "Norm of the products along all paths; of dense layers.", p=2, over_margin=False),
-        entry("distance", "norms:distance", "From the first weights; frobenius, or spectral.", norm="frobenius"),
+        entry(
+            "distance_from_initial",
+            "norms:distance_from_initial",
+            "From the first weights; frobenius, or spectral.",
+            norm="frobenius",
+        ),
         entry(
             "spectral_complexity",
             "norms:spectral_complexity",

@@ -50,14 +50,14 @@ def path(network: Network, *, p: int = 2, over_margin: bool = False) -> float:
     return _over_margin(float(sums.sum()) ** (1 / p), network, over_margin)
 
 
-def distance(network: Network, *, norm: str = "frobenius") -> float:
+def distance_from_initial(network: Network, *, norm: str = "frobenius") -> float:
     """How far the kernels are from the first ones: Frobenius of all of them together, or the sum of spectral norms."""
     if norm == "frobenius":
         pairs = zip(chains.kernels(network.weights), chains.kernels(network.initial), strict=True)
         return math.sqrt(sum(float(np.square(now - then).sum()) for now, then in pairs))
     if norm == "spectral":
         return math.fsum(float(np.linalg.norm(difference, 2)) for _, difference in _moved(network))
-    raise unknown("norm of measure distance", norm, ("frobenius", "spectral"))
+    raise unknown("norm of measure distance_from_initial", norm, ("frobenius", "spectral"))
 
 
 def spectral_complexity(network: Network, *, from_initial: bool = False) -> float:

@@ -53,8 +53,8 @@ def test_l1_max_is_over_what_enters_a_unit():
 
 def test_distances_are_from_the_first_weights():
     moved = [np.array(FIRST), np.array(SECOND) - np.eye(2)]
-    assert norms.distance(NETWORK) == pytest.approx(math.sqrt(sum((each**2).sum() for each in moved)))
-    assert norms.distance(NETWORK, norm="spectral") == pytest.approx(2 + 2)
+    assert norms.distance_from_initial(NETWORK) == pytest.approx(math.sqrt(sum((each**2).sum() for each in moved)))
+    assert norms.distance_from_initial(NETWORK, norm="spectral") == pytest.approx(2 + 2)
 
 
 def test_spectral_complexity_is_that_of_the_formula():
@@ -92,7 +92,7 @@ def test_a_network_that_is_no_chain_of_relu_layers_is_refused(other):
 
 
 def test_an_unknown_norm_is_named():
-    with pytest.raises(UsageError, match="no norm of measure distance named 'nuclear'"):
-        norms.distance(NETWORK, norm="nuclear")
+    with pytest.raises(UsageError, match="no norm of measure distance_from_initial named 'nuclear'"):
+        norms.distance_from_initial(NETWORK, norm="nuclear")
     with pytest.raises(UsageError, match="no way to combine norms named 'mean'"):
         norms.spectral(NETWORK, combine="mean")
