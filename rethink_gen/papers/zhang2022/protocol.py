@@ -30,7 +30,7 @@ BASE = Run(
     model="mlp(hidden=256+256+256)",
     batch_size=128,
     epochs=100,
-    learning_rate=0.05,
+    learning_rate=0.02,
     schedule="constant",
     measures=tuple(MEASURES.values()),
 )
