@@ -39,12 +39,14 @@ MEASURES = entries(
             "norms:spectral_complexity",
             "Of Bartlett et al. 2017; of dense layers.",
             from_initial=False,
+            over_margin=False,
         ),
         entry(
             "spectral_frobenius",
             "norms:spectral_frobenius",
             "Of Neyshabur et al. 2018; of dense layers.",
             from_initial=True,
+            over_margin=False,
         ),
         entry("margin", "margins:margin", "A percentile of the training margins.", percentile=5.0),
         entry(

@@ -74,6 +74,7 @@ def test_the_spectral_norm_of_any_matrix_is_its_largest_stretch():
 
 def test_spectral_frobenius_is_that_of_the_formula():
     assert norms.spectral_frobenius(NETWORK, from_initial=False) == pytest.approx(6 * math.sqrt(5 / 4 + 10 / 9))
+    assert norms.spectral_frobenius(NETWORK, over_margin=True) == norms.spectral_frobenius(NETWORK) / MARGIN
     assert norms.spectral_frobenius(NETWORK) == pytest.approx(6 * math.sqrt(5 / 4 + (4 + 4) / 9))
 
 
