@@ -109,6 +109,7 @@ VALUES = {
     "validation_size": st.none() | whole("validation_size"),
     "measurements": st.none() | whole("measurements"),
     "record": st.sampled_from([(), ("examples",)]),
+    "measures": st.lists(word, max_size=3, unique=True).map(tuple),
     "init_seed": st.none() | whole("init_seed"),
     "order_seed": st.none() | whole("order_seed"),
     "corruption_seed": st.none() | whole("corruption_seed"),
@@ -150,7 +151,7 @@ def test_every_field_has_its_part_in_the_id():
         "learning_rate_decay": 0.99, "momentum": 0.0, "weight_decay": 5e-4, "seed": 1, "label_smoothing": 0.1,
         "precision": "bfloat16", "optimizer": "adamw", "schedule": "cosine", "loss": "squared_error", "order": "stored",
         "max_gradient_norm": 1.0, "measurements": 9, "validation_size": 100,
-        "init_seed": 1, "order_seed": 1, "corruption_seed": 1, "record": ("examples",),
+        "init_seed": 1, "order_seed": 1, "corruption_seed": 1, "record": ("examples",), "measures": ("margin",),
     }  # fmt: skip
     ids = {Run().id, *(run_of(**{name: other[name]}).id for name in DEFAULTS)}
     assert len(ids) == 1 + len(DEFAULTS)

@@ -28,18 +28,25 @@ MEASURES = entries(
             over_margin=False,
         ),
         entry("path", "norms:path", "Norm of the products along all paths; of dense layers.", p=2, over_margin=False),
-        entry("distance", "norms:distance", "From the first weights; frobenius, or spectral.", norm="frobenius"),
+        entry(
+            "distance_from_initial",
+            "norms:distance_from_initial",
+            "From the first weights; frobenius, or spectral.",
+            norm="frobenius",
+        ),
         entry(
             "spectral_complexity",
             "norms:spectral_complexity",
             "Of Bartlett et al. 2017; of dense layers.",
             from_initial=False,
+            over_margin=False,
         ),
         entry(
             "spectral_frobenius",
             "norms:spectral_frobenius",
             "Of Neyshabur et al. 2018; of dense layers.",
             from_initial=True,
+            over_margin=False,
         ),
         entry("margin", "margins:margin", "A percentile of the training margins.", percentile=5.0),
         entry(

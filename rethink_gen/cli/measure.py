@@ -14,9 +14,9 @@ def measure(arguments: argparse.Namespace) -> int:
 
     rethink-gen measure train --measures margin,spectral,sharpness(epsilon=5e-4)
     """
+    given = registry.split(arguments.measures) if arguments.measures else [*registry.COMPONENTS["measure"]]
+    texts = measuring.spelled(given)
     study = commands.load(arguments)
-    texts = registry.split(arguments.measures) if arguments.measures else [*registry.COMPONENTS["measure"]]
     measured = measuring.measured(study, texts)
-    columns = [registry.canonical("measure", text) for text in texts]
-    print(measured.text("json" if arguments.json else "markdown", columns).rstrip("\n"))
+    print(measured.text("json" if arguments.json else "markdown", texts).rstrip("\n"))
     return overview.refuse_damaged([study])

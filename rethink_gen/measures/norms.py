@@ -50,17 +50,17 @@ def path(network: Network, *, p: int = 2, over_margin: bool = False) -> float:
     return _over_margin(float(sums.sum()) ** (1 / p), network, over_margin)
 
 
-def distance(network: Network, *, norm: str = "frobenius") -> float:
+def distance_from_initial(network: Network, *, norm: str = "frobenius") -> float:
     """How far the kernels are from the first ones: Frobenius of all of them together, or the sum of spectral norms."""
     if norm == "frobenius":
         pairs = zip(chains.kernels(network.weights), chains.kernels(network.initial), strict=True)
         return math.sqrt(sum(float(np.square(now - then).sum()) for now, then in pairs))
     if norm == "spectral":
         return math.fsum(float(np.linalg.norm(difference, 2)) for _, difference in _moved(network))
-    raise unknown("norm of measure distance", norm, ("frobenius", "spectral"))
+    raise unknown("norm of measure distance_from_initial", norm, ("frobenius", "spectral"))
 
 
-def spectral_complexity(network: Network, *, from_initial: bool = False) -> float:
+def spectral_complexity(network: Network, *, from_initial: bool = False, over_margin: bool = False) -> float:
     """R = Π sᵢ (Σ (‖(Wᵢ - Mᵢ)ᵀ‖₂,₁ / sᵢ)^(2/3))^(3/2), with sᵢ the spectral norms of the layers.
 
     The reference matrices Mᵢ are zero, or the first weights. ‖·‖₂,₁ sums the Euclidean norms of what enters each unit.
@@ -70,10 +70,11 @@ def spectral_complexity(network: Network, *, from_initial: bool = False) -> floa
     """
     norms, differences = _norms_and_differences(network, from_initial)
     ratios = [np.linalg.norm(each, axis=0).sum() / s for s, each in zip(norms, differences, strict=True)]
-    return float(math.prod(norms) * sum(ratio ** (2 / 3) for ratio in ratios) ** 1.5)
+    value = math.prod(norms) * sum(ratio ** (2 / 3) for ratio in ratios) ** 1.5
+    return _over_margin(float(value), network, over_margin)
 
 
-def spectral_frobenius(network: Network, *, from_initial: bool = True) -> float:
+def spectral_frobenius(network: Network, *, from_initial: bool = True, over_margin: bool = False) -> float:
     """Π sᵢ (Σ ‖Wᵢ - Mᵢ‖² / sᵢ²)^(1/2), with the Frobenius norm: what a PAC-Bayes bound takes from the weights.
 
     References:
@@ -81,7 +82,7 @@ def spectral_frobenius(network: Network, *, from_initial: bool = True) -> float:
     """
     norms, differences = _norms_and_differences(network, from_initial)
     ratios = [np.linalg.norm(each) / s for s, each in zip(norms, differences, strict=True)]
-    return float(math.prod(norms) * math.hypot(*ratios))
+    return _over_margin(float(math.prod(norms) * math.hypot(*ratios)), network, over_margin)
 
 
 def _norms_and_differences(network: Network, from_initial: bool) -> tuple[list[float], list[np.ndarray]]:

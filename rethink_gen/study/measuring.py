@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from rethink_gen.coercion import coerce
 from rethink_gen.errors import UsageError
 from rethink_gen.execution import requests
 from rethink_gen.results import frames, store
@@ -13,6 +12,17 @@ from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
 from rethink_gen.study import trained
 from rethink_gen.study.studies import Study
+
+
+def spelled(measures: Iterable[str]) -> tuple[str, ...]:
+    """Measures in their one spelling, as their columns are named.
+
+    Raises:
+      UsageError: there is no such measure, or it has no such option.
+    """
+    run = Run(measures=tuple(measures))
+    requests.check_names([run])
+    return run.measures
 
 
 def measured(study: Study, measures: Iterable[str]) -> Study:
@@ -23,8 +33,7 @@ def measured(study: Study, measures: Iterable[str]) -> Study:
     Raises:
       UsageError: no such measure, or no run kept its weights.
     """
-    texts = coerce("measures", tuple(measures), tuple[str, ...], "measure")
-    requests.check_names([Run(measures=texts)])
+    texts = spelled(measures)
     kept = [result for result in study.results if store.weights_file(study.folder, result.run).is_file()]
     if not kept:
         raise UsageError(

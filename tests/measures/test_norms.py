@@ -53,8 +53,8 @@ def test_l1_max_is_over_what_enters_a_unit():
 
 def test_distances_are_from_the_first_weights():
     moved = [np.array(FIRST), np.array(SECOND) - np.eye(2)]
-    assert norms.distance(NETWORK) == pytest.approx(math.sqrt(sum((each**2).sum() for each in moved)))
-    assert norms.distance(NETWORK, norm="spectral") == pytest.approx(2 + 2)
+    assert norms.distance_from_initial(NETWORK) == pytest.approx(math.sqrt(sum((each**2).sum() for each in moved)))
+    assert norms.distance_from_initial(NETWORK, norm="spectral") == pytest.approx(2 + 2)
 
 
 def test_spectral_complexity_is_that_of_the_formula():
@@ -74,6 +74,7 @@ def test_the_spectral_norm_of_any_matrix_is_its_largest_stretch():
 
 def test_spectral_frobenius_is_that_of_the_formula():
     assert norms.spectral_frobenius(NETWORK, from_initial=False) == pytest.approx(6 * math.sqrt(5 / 4 + 10 / 9))
+    assert norms.spectral_frobenius(NETWORK, over_margin=True) == norms.spectral_frobenius(NETWORK) / MARGIN
     assert norms.spectral_frobenius(NETWORK) == pytest.approx(6 * math.sqrt(5 / 4 + (4 + 4) / 9))
 
 
@@ -92,7 +93,7 @@ def test_a_network_that_is_no_chain_of_relu_layers_is_refused(other):
 
 
 def test_an_unknown_norm_is_named():
-    with pytest.raises(UsageError, match="no norm of measure distance named 'nuclear'"):
-        norms.distance(NETWORK, norm="nuclear")
+    with pytest.raises(UsageError, match="no norm of measure distance_from_initial named 'nuclear'"):
+        norms.distance_from_initial(NETWORK, norm="nuclear")
     with pytest.raises(UsageError, match="no way to combine norms named 'mean'"):
         norms.spectral(NETWORK, combine="mean")

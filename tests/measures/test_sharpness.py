@@ -10,6 +10,7 @@ from networks import Chain, Quadratic, network, weights_of
 
 from rethink_gen.data.randomness import stream
 from rethink_gen.measures import sharpness
+from rethink_gen.models import layers
 
 CURVATURE, AT = (1.0, 4.0, 0.5), np.array([0.5, -0.1, 2.0])
 
@@ -91,6 +92,33 @@ def test_pac_bayes_is_the_noise_at_which_a_tenth_is_lost(magnitude, weight):
     sigma = (1 if magnitude else weight) / 1.2816
     # 10,000 draws: the share that is lost is known to 0.003, σ to 2 %.
     assert sharpness.pac_bayes(of, magnitude=magnitude) == pytest.approx(1 / sigma**2, rel=0.05)
+
+
+@dataclass(frozen=True)
+class HandWritten(Chain):
+    """Layers whose gradients are written by hand, of images of one value that the weights scale."""
+
+    def logits(self, weights, statistics, images):
+        x = layers.max_pool(images.reshape(-1, 3, 3, 1) * weights["w"])
+        return layers.local_response_normalization(x).reshape(len(images), -1)
+
+
+def test_layers_with_gradients_written_by_hand_have_slopes_and_curvature():
+    generator = np.random.default_rng(0)
+    weights = {"w": np.array([1.0, 0.5], np.float32)}
+    of = network(HandWritten(), weights, images=generator.random((4, 9)), labels=(0, 1, 2, 3))
+    step = 1e-2
+
+    def losses(scale):
+        return np.asarray(
+            of.function.losses(of.function.logits({"w": scale * weights["w"]}, {}, of.train.images), of.train.labels)
+        )
+
+    slopes = (losses(1 + step) - losses(1 - step)) / (2 * step)
+    np.testing.assert_allclose(of.slopes(weights), slopes, rtol=1e-2, atol=1e-4)
+    curvature = ((losses(1 + step) - 2 * losses(1) + losses(1 - step)) / step**2).mean()
+    along = np.dot(of.hessian_times(weights)["w"], weights["w"])
+    assert along == pytest.approx(curvature, rel=0.05)
 
 
 def test_examples_of_the_last_window_count_once(monkeypatch):

@@ -13,7 +13,12 @@ from rethink_gen.results import frames, results_cache
 from rethink_gen.study import measuring, studies
 from rethink_gen.training import vectorize
 
-MEASURES = ("distance", "margin(percentile=50)", "sharpness(dimensions=5,epsilon=0.002)", "reset_accuracy(to=fresh)")
+MEASURES = (
+    "distance_from_initial",
+    "margin(percentile=50)",
+    "sharpness(dimensions=5,epsilon=0.002)",
+    "reset_accuracy(to=fresh)",
+)
 RUN = rg.Run(
     dataset="digits", train_size=100, test_size=50, batch_size=32, epochs=2, model="mlp(hidden=8)",
     learning_rate=0.05, measures=MEASURES,
@@ -45,9 +50,9 @@ def test_measures_are_those_of_the_kept_weights(result):
 
 
 def test_the_distance_of_a_network_that_learns_nothing_is_zero(tmp_path):
-    still = replace(RUN, learning_rate=0.0, measures="distance,reset_accuracy", init_seed=3)
+    still = replace(RUN, learning_rate=0.0, measures="distance_from_initial,reset_accuracy", init_seed=3)
     result = rg.train(still, results=tmp_path)
-    assert result.summary["distance"] == 0
+    assert result.summary["distance_from_initial"] == 0
     assert result.summary["reset_accuracy"] == result.summary["train_accuracy"]
 
 
