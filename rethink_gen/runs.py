@@ -205,6 +205,9 @@ class KernelRun(AnyRun):
     num_filters: int = setting(32_000, "of random convolutions", within=(1, 10**7))
     solver: str = setting("auto", "or cholesky, conjugate_gradients; auto: by size and memory")
     weight_decay: float = setting(0.0, "λ; 0: interpolation", within=(0, 1e3))
+    iterations: int | None = setting(
+        None, "steps of plain conjugate gradients at most, until all labels are fitted; None: solve", within=(1, 10**6)
+    )
 
     @property
     def subject(self) -> str:
