@@ -1,14 +1,15 @@
 """Kernel machines that fit noisy labels: how much better than their labels they are, and how fast they fit them.
 
-64 runs of the Laplacian and the Gaussian kernel on the first 4,000 images of MNIST, three seeds: interpolation with 0 to
-80 % of the labels drawn anew, the same with 500 to 2,000 images, and plain conjugate gradients until all labels fit.
+64 runs of the Laplacian and the Gaussian kernel on the first 4,000 images of MNIST, three seeds: interpolation with 0
+to 80 % of the labels drawn anew, the same with 500 to 2,000 images, and plain conjugate gradients until all labels fit.
 They took 7 minutes on one core of a machine that others used, too. Paper scale: all 60,000 images. It has not been run;
 its iterations need 50 GB of memory.
 
-Expected: machines that interpolate noisy labels are far better than their labels, at every level of noise. Random labels
-take the Laplacian kernel about twice as long as true ones, and the Gaussian kernel many times as long: 4 and 7 epochs,
-20 and 873 in the paper, of EigenPro-SGD and all of MNIST. We quote these from memory, and our iterations are others, so
-there is no verdict on them. With noise the norm grows with the number of images, though the test error falls.
+Expected: machines that interpolate noisy labels are far better than their labels, at every level of noise. Random
+labels take the Laplacian kernel about twice as long as true ones, and the Gaussian kernel many times as long: 4 and 7
+epochs, 20 and 873 in the paper, of EigenPro-SGD and all of MNIST. We quote these from memory, and our iterations are
+others, so there is no verdict on them. With noise the norm grows with the number of images, though the test error
+falls.
 
 Found: the Laplacian kernel is so. Where 18, 36 and 54 % of the labels are wrong, it is wrong on 5.3, 8.5 and 20.7 % of
 the test images; without noise on 4.2 %. The Gaussian kernel is not as robust at this size: 8.8, 21.0 and 42.4 %, though
