@@ -217,3 +217,10 @@ def test_a_hidden_layer_of_squares_is_quadratic():
 def test_an_activation_that_is_not_known_is_answered_with_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'square'"):
         create("mlp(activation=squares)", 10).init(jax.random.key(0), jnp.zeros((1, 2, 2, 1)))
+
+
+def test_truncated_first_weights_end_at_two_standard_deviations():
+    """Before the truncation, as in TensorFlow: those that are left have 0.88 of it."""
+    drawn = np.asarray(initializers.initializer("truncated0.04")(jax.random.key(0), (100, 100)))
+    assert np.abs(drawn).max() <= 0.08
+    assert drawn.std() == pytest.approx(stats.truncnorm.std(-2, 2) * 0.04, rel=0.03)
