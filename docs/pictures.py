@@ -21,6 +21,8 @@ DESCENT = {  # experiment → scale of its figure
     "belkin2019_double_descent": "laptop",
     "gu2024_mlp_label_noise": "paper",
     "belkin2019_trees": "laptop",
+    "belkin2018_kernel_noise": "laptop",
+    "power2022_grokking": "laptop",
 }
 HALF_RANDOM = (
     *("--dataset", "digits", "--model", "mlp_3x512", "--corruption", "random_labels", "--corruption-level", "0.5"),

@@ -205,6 +205,9 @@ class KernelRun(AnyRun):
     num_filters: int = setting(32_000, "of random convolutions", within=(1, 10**7))
     solver: str = setting("auto", "or cholesky, conjugate_gradients; auto: by size and memory")
     weight_decay: float = setting(0.0, "λ; 0: interpolation", within=(0, 1e3))
+    iterations: int | None = setting(
+        None, "steps of plain conjugate gradients at most, until all labels are fitted; None: solve", within=(1, 10**6)
+    )
 
     @property
     def subject(self) -> str:
@@ -307,6 +310,29 @@ class SearchRun(AnyRun):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PacBayesRun(AnyRun):
+    """A network trained by SGD to tell the upper half of the classes from the lower, and the PAC-Bayes bound of a
+    Gaussian posterior around it, optimized. Whole images; see `rethink_gen.solvers.pac_bayes`.
+    """
+
+    kind: ClassVar[str] = "pac_bayes"
+    smoke: ClassVar[dict[str, Any]] = {**AnyRun.smoke, "batch_size": 32, "epochs": 4, "bound_epochs": 4, "samples": 100}
+
+    dataset: str = setting("mnist", "the data set")
+    model: str = setting("mlp(hidden=600)", "the network; it has one output", kind="model")
+    batch_size: int = setting(100, "of SGD, of the bound and of a Monte Carlo draw", within=(1, 10**6))
+    epochs: int = setting(20, "of SGD", within=(1, 10**6))
+    learning_rate: float = setting(0.01, "of SGD with momentum 0.9", within=(0, 1e3))
+    bound_epochs: int = setting(1000, "of RMSprop on the bound", within=(1, 10**6))
+    bound_learning_rate: float = setting(0.001, "a tenth of it after a quarter of the epochs", within=(0, 1e3))
+    samples: int = setting(20_000, "Monte Carlo draws of weights for the error of the posterior", within=(2, 10**9))
+
+    @property
+    def subject(self) -> str:
+        return f"{self.kind}-{self.model}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TeacherRun(AnyRun):
     """A linear student of a linear teacher, on Gaussian inputs, in closed form: least norm and ridge regression, as
     means over many draws and in theory; see `rethink_gen.solvers.teacher`. It has no data set.
@@ -338,7 +364,10 @@ COUNTS, SMALL_COUNT = ("trees", "rounds", "members"), 5
 SEEDS = ("seed", "init_seed", "order_seed", "corruption_seed")
 KINDS: dict[str, type[AnyRun]] = {
     kind.kind: kind
-    for kind in (Run, KernelRun, ExpressivityRun, LeastSquaresRun, RidgeRun, LearnerRun, SearchRun, TeacherRun)
+    for kind in (
+        *(Run, KernelRun, ExpressivityRun, LeastSquaresRun, RidgeRun),
+        *(LearnerRun, SearchRun, PacBayesRun, TeacherRun),
+    )
 }
 
 

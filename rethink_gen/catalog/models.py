@@ -27,7 +27,7 @@ MODELS = entries(
     "model",
     "models.",
     [
-        entry("mlp", "mlp:MLP", "Hidden layers of ReLU units.", hidden=(512,), initialization="he"),
+        entry("mlp", "mlp:MLP", "Hidden layers of ReLU units.", hidden=(512,), initialization="he", activation="relu"),
         entry("mlp_1x512", "mlp", "One hidden layer of 512 units: 1,209,866 parameters.", hidden=(512,)),
         entry("mlp_3x512", "mlp", "Three of them: 1,735,178 parameters.", hidden=(512, 512, 512)),
         entry(

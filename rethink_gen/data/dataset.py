@@ -226,5 +226,6 @@ def _read_images(
 PUBLISHED = {
     "cifar10": "b1f386758d2b6ed29c9a0216a30cb88db8bb5b8675ce532634320a1b29d21995",
     "digits": "1540aa56481a8a6b439fd4b381fbb03ed92eea7e9886384a343598a58220feff",
+    "modular_addition": "37787e78bfc6b5aed699f534e048dc5cfb81b5c54b6ccae77198974dc735defe",
     "mnist": "f35cb6df2cda26985580997e5ef0e7a6d13ad6ff73e3ed5d87d8164906e8239e",
 }

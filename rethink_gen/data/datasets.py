@@ -25,6 +25,8 @@ from rethink_gen.data.tfds import Folder, Source, cache_folder, data_root, decod
 from rethink_gen.errors import DataError, StorageError, UsageError, unknown
 from rethink_gen.registry import DATASET, dataset_name
 
+MODULUS = 97  # of `modular_addition`
+
 logger = logging.getLogger(__name__)
 
 
@@ -44,7 +46,7 @@ def load(name: str, *, data_dir: Folder = None) -> Dataset:
     """
     name = dataset_name(name)
     if name in BUNDLED:
-        return _as_published(BUNDLED[name](), "scikit-learn")
+        return _as_published(BUNDLED[name](), "this installation")
     if name in registry.COMPONENTS["dataset"]:
         return _users(name)
     source = find(name, data_dir)
@@ -349,11 +351,31 @@ def digits() -> Dataset:
     return freeze(source, images[:1500], labels[:1500], images[1500:], labels[1500:])
 
 
+@cache
+def modular_addition() -> Dataset:
+    """All 9,409 pairs (a, b) of numbers below 97; the label is (a + b) mod 97. Half of them are to train on.
+
+    An image is 1×1 with 194 channels: a and b one-hot, 0 or 255. The order, and so the split, is drawn once and for
+    all, from a stream that NumPy keeps fixed.
+
+    References:
+      Power et al. 2022, "Grokking: generalization beyond overfitting on small algorithmic datasets".
+    """
+    pairs = np.random.RandomState(0).permutation(MODULUS**2)
+    a, b = np.divmod(pairs, MODULUS)
+    one_hot = 255 * np.eye(MODULUS, dtype=np.uint8)
+    images = np.concatenate([one_hot[a], one_hot[b]], axis=1)[:, None, None]
+    labels = ((a + b) % MODULUS).astype(np.int32)
+    half = len(pairs) // 2
+    source = Source("modular_addition", "", images.shape[1:], MODULUS, half, len(pairs) - half)
+    return freeze(source, images[:half], labels[:half], images[half:], labels[half:])
+
+
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 # Data sets that users' functions have returned, by function.
 LOADED: dict[Callable[[], Dataset], Dataset] = {}
 
-# What ships with a dependency.
-BUNDLED: dict[str, Callable[[], Dataset]] = {"digits": digits}
+# What ships with a dependency, or is computed.
+BUNDLED: dict[str, Callable[[], Dataset]] = {"digits": digits, "modular_addition": modular_addition}

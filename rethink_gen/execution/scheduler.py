@@ -32,6 +32,7 @@ _SOLVERS = {  # kind → module
     "ridge": "ridge",
     "learner": "learner",
     "search": "search",
+    "pac_bayes": "pac_bayes",
     "teacher": "teacher",
 }
 

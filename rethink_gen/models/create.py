@@ -4,10 +4,23 @@ A model maps whitened images float32[B, H, W, C] to logits float32[B, K]. It is 
 `dropout` if it has that field. If it takes `train`, that switches dropout and the statistics of batch norm.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
 from rethink_gen import registry
 from rethink_gen.errors import ComponentError, UsageError, naming
+
+
+class Network(NamedTuple):
+    """A network as functions of its weights, which are a tree of float32 arrays."""
+
+    draw: Callable[[jax.Array], Any]  # key → first weights
+    logits: Callable[[Any, jax.Array], jax.Array]  # weights, float32[B, H, W, C] → float32[B, K]
 
 
 def create(name: str, num_classes: int, dropout: float = 0.0) -> nn.Module:
@@ -35,3 +48,30 @@ def create(name: str, num_classes: int, dropout: float = 0.0) -> nn.Module:
 def mode(model: nn.Module, *, train: bool) -> dict[str, bool]:
     """What a model is called with beside the images: whether it is training, if it takes that."""
     return {"train": train} if "train" in registry.parameters(type(model).__call__) else {}
+
+
+def network(name: str, num_classes: int, shape: tuple[int, ...]) -> Network:
+    """The network with this name, for solvers that keep nothing but its weights.
+
+    Args:
+      name: as for `create`.
+      num_classes: number of logits.
+      shape: of an image, [H, W, C].
+
+    Raises:
+      ComponentError: it has batch norm, whose statistics only training updates.
+    """
+    model = create(name, num_classes)
+    options = mode(model, train=False)
+    example = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    initialize: Any = partial(model.lazy_init, **options)
+    with naming("model", name):
+        variables = jax.eval_shape(initialize, jax.random.key(0), example)
+    if variables.keys() - {"params"}:
+        raise ComponentError(
+            f"model {name!r} has batch norm, whose statistics are not updated without training: name another"
+        )
+    return Network(
+        draw=lambda key: initialize(key, example)["params"],
+        logits=lambda weights, images: model.apply({"params": weights}, images, **options),  # type: ignore
+    )

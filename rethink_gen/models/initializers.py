@@ -34,13 +34,13 @@ def initializer(name: str) -> nn.initializers.Initializer:
     """Returns the initializer with this name.
 
     Args:
-      name: a name in INITIALIZERS; or `uniformX`, uniform in ±X; or `normalX`, normal with standard deviation X. X is a
-        decimal number: `uniform0.07`, `normal0.05`.
+      name: a name in INITIALIZERS; or `uniformX`, uniform in ±X; or `normalX`, normal with standard deviation X; or
+        `truncatedX`, the same without draws beyond ±2X. X is a decimal number: `uniform0.07`, `normal0.05`.
 
     Raises:
       UsageError: the name is unknown.
     """
-    for kind, make in (("uniform", _uniform), ("normal", nn.initializers.normal)):
+    for kind, make in _OF_A_SCALE.items():
         if name.startswith(kind) and name[len(kind) :].replace(".", "", 1).isdigit():
             return make(float(name[len(kind) :]))
     if name not in INITIALIZERS:
@@ -56,6 +56,12 @@ def _uniform(bound: float) -> nn.initializers.Initializer:
 
     return init
 
+
+_OF_A_SCALE = {
+    "uniform": _uniform,
+    "normal": nn.initializers.normal,
+    "truncated": nn.initializers.truncated_normal,
+}
 
 # Not stated in the paper. We use `he` and zero biases, because the paper's schedule then fits random labels. The last
 # layer of convolutional networks is `small`, as in TensorFlow's CIFAR-10 tutorial. For the small AlexNet this decides

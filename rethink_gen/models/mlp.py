@@ -4,12 +4,16 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
+from rethink_gen.errors import unknown
 from rethink_gen.models.initializers import initializer
+
+ACTIVATIONS = {"relu": nn.relu, "square": jnp.square, "tanh": nn.tanh}
 
 
 class MLP(nn.Module):
-    """Multilayer perceptron: hidden layers of ReLU units, then a linear layer.
+    """Multilayer perceptron: hidden layers of ReLU units, or of another activation, then a linear layer.
 
     Maps images float32[B, H, W, C] to logits float32[B, K]. On 28×28×3 images and 10 classes it has 1,209,866
     parameters with one hidden layer of 512 units, and 1,735,178 with three.
@@ -22,13 +26,16 @@ class MLP(nn.Module):
     dropout: float = 0.0  # rate before the last layer
     hidden: Sequence[int] = (512,)
     initialization: str = "he"  # a name in initializers.py
+    activation: str = "relu"  # a name in ACTIVATIONS
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         x = x.reshape(len(x), -1)
         init = initializer(self.initialization)
+        if self.activation not in ACTIVATIONS:
+            raise unknown("activation", self.activation, ACTIVATIONS)
         for width in self.hidden:
-            x = nn.relu(nn.Dense(width, kernel_init=init)(x))
+            x = ACTIVATIONS[self.activation](nn.Dense(width, kernel_init=init)(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.num_classes, kernel_init=init)(x)
 

@@ -9,6 +9,9 @@ K is held in tiles (see linear_algebra.py). If all features fit in one block, th
 computed when it is needed. If they come in several blocks, one pass over the blocks computes the inner products of all
 images, including test images. These are kept in memory, also for the next run if it has the same features.
 
+With `iterations`, plain conjugate gradients follow the way to the solution instead, until all labels are fitted. K is
+then in memory as a whole, and a step is one product with K: all images are compared once with all, as in an epoch.
+
 All arrays are float32. With the 60,000 examples of MNIST the residual is 1e-4, and the test error equals that of the
 first author's float64 code.
 """
@@ -31,10 +34,21 @@ from rethink_gen.results.store import Curves
 from rethink_gen.runs import KernelRun
 from rethink_gen.solvers import memory
 from rethink_gen.solvers.features import Features
-from rethink_gen.solvers.linear_algebra import LANDMARKS, SOLVERS, Matrix, Meter, Vectors, multiply, put, singular
+from rethink_gen.solvers.linear_algebra import (
+    LANDMARKS,
+    SOLVERS,
+    Matrix,
+    Meter,
+    Vectors,
+    conjugate_gradients,
+    multiply,
+    put,
+    singular,
+)
 
 # Most rows of a tile. A product of two tiles takes hundredths of a second on CPU, and a stop signal waits for a few.
 _TILE = 1024
+_SPACING = 1.1  # of the rows of curves of iterations: each is after so many times the steps of the one before
 _UNSOLVED = 0.1  # a larger residual is not rounding; outputs then differ by 0.03 from the targets 0 and 1
 _ALLOCATED = 1.3  # bytes allocated per byte of a tile, because of gaps between tiles (60,000 examples on CPU)
 Tick = Callable[[int, int, dict[str, float | None]], None]  # (step, steps, metrics) of the progress
@@ -50,9 +64,10 @@ def solve(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[st
       tick: called with the progress; it may raise to stop.
 
     Returns:
-      Curves of one row, and facts about the solution for provenance. In the curves, train_loss and test_loss are the
-      mean of ‖f(x) - y‖² with y one-hot, l2_norm is ‖f‖, coefficient_norm is the mean over classes of ‖α_k‖₂, and
-      residual is ‖(K + λI)α - Y‖ / ‖Y‖.
+      Curves of one row, or with `iterations` of a row after 1, 2, 3, … steps, each a tenth more at least, and after
+      the last one: epoch is the number of steps. And facts about the solution for provenance. In the curves, train_loss
+      and test_loss are the mean of ‖f(x) - y‖² with y one-hot, l2_norm is ‖f‖, coefficient_norm is the mean over
+      classes of ‖α_k‖₂, and residual is ‖(K + λI)α - Y‖ / ‖Y‖.
 
     Raises:
       UsageError: the problem does not fit into memory, or a name is unknown.
@@ -87,33 +102,78 @@ def _solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Cur
     targets = np.eye(dataset.num_classes, dtype=np.float32)[train.labels]
     y = [put(i, targets[i * size : (i + 1) * size]) for i in range(len(k.sizes))]
     prepared = time.monotonic()
+    if run.iterations:
+        curves = _follow(run, k, targets, dataset, tick)
+        facts = {"solver": "plain_conjugate_gradients", "seconds_features": round(prepared - start, 1)}
+        return curves, {**facts, "num_features": sum(features.widths)}
     alpha, facts = SOLVERS[chosen.solver](k, y, meter)
     solved = time.monotonic()
-    alpha_NxK = np.concatenate(alpha)
     fitted_NxK = np.concatenate(multiply(k, alpha, meter))
     test_outputs = np.concatenate([_predict(k, i, alpha, meter) for i in range(len(k.sizes), len(parts))])
-    residual = np.linalg.norm(fitted_NxK - targets) / np.linalg.norm(targets)
-    if not residual < _UNSOLVED:
-        raise singular(k, f"the residual is {residual:.2g}")
-    per_class = np.linalg.norm(alpha_NxK.astype(np.float64), axis=0)
-    outputs = fitted_NxK - run.weight_decay * alpha_NxK
-    row = {
-        "epoch": 0.0,
-        **_measure("train", outputs, train.labels),
-        **_measure("test", test_outputs, test.labels),
-        "l2_norm": float(np.sqrt(max(0.0, (alpha_NxK * outputs).sum(dtype=np.float64)))),
-        "coefficient_norm": float(per_class.mean()),
-        "residual": float(residual),
-    }
+    row = _row(run, 0, np.concatenate(alpha), fitted_NxK, test_outputs, targets, dataset)
+    if not row["residual"] < _UNSOLVED:
+        raise singular(k, f"the residual is {row['residual']:.2g}")
     seconds = {"features": prepared - start, "solve": solved - prepared, "predict": time.monotonic() - solved}
     return {name: [value] for name, value in row.items()}, {
         "solver": chosen.solver,
         "bytes_planned": chosen.bytes,
         "num_features": sum(features.widths),
-        "coefficient_norms": [round(float(norm), 4) for norm in per_class],
+        "coefficient_norms": [round(float(norm), 4) for norm in _norms(np.concatenate(alpha))],
         **facts,
         **{f"seconds_{name}": round(value, 1) for name, value in seconds.items()},
     }
+
+
+def _follow(run: KernelRun, k: Matrix, targets: np.ndarray, dataset: Dataset, tick: Tick) -> Curves:
+    """The curves of plain conjugate gradients, up to the step after which all labels are fitted."""
+    size, count = k.sizes[0], len(k.sizes)
+    rows = count + -(-len(dataset.test.labels) // size)
+    tiles = {(i, j): np.asarray(k.tile(i, j)) for i in range(rows) for j in range(min(i + 1, count))}
+    whole = np.block([[tiles[i, j] if j <= i else tiles[j, i].T for j in range(count)] for i in range(rows)])
+    del tiles
+    k_train, k_test = jnp.asarray(whole[: len(targets)]), jnp.asarray(whole[len(targets) :])
+    curves: Curves = {}
+    next_row = 1
+    for number, (alpha, _) in enumerate(conjugate_gradients(k_train, jnp.asarray(targets)), 1):
+        fitted_NxK = np.asarray(k_train @ alpha)  # and not by the residual, which drifts from it in float32
+        alpha_NxK = np.asarray(alpha)
+        outputs = fitted_NxK - run.weight_decay * alpha_NxK
+        fits = (outputs.argmax(1) == dataset.train.labels).all()
+        if fits or number in (next_row, run.iterations):
+            row = _row(run, number, alpha_NxK, fitted_NxK, np.asarray(k_test @ alpha), targets, dataset)
+            for name, value in row.items():
+                curves.setdefault(name, []).append(value)
+            next_row = max(number + 1, round(_SPACING * number))
+        tick(number, run.iterations or number, {name: values[-1] for name, values in curves.items()})
+        if fits or number == run.iterations:
+            break
+    return curves
+
+
+def _row(
+    run: KernelRun,
+    epoch: int,
+    alpha_NxK: np.ndarray,
+    fitted_NxK: np.ndarray,
+    test_outputs: np.ndarray,
+    targets: np.ndarray,
+    dataset: Dataset,
+) -> dict[str, float]:
+    """The row of the curves for α, from (K + λI) α and the outputs for test images."""
+    outputs = fitted_NxK - run.weight_decay * alpha_NxK
+    return {
+        "epoch": float(epoch),
+        **_measure("train", outputs, dataset.train.labels),
+        **_measure("test", test_outputs, dataset.test.labels),
+        "l2_norm": float(np.sqrt(max(0.0, (alpha_NxK * outputs).sum(dtype=np.float64)))),
+        "coefficient_norm": float(_norms(alpha_NxK).mean()),
+        "residual": float(np.linalg.norm(fitted_NxK - targets) / np.linalg.norm(targets)),
+    }
+
+
+def _norms(alpha_NxK: np.ndarray) -> np.ndarray:
+    """‖α_k‖₂ of each class."""
+    return np.linalg.norm(alpha_NxK.astype(np.float64), axis=0)
 
 
 class _Plan(NamedTuple):
@@ -137,6 +197,12 @@ def _plan(run: KernelRun, features: Features, n: int, num_test: int, free: int) 
     if run.solver not in (*SOLVERS, "auto"):
         raise unknown("solver", run.solver, [*SOLVERS, "auto"])
     width = sum(features.widths)
+    needed = 12 * n * (n + num_test)
+    if run.iterations and needed > free:
+        there = memory.gigabytes(free)
+        raise UsageError(
+            f"{n} examples with iterations need {memory.gigabytes(needed)}; {there} are free; set a smaller train_size"
+        )
     if run.kernel == "linear" and not run.weight_decay and width < n:
         way_out = f"set a weight_decay, train_size={width}, or kernel=gaussian"
         raise UsageError(f"the linear kernel of {n} examples with {width} features is singular: {way_out}")

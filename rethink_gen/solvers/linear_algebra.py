@@ -7,7 +7,7 @@ work: tile row i is on device i modulo the number of devices.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -121,24 +121,47 @@ def _by_conjugate_gradients(a: Matrix, y: Vectors, meter: Meter) -> tuple[Vector
     def precondition(r: jax.Array) -> jax.Array:
         return (r - f @ cho_solve((inner, True), f.T @ r)) / mu
 
+    start = join(y)
+    goal = _TOLERANCE * float(jnp.linalg.norm(start))
+    steps = _conjugate_gradients(lambda p: join(multiply(a, split(p), meter)), precondition, start)
+    for iteration, (x, r) in zip(range(1, _ITERATIONS + 1), steps, strict=False):
+        if float(jnp.linalg.norm(r)) <= goal:
+            return split(x), {"iterations": iteration}
+    raise singular(a, f"conjugate gradients have not converged after {_ITERATIONS} steps")
+
+
+def conjugate_gradients(a: jax.Array, y: jax.Array) -> Iterator[tuple[jax.Array, jax.Array]]:
+    """The iterates of plain conjugate gradients for A x = y from zero, without end.
+
+    Args:
+      a: float32[n, n], in memory as a whole.
+      y: float32[n, K]; each column has steps of its own.
+
+    Yields:
+      x and the residual y - A x, float32[n, K], after each step.
+    """
+    return _conjugate_gradients(jax.jit(lambda p: a @ p), lambda r: r, y)
+
+
+def _conjugate_gradients(
+    times: Callable[[jax.Array], jax.Array], precondition: Callable[[jax.Array], jax.Array], y: jax.Array
+) -> Iterator[tuple[jax.Array, jax.Array]]:
+    """`conjugate_gradients` of a matrix that is known by its products, and with a preconditioner."""
+
     def ratio(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)  # b is 0 for a column of zeros, which needs no step
 
-    r = join(y)
-    goal = _TOLERANCE * float(jnp.linalg.norm(r))
-    x = jnp.zeros_like(r)
+    x, r = jnp.zeros_like(y), y
     p = z = precondition(r)
     rz = (r * z).sum(0)
-    for iteration in range(_ITERATIONS):
-        q = join(multiply(a, split(p), meter))
+    while True:
+        q = times(p)
         step = ratio(rz, (p * q).sum(0))
         x, r = x + step * p, r - step * q
-        if float(jnp.linalg.norm(r)) <= goal:
-            return split(x), {"iterations": iteration + 1}
+        yield x, r
         z = precondition(r)
         rz, before = (r * z).sum(0), rz
         p = z + ratio(rz, before) * p
-    raise singular(a, f"conjugate gradients have not converged after {_ITERATIONS} steps")
 
 
 def multiply(a: Matrix, v: Vectors, meter: Meter) -> Vectors:

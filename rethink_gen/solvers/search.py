@@ -19,6 +19,7 @@ from rethink_gen.data import augmentations, randomness
 from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import ComponentError, naming
 from rethink_gen.models import create
+from rethink_gen.models.create import Network
 from rethink_gen.optimization import losses
 from rethink_gen.results.store import Curves
 from rethink_gen.runs import SearchRun
@@ -28,13 +29,6 @@ Tick = Callable[[int, int, dict[str, float | None]], None]  # (step, steps, metr
 
 _IMAGES_AT_ONCE = 20_000  # of all candidates together, so that their activations fit in memory
 _SPACING = 1.4  # of the rows of curves: each is at so many times the generations of the one before
-
-
-class _Network(NamedTuple):
-    """A network as a function of one vector of weights."""
-
-    draw: Callable[[jax.Array], jax.Array]  # key → float32[P]
-    logits: Callable[[jax.Array, jax.Array], jax.Array]  # weights, images[B, H, W, C] → float32[B, K]
 
 
 class _Data(NamedTuple):
@@ -108,27 +102,14 @@ def _whiten(images: Any) -> jax.Array:
     return augmentations.whiten(images.astype(jnp.float32) / 255)
 
 
-def _network(run: SearchRun, train: _Data, num_classes: int) -> _Network:
-    """The network that a run names.
-
-    Raises:
-      ComponentError: it has batch norm, whose statistics no search updates.
-    """
-    model = create.create(run.model, num_classes)
-    mode = create.mode(model, train=False)
-    example = jax.ShapeDtypeStruct((1, *train.images.shape[1:]), train.images.dtype)
-    initialize: Any = partial(model.lazy_init, **mode)
-    with naming("model", run.model):
-        variables = jax.eval_shape(initialize, randomness.root_key(0), example)
-    if variables.keys() - {"params"}:
-        raise ComponentError(
-            f"model {run.model!r} has batch norm, whose statistics a search does not update: name another"
-        )
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables["params"])
-    restore = ravel_pytree(zeros)[1]
-    return _Network(
-        draw=lambda key: ravel_pytree(initialize(key, example)["params"])[0],
-        logits=lambda weights, images: model.apply({"params": restore(weights)}, images, **mode),  # type: ignore
+def _network(run: SearchRun, train: _Data, num_classes: int) -> Network:
+    """The network that a run names, as functions of one vector of weights, float32[P]."""
+    network = create.network(run.model, num_classes, train.images.shape[1:])
+    shapes = jax.eval_shape(network.draw, randomness.root_key(0))
+    restore = ravel_pytree(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))[1]
+    return Network(
+        draw=lambda key: ravel_pytree(network.draw(key))[0],
+        logits=lambda weights, images: network.logits(restore(weights), images),
     )
 
 
@@ -156,7 +137,7 @@ def _check(run: SearchRun, search: Search, key: jax.Array, state: Any, size: int
     return asked.shape[0]
 
 
-def _evaluate(network: _Network, weights: jax.Array, data: _Data) -> tuple[jax.Array, jax.Array]:
+def _evaluate(network: Network, weights: jax.Array, data: _Data) -> tuple[jax.Array, jax.Array]:
     """The mean loss and the accuracy of one vector of weights."""
     logits = network.logits(weights, data.images)
     return losses.cross_entropy_of_labels(logits, data.labels).mean(), (logits.argmax(-1) == data.labels).mean()
@@ -168,7 +149,7 @@ def _finite(loss: jax.Array) -> jax.Array:
 
 
 def _generation(
-    network: _Network, search: Search, data: _Data, key: jax.Array, state: Any, found: _Found
+    network: Network, search: Search, data: _Data, key: jax.Array, state: Any, found: _Found
 ) -> tuple[Any, _Found]:
     """One generation: candidates are drawn and evaluated, and the search is told their losses."""
     asked = search.ask(key, state)

@@ -69,6 +69,17 @@ def test_digits_and_a_cached_set_are_opened_without_their_libraries(cifar10):
 # --- the cache ---
 
 
+def test_modular_addition_has_every_pair_once_and_its_sum():
+    found = datasets.load("modular_addition")
+    images = np.concatenate([found.train.images, found.test.images]).reshape(-1, 2, 97)
+    assert set(np.unique(images)) == {0, 255}
+    assert (images > 0).sum(2).tolist() == [[1, 1]] * 97**2
+    pairs = images.argmax(2)
+    assert len({*map(tuple, pairs.tolist())}) == 97**2
+    assert np.concatenate([found.train.labels, found.test.labels]).tolist() == (pairs.sum(1) % 97).tolist()
+    assert (len(found.train.labels), len(found.test.labels)) == (4704, 4705)
+
+
 def test_the_cache_stands_in_for_its_source(cifar10):
     first = datasets.load("cifar10")
     shutil.rmtree(cifar10)
@@ -288,7 +299,7 @@ def test_what_is_no_image_classification_data_set_is_refused(file, alter, messag
         datasets.load("cifar10")
     one_line(error, cifar10)
     assert [source.name for source in datasets.present()] == (
-        ["cifar10", "digits"] if message == "labels" else ["digits"]
+        ["cifar10", *datasets.BUNDLED] if message == "labels" else [*datasets.BUNDLED]
     )
 
 
@@ -362,7 +373,7 @@ def test_a_set_that_is_not_there_says_how_to_get_it(own_data):
 
 
 def test_what_is_there_is_listed_without_decoding(cifar10):
-    assert [source.name for source in datasets.present()] == ["cifar10", "digits"]
+    assert [source.name for source in datasets.present()] == ["cifar10", *datasets.BUNDLED]
     found = datasets.present()[0]
     assert (found.train, found.test, found.shape, found.num_classes) == (16, 4, (32, 32, 3), 10)
     assert found.folder == cifar10
@@ -371,7 +382,7 @@ def test_what_is_there_is_listed_without_decoding(cifar10):
     shutil.rmtree(cifar10)
     assert datasets.present()[0] == replace(found, folder=None)
     found.cache.write_bytes(b"damaged")
-    assert [source.name for source in datasets.present()] == ["digits"]
+    assert [source.name for source in datasets.present()] == [*datasets.BUNDLED]
 
 
 def test_verifying_compares_the_cache_with_its_source(cifar10, tmp_path):

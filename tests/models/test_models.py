@@ -203,3 +203,24 @@ def test_he_initialization_has_the_same_bits_with_every_version(shape, digest):
     """Measured with jax 0.10.2 on Python 3.11 and jax 0.12.0.1 on Python 3.13."""
     drawn = np.asarray(initializers._he_normal(jax.random.key(3, impl="threefry2x32"), shape))
     assert hashlib.sha256(drawn.tobytes()).hexdigest()[:8] == digest
+
+
+def test_a_hidden_layer_of_squares_is_quadratic():
+    """Of one pixel x, and weights 3 and 0.5: f(x) = 0.5 (3x)²."""
+    network = create("mlp(hidden=1,activation=square)", 1)
+    params = {"Dense_0": {"kernel": jnp.array([[3.0]])}, "Dense_1": {"kernel": jnp.array([[0.5]])}}
+    params = {name: {**layer, "bias": jnp.zeros(1)} for name, layer in params.items()}
+    outputs = network.apply({"params": params}, jnp.array([1.0, -2.0]).reshape(2, 1, 1, 1))
+    assert np.asarray(outputs).ravel().tolist() == [4.5, 18.0]
+
+
+def test_an_activation_that_is_not_known_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'square'"):
+        create("mlp(activation=squares)", 10).init(jax.random.key(0), jnp.zeros((1, 2, 2, 1)))
+
+
+def test_truncated_first_weights_end_at_two_standard_deviations():
+    """Before the truncation, as in TensorFlow: those that are left have 0.88 of it."""
+    drawn = np.asarray(initializers.initializer("truncated0.04")(jax.random.key(0), (100, 100)))
+    assert np.abs(drawn).max() <= 0.08
+    assert drawn.std() == pytest.approx(stats.truncnorm.std(-2, 2) * 0.04, rel=0.03)

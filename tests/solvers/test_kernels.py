@@ -84,6 +84,40 @@ def test_any_labels_are_fitted(digits, solver):
     assert curves["train_accuracy"] == [1.0]
 
 
+def test_three_iterations_are_the_best_of_their_krylov_space(digits):
+    """Of all α in the span of y, Ky and K²y, that with the least error in the norm of K: (QᵀKQ) c = Qᵀy, in float64."""
+    labels = np.random.default_rng(0).integers(0, 10, len(digits.train.labels)).astype(np.int32)
+    random = replace(digits, train=digits.train._replace(labels=labels))
+    curves, facts = kernels.solve(replace(DIGITS, iterations=3), random, quiet)
+    x = random.train.images.reshape(len(labels), -1) / 255.0
+    k, alpha = np.exp(-DIGITS.gamma * cdist(x, x, "sqeuclidean")), []
+    for y in np.eye(10)[labels].T:
+        q = np.linalg.qr(np.stack([y, k @ y, k @ k @ y], 1))[0]
+        alpha.append(q @ np.linalg.solve(q.T @ k @ q, q.T @ y))
+    outputs = k @ np.array(alpha).T
+    assert curves["epoch"] == [1, 2, 3]
+    assert curves["train_loss"][-1] == pytest.approx(((outputs - np.eye(10)[labels]) ** 2).sum(1).mean(), rel=1e-4)
+    assert curves["train_accuracy"][-1] == (outputs.argmax(1) == labels).mean()
+    assert facts["solver"] == "plain_conjugate_gradients"
+
+
+def test_iterations_stop_where_all_labels_are_fitted_and_their_rows_are_a_tenth_apart(digits):
+    """In exact arithmetic the squared distance to the solution in the norm of the kernel falls with every step."""
+    curves, _ = kernels.solve(replace(DIGITS, kernel="gaussian", iterations=200), digits, quiet)
+    assert curves["epoch"][:3] == [1, 2, 3]
+    assert curves["train_accuracy"][-1] == 1.0
+    assert max(curves["train_accuracy"][:-1]) < 1.0
+    assert np.all(np.diff(curves["l2_norm"]) > 0)
+
+
+def test_a_step_of_plain_conjugate_gradients_is_the_best_along_the_gradient():
+    """α₁ = y (y·y / y·Ky) for one class, by hand for a 2×2 matrix; two steps solve it."""
+    a, y = jnp.array([[2.0, 1.0], [1.0, 3.0]]), jnp.array([[1.0], [0.0]])
+    steps = linear_algebra.conjugate_gradients(a, y)
+    assert np.allclose(next(steps)[0], [[0.5], [0.0]])
+    assert np.allclose(next(steps)[0], [[0.6], [-0.2]])
+
+
 def test_the_linear_kernel_gives_the_least_weights(digits):
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (n, 8, 8, 3)).astype(np.uint8) for n in (160, 80)]  # 192 features
