@@ -56,13 +56,17 @@ def test_the_distance_of_a_network_that_learns_nothing_is_zero(tmp_path):
     assert result.summary["reset_accuracy"] == result.summary["train_accuracy"]
 
 
-def test_measures_of_runs_side_by_side_are_those_of_runs_alone(result, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("corruption", "other"), [("true_labels", "random_labels"), ("gaussian", "gaussian")])
+def test_measures_of_runs_side_by_side_are_those_of_runs_alone(corruption, other, monkeypatch, tmp_path):
+    """Both where runs share their images and where each has its own."""
+    run = replace(RUN, corruption=corruption, measures=MEASURES[:2])
+    alone = rg.train(run, results=tmp_path / "alone")
     monkeypatch.setattr(vectorize, "_SIDE_BY_SIDE", {"cpu": {"mlp(hidden=8)": 2}})
-    other = replace(RUN, seed=1, corruption="random_labels")
-    study = rg.run([other, RUN], results=tmp_path, workers=1)
-    [beside] = [each for each in study.results if each.run == RUN]
-    for name in MEASURES:
-        assert beside.summary[name] == pytest.approx(result.summary[name], rel=1e-3)
+    study = rg.run([replace(run, seed=1, corruption=other), run], results=tmp_path / "beside", workers=1)
+    [beside] = [each for each in study.results if each.run == run]
+    assert beside.provenance["lanes"] >= 2
+    for name in MEASURES[:2]:
+        assert beside.summary[name] == pytest.approx(alone.summary[name], rel=1e-3)
 
 
 def test_measures_are_columns_also_of_many_results(result, folder, monkeypatch):
