@@ -677,7 +677,7 @@ def test_checkpoint_of_a_version_with_other_names_of_arrays_is_refused(tmp_path,
 @pytest.mark.parametrize(
     ("fact", "then", "line"),
     [
-        ("device", "cpu (7 cores)", r"device cpu \(7 cores\), here cpu.*continue there with NPROC=7, or delete"),
+        ("device", "cpu (7 cores)", r"device cpu \(7 cores\), here cpu.*continue with NPROC=7, or delete"),
         ("flags", "XLA_FLAGS=--xla_cpu_enable_fast_math=true", "flags XLA_FLAGS=.*, here none; continue there, or"),
         ("package", "0123456789ab", "package 0123456789ab, here [0-9a-f]{12}; continue there, or delete"),
     ],

@@ -153,8 +153,8 @@ def check_same(then: dict[str, str], now: dict[str, str], work: Path) -> None:
     ]
     if differ:
         cores = re.fullmatch(r".* \((\d+) cores?\)", then.get("device", ""))
-        nproc = f" with NPROC={cores[1]}" if cores and then["device"] != now["device"] else ""
-        way_out = f"continue there{nproc}, or delete that folder to start again"
+        place = f"with NPROC={cores[1]}" if cores and then["device"] != now["device"] else "there"
+        way_out = f"continue {place}, or delete that folder to start again"
         raise StorageError(f"{work}: its checkpoint was made with {'; '.join(differ)}; {way_out}")
 
 

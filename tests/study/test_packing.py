@@ -275,6 +275,14 @@ def test_without_names_folders_of_many_results_are_packed(folder, monkeypatch, c
     ]
 
 
+def test_committed_results_are_few_files_and_small():
+    root = experiment.HERE.parent / "results"
+    many = [place for place in root.glob("*/*") if len(list(place.glob("*.json"))) >= packing.MANY]
+    assert not many, "run: rethink-gen pack"
+    committed = [path for end in ("json", "jsonl", "md", "png", "svg") for path in root.glob(f"*/*/*.{end}")]
+    assert sum(path.stat().st_size for path in committed) < 40e6
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
