@@ -50,12 +50,13 @@ def pack(
       StorageError: a result is damaged, or the pack cannot be written; then the folder is as it was.
     """
     chosen = tuple(names)
-    found = [folder for folder in _folders(chosen, scale, results, experiments) if len(packs.paths(folder))]
+    found = [folder for folder in _folders(chosen, scale, results, experiments) if packs.paths(folder)]
     if not found:
         raise UsageError(f"no results to pack in {results}; name another folder with --results DIR")
-    for folder in found:
-        if chosen or len(packs.paths(folder)) >= MANY:
-            yield pack_folder(folder)
+    large = [folder for folder in found if chosen or len(packs.paths(folder)) >= MANY]
+    if not large:
+        raise UsageError(f"no folder in {results} has {MANY} results; to pack fewer, name their experiment")
+    yield from map(pack_folder, large)
 
 
 def _folders(names: tuple[str, ...], scale: str | None, results: Folder, experiments: Folder | None) -> list[Path]:

@@ -27,17 +27,27 @@ def any_size_is_large(monkeypatch, tmp_path):
     monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Results of every kind in one folder: five of each of two experiments."""
-    folder = tmp_path / "quickstart" / "smoke"
-    folder.mkdir(parents=True)
+@pytest.fixture(scope="module")
+def some():
+    """Committed results of every kind: two of the kind in a folder, six in all."""
     taken: Counter[str] = Counter()
-    for paths in filter(None, map(packs.paths, COMMITTED)):
-        kind = store.read(paths[0]).run.kind
-        taken[kind] += 1
-        for path in paths[:5] if taken[kind] <= 2 else ():
-            store.copy(path, folder)
+    found = []
+    for place in COMMITTED:
+        kinds: Counter[str] = Counter()
+        for result in store.load(place):
+            kinds[result.run.kind] += 1
+            if kinds[result.run.kind] <= 2 and taken[result.run.kind] < 6:
+                taken[result.run.kind] += 1
+                found.append(store.result_file(place, result.run))
+    return found
+
+
+@pytest.fixture
+def folder(some, tmp_path):
+    """Results of every kind in one folder."""
+    folder = tmp_path / "quickstart" / "smoke"
+    for path in some:
+        store.copy(path, folder)
     return folder
 
 

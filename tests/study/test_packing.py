@@ -266,6 +266,10 @@ def test_without_names_folders_of_many_results_are_packed(folder, monkeypatch, c
         store.copy(min(folder.glob("*.json")), Path("results", name, ""))
     store.copy(min(folder.glob("*.json")), Path("results/labels/smoke"))
     monkeypatch.setattr(packing, "MANY", 10)
+    assert main.main(["pack", "--scale", "paper"]) == 2
+    assert "no results to pack" in capsys.readouterr().err
+    assert main.main(["pack", "--scale", "smoke"]) == 2
+    assert "no folder in results has 10 results" in capsys.readouterr().err
     assert main.main(["pack"]) == 0
     assert capsys.readouterr().out.splitlines() == ["results/labels/laptop/runs.jsonl: 10 results, 10 of them new"]
     assert main.main(["pack", "train", "labels", "--scale", "smoke", *OWN]) == 0
