@@ -70,7 +70,7 @@ def test_measures_of_runs_side_by_side_are_those_of_runs_alone(corruption, other
 
 
 def test_measures_are_columns_also_of_many_results(result, folder, monkeypatch):
-    monkeypatch.setattr(results_cache, "_MANY", 1)
+    monkeypatch.setattr(results_cache, "_LARGE", 1)
     [of] = results_cache.sift(studies.load("train", results=folder).folder)[0]
     table = results_cache.frame([of])
     assert table["margin(percentile=50)"].tolist()[-1] == result.summary["margin(percentile=50)"]
