@@ -25,7 +25,7 @@ Row = dict[str, Any]
 KEYS = ("model", "corruption", "corruption_level", "augmentations", "weight_decay", "dropout")
 MANY_SEEDS = 20  # of which the first and the last are named
 MANY_DIVERGED = 5  # of which the first are named
-MORE_KEYS = ("dataset", "features", "loss")  # of an item of the paper in which they differ
+MORE_KEYS = ("dataset", "features", "loss", "batch")  # of an item of the paper in which they differ
 
 
 def beside_paper(
@@ -154,7 +154,7 @@ def _matches(frame: pd.DataFrame, row: Any, datasets: set[str]) -> pd.Series:
     """Which rows of a frame are of the setting of a row of the paper; on data of its own (digits), of any data set."""
     keep = frame["model"].eq(row.model) & (frame["dataset"].eq(row.dataset) | ~frame["dataset"].isin(datasets))
     keep &= frame["corruption_level"].eq(row.corruption_level)
-    for key in ("features", "loss", "corruption", "augmentations"):
+    for key in ("features", "loss", "batch", "corruption", "augmentations"):
         if key in frame and hasattr(row, key):
             keep &= frame[key].fillna("").eq(getattr(row, key))
     for key in ("weight_decay", "dropout"):

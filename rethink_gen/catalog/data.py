@@ -53,6 +53,12 @@ CORRUPTIONS = entries(
             matrix=str,
         ),
         entry(
+            "class_conditional_cifar10n",
+            "class_conditional",
+            "The same, as people confuse the classes of CIFAR-10: the worst labels of CIFAR-10N, 40.2 % wrong.",
+            matrix="cifar10n_worst",
+        ),
+        entry(
             "extra_noisy_copies",
             "label_noise:extra_noisy_copies",
             "Copies of each image with random labels.",

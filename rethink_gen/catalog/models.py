@@ -27,9 +27,24 @@ MODELS = entries(
     "model",
     "models.",
     [
-        entry("mlp", "mlp:MLP", "Hidden layers of ReLU units.", hidden=(512,), initialization="he", activation="relu"),
+        entry(
+            "mlp",
+            "mlp:MLP",
+            "Hidden layers of ReLU units.",
+            hidden=(512,),
+            initialization="he",
+            activation="relu",
+            batch_norm=False,
+        ),
         entry("mlp_1x512", "mlp", "One hidden layer of 512 units: 1,209,866 parameters.", hidden=(512,)),
         entry("mlp_3x512", "mlp", "Three of them: 1,735,178 parameters.", hidden=(512, 512, 512)),
+        entry(
+            "keskar_f1",
+            "mlp",
+            "Keskar's F1: five of them with batch norm.",
+            hidden=(512, 512, 512, 512, 512),
+            batch_norm=True,
+        ),
         entry(
             "small_alexnet",
             "alexnet:SmallAlexNet",

@@ -170,5 +170,5 @@ def _permutations(key: Key, start: int, positions: int) -> jax.Array:
 # Corruptions that do not change the images.
 OF_LABELS = (
     *("true_labels", "random_labels", "random_signs"),
-    *("uniform_wrong", "pair_flip", "asymmetric", "class_conditional", "human"),
+    *("uniform_wrong", "pair_flip", "asymmetric", "class_conditional", "class_conditional_cifar10n", "human"),
 )

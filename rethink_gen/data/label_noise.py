@@ -91,7 +91,8 @@ def class_conditional(
 
     Args:
       matrix: a .csv or .npy file, K × K: row = true class, column = given class. Rows sum to 1, or hold counts. What
-        identifies a run is `transitions.matrix_sha256(matrix)`, not the path.
+        identifies a run is `transitions.matrix_sha256(matrix)`, not the path. Or a name of `transitions.COUNTS`, such
+        as cifar10n_worst: then the corruption is called `class_conditional_cifar10n`, and no file counts.
 
     Raises:
       UsageError: no matrix is named, or the file does not hold one; the line names the file.

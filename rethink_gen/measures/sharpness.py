@@ -34,10 +34,12 @@ def sharpness(network: Network, *, epsilon: float = 1e-3, dimensions: int = 0, i
     place = x if directions is None else np.linalg.lstsq(directions.T @ directions, directions.T @ x)[0]
 
     def minus_loss(z: np.ndarray) -> tuple[float, np.ndarray]:
-        moved = x + (z if directions is None else directions @ z).astype(np.float32)
-        loss, gradient = network.loss_and_gradient(unravel(jnp.asarray(moved)))
-        slope = np.asarray(ravel_pytree(gradient)[0], float)
-        return -loss, -(slope if directions is None else directions.T @ slope)
+        step = z.astype(np.float32)  # a product with float64 would copy the directions, gigabytes, at each call
+        loss, gradient = network.loss_and_gradient(
+            unravel(jnp.asarray(x + (step if directions is None else directions @ step)))
+        )
+        slope = np.asarray(ravel_pytree(gradient)[0])
+        return -loss, -(slope if directions is None else directions.T @ slope).astype(float)
 
     size = epsilon * (np.abs(place.astype(float)) + 1)
     found = minimize(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rethink_gen.errors import unknown
+from rethink_gen.models.families.blocks import batch_norm
 from rethink_gen.models.initializers import initializer
 
 ACTIVATIONS = {"relu": nn.relu, "square": jnp.square, "tanh": nn.tanh}
@@ -16,10 +17,11 @@ class MLP(nn.Module):
     """Multilayer perceptron: hidden layers of ReLU units, or of another activation, then a linear layer.
 
     Maps images float32[B, H, W, C] to logits float32[B, K]. On 28×28×3 images and 10 classes it has 1,209,866
-    parameters with one hidden layer of 512 units, and 1,735,178 with three.
+    parameters with one hidden layer of 512 units, and 1,735,178 with three. Keskar's F1 has five with batch norm, and
+    1,462,794 parameters on 28×28 images.
 
     References:
-      Zhang et al. 2017, Appendix A.
+      Zhang et al. 2017, Appendix A. F1: Keskar et al. 2017, Appendix B.1.
     """
 
     num_classes: int
@@ -27,6 +29,7 @@ class MLP(nn.Module):
     hidden: Sequence[int] = (512,)
     initialization: str = "he"  # a name in initializers.py
     activation: str = "relu"  # a name in ACTIVATIONS
+    batch_norm: bool = False  # before each activation
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -35,7 +38,8 @@ class MLP(nn.Module):
         if self.activation not in ACTIVATIONS:
             raise unknown("activation", self.activation, ACTIVATIONS)
         for width in self.hidden:
-            x = ACTIVATIONS[self.activation](nn.Dense(width, kernel_init=init)(x))
+            x = nn.Dense(width, kernel_init=init)(x)
+            x = ACTIVATIONS[self.activation](batch_norm(x, train=train) if self.batch_norm else x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.num_classes, kernel_init=init)(x)
 

@@ -15,10 +15,12 @@ from conftest import needs_real_data
 from human_labels import REAL_FILES, needs_human_labels, synthetic_labels, write_files
 from scipy import stats
 
-from rethink_gen.data import cifar10n, corruptions, datasets, label_noise, randomness
+from rethink_gen import digests, registry
+from rethink_gen.data import cifar10n, corruptions, datasets, label_noise, randomness, transitions
 from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.data.label_noise import _changed_train_labels, true_train_labels
 from rethink_gen.errors import DataError, UsageError
+from rethink_gen.runs import Run
 
 NAMES = ("uniform_wrong", "pair_flip", "asymmetric", "class_conditional", "human", "extra_noisy_copies")
 LABEL_NOISE = {name: getattr(label_noise, name) for name in NAMES}
@@ -243,6 +245,23 @@ def test_a_matrix_that_permutes_classes_leaves_nothing_to_chance(tmp_path):
     for level in (0.3, 1.0):
         flipped = label_noise.pair_flip(corrupt_key(0), dataset_of(), level).train.labels
         assert np.array_equal(conditional(corrupt_key(0), dataset_of(), level).train.labels, flipped)
+
+
+def test_a_named_matrix_is_in_run_ids_and_no_file_counts():
+    run = Run(corruption="class_conditional(matrix=cifar10n_worst)")
+    assert run.corruption == "class_conditional_cifar10n"
+    assert digests.files_of(run) == digests.of_run(run) == {}
+    noisy = registry.resolve("corruption", run.corruption)(corrupt_key(0), dataset_of(), 1.0)
+    assert within(_changed_train_labels(noisy).sum(), N, 0.40208)
+
+
+@needs_real_data("cifar10")
+@needs_human_labels
+def test_the_named_matrix_counts_the_labels_that_people_gave(monkeypatch):
+    monkeypatch.setenv("RETHINK_GEN_CIFAR10N", str(REAL_FILES))
+    labels = cifar10n._read_human_labels()
+    pairs = np.bincount(10 * labels["clean"] + labels["worst"], minlength=100)
+    assert pairs.reshape(10, 10).tolist() == [list(row) for row in transitions.COUNTS["cifar10n_worst"]]
 
 
 def test_class_conditional_noise_needs_a_matrix_of_the_right_size(tmp_path):

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from rethink_gen.data.transitions import draw_from_rows, matrix_sha256, read_matrix
+from rethink_gen.data.transitions import COUNTS, draw_from_rows, matrix_sha256, read_matrix
 from rethink_gen.errors import UsageError
 
 
@@ -36,6 +36,16 @@ def test_rounded_probabilities_are_scaled_to_sum_to_1(tmp_path):
 def test_counts_are_divided_by_their_row_sums(tmp_path):
     for counts in ([[3, 1], [2, 6]], np.array([[3, 1], [2, 6]], np.int32)):
         assert read_matrix(saved(tmp_path / "counts.npy", counts), 2).tolist() == [[0.75, 0.25], [0.25, 0.75]]
+
+
+def test_the_published_counts_of_cifar10n_are_known_by_name():
+    """Of 5,000 images of each class, 40.208 % have a wrong worst label: the rate that the authors publish."""
+    counts = np.array(COUNTS["cifar10n_worst"])
+    assert counts.sum(axis=1).tolist() == [5000] * 10
+    assert 1 - counts.trace() / counts.sum() == pytest.approx(0.40208)
+    assert np.array_equal(read_matrix("cifar10n_worst", 10), counts / 5000)
+    with pytest.raises(UsageError, match="cifar10n_worst: is 10 × 10, and 3 classes need 3 × 3"):
+        read_matrix("cifar10n_worst", 3)
 
 
 REFUSED = {

@@ -81,6 +81,8 @@ def test_the_counts_are_those_of_the_layers():
     dense = lambda n, m: n * m + m
     conv = lambda size, n, m: size * size * n * m + m
     assert count(variables_of(create("mlp_1x512", 3), 8, 8, 1)["params"]) == dense(64, 512) + dense(512, 3)
+    f1 = dense(784, 512) + 4 * dense(512, 512) + dense(512, 10) + 5 * 2 * 512  # each norm has a scale and an offset
+    assert count(variables_of(create("keskar_f1", 10), 28, 28, 1)["params"]) == f1 == 1_462_794
     alexnet = conv(5, 1, 64) + conv(5, 64, 64) + dense(2 * 2 * 64, 384) + dense(384, 192) + dense(192, 3)
     assert count(variables_of(create("small_alexnet", 3), 8, 8, 1)["params"]) == alexnet
 
@@ -153,6 +155,23 @@ def test_dropout_acts_on_the_units_before_the_last_layer():
     kept = y != 0
     np.testing.assert_allclose(y[kept], units[kept] / 0.75, rtol=1e-6)
     assert abs(kept.sum() - 4000 * 0.75) < 4.42 * np.sqrt(4000 * 0.75 * 0.25)
+
+
+def test_the_mlp_normalizes_each_unit_over_the_batch_before_its_relu():
+    """With the identity as both layers, the logits are max(0, (x - mean) / √(variance + 1e-5)), by hand."""
+    model: Any = mlp.MLP(num_classes=2, hidden=(2,), batch_norm=True)
+    identity = {"kernel": np.eye(2), "bias": np.zeros(2)}
+    params = {
+        "Dense_0": identity,
+        "Dense_1": identity,
+        "BatchNorm_0": {"scale": np.ones(2), "bias": np.zeros(2)},
+    }
+    stats = {"BatchNorm_0": {"mean": np.zeros(2), "var": np.ones(2)}}
+    x = np.array([[1.0, 5.0], [3.0, 5.0], [8.0, 8.0]]).reshape(3, 1, 1, 2)
+    variables = {"params": params, "batch_stats": stats}
+    logits, _ = model.apply(variables, x, train=True, mutable=["batch_stats"])
+    expected = np.maximum(0, [[-3, -1], [-1, -1], [4, 2]] / np.sqrt(np.array([26, 6]) / 3 + 1e-5))
+    np.testing.assert_allclose(logits, expected, rtol=1e-5)
 
 
 def initial(name, *path):
