@@ -58,21 +58,6 @@ def bounds_grow(study):
     return min(found.values()) > 0, ", ".join(f"{name} as n^{each:.2f}" for name, each in found.items())
 
 
-def bounds_fall_more_slowly_than_the_test_error(study):
-    """Neither bound falls as fast as the test error, if it falls at all."""
-    found = {name: exponent(study, name) for name in (*BOUNDS, "test_error")}
-    error = found.pop("test_error")
-    return min(found.values()) > error, f"test error as n^{error:.2f}, the bounds as n^" + " and n^".join(
-        f"{each:.2f}" for each in found.values()
-    )
-
-
-def margins_are_alike(study):
-    """The margins that training ended with are alike: none is more than 1.5 times another, as means over seeds."""
-    margin = study.runs.groupby("num_train")[GAMMA].mean()
-    return margin.max() <= 1.5 * margin.min(), f"first percentiles {margin.min():.1f} to {margin.max():.1f}"
-
-
 EXPERIMENT = Experiment(
     claim="Norm-based bounds on the test error grow with the number of training images, while the test error falls.",
     locator="Section 2, Figure 1",
@@ -91,11 +76,5 @@ EXPERIMENT = Experiment(
         derive=bounds,
         log="x",
     ),
-    checks=[
-        the_test_error_falls,
-        weights_move_further,
-        bounds_grow,
-        bounds_fall_more_slowly_than_the_test_error,
-        margins_are_alike,
-    ],
+    checks=[the_test_error_falls, weights_move_further, bounds_grow],
 )
