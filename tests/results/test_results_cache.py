@@ -94,6 +94,8 @@ def test_changed_new_and_removed_files_are_noticed(folder):
 
 
 def test_copy_of_packed_results_is_that_of_files(folder):
+    for path in sorted(folder.glob("*.json"))[12:]:
+        path.unlink()
     packing.pack_folder(folder)
     first, *_ = same(folder)
     store.save(replace(first, status="diverged"), folder, replace=True)
