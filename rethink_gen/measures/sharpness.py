@@ -48,7 +48,8 @@ def sharpness(network: Network, *, epsilon: float = 1e-3, dimensions: int = 0, i
         jac=True,
         method="L-BFGS-B",
         bounds=np.column_stack([-size, size]),
-        options={"maxiter": iterations},
+        # At a minimum slopes are small, and the search would end before it begins, were it not for these zeros.
+        options={"maxiter": iterations, "ftol": 0, "gtol": 0},
     )
     here = network.loss(network.weights)
     return 100 * (max(-float(found.fun), here) - here) / (1 + here)

@@ -28,6 +28,14 @@ def test_sharpness_of_a_quadratic_is_that_at_the_corner_of_the_box(epsilon):
     assert sharpness.sharpness(quadratic(), epsilon=epsilon) == pytest.approx(expected, rel=1e-2)
 
 
+def test_the_search_goes_on_where_slopes_are_as_small_as_at_a_minimum():
+    """The slopes are below 4e-6, where L-BFGS-B by default has converged before its first step."""
+    at, epsilon = 1e-6 * np.sign(AT), 0.1
+    corner = 0.5 * (np.array(CURVATURE) * (1e-6 + epsilon * (1e-6 + 1)) ** 2).sum()
+    flat = network(Quadratic(CURVATURE, constant=0.0), {"w": at.astype(np.float32)})
+    assert sharpness.sharpness(flat, epsilon=epsilon) == pytest.approx(100 * corner, rel=1e-2)
+
+
 def test_sharpness_in_a_subspace_is_that_at_the_corner_of_its_box():
     slope, epsilon = (1.0, -2.0, 0.5, 3.0, -1.0), 0.01
     x = np.array([0.3, 0.2, -0.5, 1.0, 2.0])
