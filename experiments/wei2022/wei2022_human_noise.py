@@ -10,8 +10,8 @@ epoch 60. The table's accuracies are those of the best epoch; they are from memo
 Laptop scale, our choice: the first 10,000 images, the MLP of 512 units, 60 epochs at a constant rate, three seeds; 12
 runs. Of these images 40.3 % have a wrong label.
 
-Expected, after the authors' page of observations: wrong labels of people are memorized sooner than synthetic ones, and
-test accuracy is lower.
+Expected: wrong labels of people are memorized sooner than synthetic ones, and test accuracy is lower. So the authors'
+page of observations says.
 
 Found at laptop scale: sooner they are. Half of the wrong labels are memorized after 16.7 epochs, those drawn by class
 after 18, uniform ones after 21; all of them by the end, 97 %. But test accuracy is highest with human noise: 36.3 % at
