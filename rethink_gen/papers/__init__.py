@@ -120,6 +120,7 @@ NAMES = {
     "vgg_11": "VGG-11",
     "vgg_16": "VGG-16",
     "keskar_c2": "C2",
+    "keskar_f1": "F1",
     "resnet": "ResNet",
     "resnet_18": "ResNet-18",
     "resnet_20": "ResNet-20",
