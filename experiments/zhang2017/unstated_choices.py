@@ -3,6 +3,21 @@
 The paper states the networks, the rate and its decay, the momentum and the preprocessing. It is silent about the size
 of a batch, the number of epochs, how weights start, what weight decay acts on and how strongly, the momentum of batch
 norm, whether the rate falls after each step or each epoch, and whether the last images of an epoch are left out.
+
+Paper scale: 154 runs of four networks, not run; an MLP takes 3 to 5 minutes on two CPU cores. Laptop scale: the MLPs on
+5,000 images for 30 epochs, 68 runs, 93 minutes of training on one core of a machine that others used, too.
+Our choices have three seeds, the others one. Left out: the floor of whitening's standard deviation, which matters
+only for images of almost one color.
+
+Expected: random labels are fitted under every choice, and no choice is worth more than the three points within which
+we call a number close.
+
+Found at laptop scale: so it is, but for one choice. With batches of 32 MLP 1×512 fits 75 % of the random labels, and
+loses 6 points of test accuracy on true ones: at the paper's rate of 0.01 its loss rises again after ten epochs. The
+laptop's rate hardly falls in 30 epochs, where the paper's would, so this need not be so at the paper's size. All other
+choices move the test accuracy by at most 1.3 points, no more than seeds do: the interval of ours is ±1.4 points for
+MLP 1×512 and ±0.5 for MLP 3×512. Weight decay moves it by 0.3, where Table 1 has +1.0 for MLP 3×512 and -0.1 for MLP
+1×512. So a difference of a point between single runs of these networks says nothing about a regularizer.
 """
 
 from dataclasses import replace
