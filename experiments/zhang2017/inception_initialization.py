@@ -9,7 +9,7 @@ is the mean cosine between the outputs for two images, before training.
 Laptop scale: 64 random labels, batches of 32, a constant rate, at most 300 steps, one seed. Paper scale: the whole
 training set for 300 epochs, in which the rate falls to 0.55 of the first, for an accelerator; not run.
 
-Expected, from trials on 512 images: without batch norm the outputs for two images are nearly the same before training,
+Expected: as in trials on 512 images, without batch norm the outputs for two images are nearly the same before training,
 however weights start, since a start changes the scale of features alone; only He initialization in every layer, at a
 small rate, fits; and its steps grow with the number of images.
 """
