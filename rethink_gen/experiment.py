@@ -207,6 +207,11 @@ def names(folder: Path | None = None) -> list[str]:
     return list(_files(folder))
 
 
+def of_paper(paper: str, folder: Path | None = None) -> list[str]:
+    """The names of the experiments in the folder of a paper, such as belkin2019."""
+    return [name for name, path in _files(folder).items() if path.parent.name == paper]
+
+
 def find(name: str, folder: Path | None = None) -> Experiment:
     """The experiment whose file name is `name`, or the only one whose file name begins with it.
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import atomic, coercion, registry, runs
+from rethink_gen import atomic, coercion, experiment, registry, runs
 from rethink_gen.analysis import figures, rendering
 from rethink_gen.errors import RethinkError, TimeIsUp, UsageError, unknown
 from rethink_gen.execution import multihost, processes, requests, stopping
@@ -157,9 +157,9 @@ def _run_all(arguments: argparse.Namespace, limit: TimeLimit | None) -> int:
             failures += failed
             for failure in failed:  # at once: the time limit may end the command before its last line
                 say(f"{failure.run.id} failed: {failure.reason}")
-            experiment = study.experiment
-            there = len(experiment.runs) - len(study.missing)
-            say(f"{experiment.name}, {experiment.scale} scale: results of {part(there, experiment.runs, 'run')}")
+            shown = study.experiment
+            there = len(shown.runs) - len(study.missing)
+            say(f"{shown.name}, {shown.scale} scale: results of {part(there, shown.runs, 'run')}")
     if failures:
         raise RethinkError(f"{count(failures, 'run')} failed, the first is {failures[0].run.id}: {failures[0].reason}")
     return 0
@@ -195,7 +195,7 @@ def _engine(arguments: argparse.Namespace) -> running.Execute | None:
 
 
 def table(arguments: argparse.Namespace) -> int:
-    """print our numbers beside the paper's, from the results that exist
+    """print our numbers beside the paper's, from the results that exist; `table belkin2019` prints each of a paper
 
     rethink-gen table table1 --scale paper --format latex
     """
@@ -204,15 +204,35 @@ def table(arguments: argparse.Namespace) -> int:
     if form not in rendering.FORMATS:  # said before pandas is loaded
         raise unknown("format", form, rendering.FORMATS)
     output = arguments.output and output_file(arguments.output)
-    study = load(arguments)
-    overview.tell_other_scales(arguments, study)
-    text = study.text(form, registry.split(arguments.metrics) if arguments.metrics else None)
+    found = _of_paper(arguments, form) or [load(arguments)]
+    for study in found:
+        overview.tell_other_scales(arguments, study)
+    metrics = registry.split(arguments.metrics) if arguments.metrics else None
+    text = "\n".join(study.text(form, metrics) for study in found)
     if output:
         atomic.write(output, text.encode())
         print(output)
     else:
         print(text.rstrip("\n"))
-    return overview.refuse_damaged([study])
+    return overview.refuse_damaged(found)
+
+
+def _of_paper(arguments: argparse.Namespace, form: str) -> list[studies.Study]:
+    """The studies of the experiments of a paper that have results, if a paper of several is named.
+
+    Raises:
+      UsageError: a file of this format holds one table.
+    """
+    names = experiment.of_paper(arguments.name, arguments.experiments)
+    if len(names) < 2 or arguments.name in names:
+        return []
+    if form in ("csv", "json"):
+        raise UsageError(f"{form} holds one table; name one of {', '.join(names)}")
+    found = []
+    for name in names:
+        with contextlib.suppress(UsageError):  # it has no results
+            found.append(load(argparse.Namespace(**{**vars(arguments), "name": name})))
+    return found
 
 
 def _format_of(output: Path | None) -> str:

@@ -364,3 +364,12 @@ def test_every_help_ends_in_an_example_that_is_a_command(verb, capsys):
     example = " ".join(capsys.readouterr().out.partition("for example: ")[2].split())
     assert example.startswith(f"rethink-gen {verb}")
     parser.parse(shlex.split(example)[1:])
+
+
+def test_the_tables_of_a_paper_of_several_experiments_are_printed_together(capsys):
+    results = str(Path(__file__).parents[2] / "results")
+    assert main.main(["table", "belkin2019", "--results", results]) == 0
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("# ")]
+    assert shown == ["# belkin2019_double_descent, paper scale", "# belkin2019_trees, laptop scale"]
+    assert main.main(["table", "belkin2019", "--results", results, "--json"]) == 2
+    assert "name one of belkin2019_double_descent, belkin2019_trees" in capsys.readouterr().err
