@@ -9,16 +9,22 @@ is the mean cosine between the outputs for two images, before training.
 Laptop scale: 64 random labels, batches of 32, a constant rate, at most 300 steps, one seed. Paper scale: the whole
 training set for 300 epochs, in which the rate falls to 0.55 of the first, for an accelerator; not run.
 
-Expected: as in trials on 512 images, without batch norm the outputs for two images are nearly the same before training,
-however weights start, since a start changes the scale of features alone; only He initialization in every layer, at a
-small rate, fits; and its steps grow with the number of images.
+Expected: without batch norm the outputs for two images are nearly the same before training, however weights start,
+since a start changes the scale of features alone; and only He initialization in every layer, at a small rate, fits, as
+it did in an earlier trial on 512 images, in 1,328 steps.
+
+Found at laptop scale: the similarity is 0.99 under every start. Batch norm fits all labels in 50 steps; without it no
+reading has all of them after 300. He in every layer comes nearest: 98 % and a loss of 0.05, and then loses them again,
+at a constant rate. Ours reaches 86 % and falls back, too; orthogonal ends at 88 %, uniform in ±0.07 at 52 %; the other
+three stay below 50 %. So the fitting is slow and not stable under any of these starts, and what is missing is steps at
+a rate that falls, more than a start: the paper's schedule affords 7,800 steps at the first rate. One seed and 64 images
+do not decide between starts. The 8 runs took 30 minutes on one core of a machine that others used, too.
 """
 
 from dataclasses import replace
 
-from rethink_gen import Experiment, Run, needs
-from rethink_gen.analysis import figures
-from rethink_gen.analysis.declare import by
+from rethink_gen import Experiment, Run
+from rethink_gen.analysis.declare import by, lines
 
 # Reading → (start of all layers but the last, of the last layer, learning rate).
 READINGS = {
@@ -32,7 +38,6 @@ READINGS = {
 }
 FITS, NORMED = "He in every layer", "ours, with batch norm"
 SIMILARITY = "similarity"  # of outputs before training; with batch norm they depend on the batch, so it is left out
-SIZES = (32, 64, 128)  # images, of the reading that fits
 SMALL = Run(
     corruption="random_labels", train_size=64, test_size=64, batch_size=32, epochs=150, schedule="constant",
     stop_at_train_accuracy=1.0, measurements=40,
@@ -58,13 +63,6 @@ def runs(base):
     return (*found, normed)
 
 
-def sizes(base):
-    """The reading that fits on fewer and on more images, each for as many steps as images ask for."""
-    start, last, rate = READINGS[FITS]
-    fits = replace(base, model=model_of(start, last), learning_rate=rate, measures=(SIMILARITY,))
-    return tuple(replace(fits, train_size=size, epochs=2 * base.epochs) for size in SIZES if size != base.train_size)
-
-
 def readings(frame):
     """The frame with the name of each run's reading."""
     names = {(Run(model=model_of(*start)).model, rate): name for name, (*start, rate) in READINGS.items()}
@@ -72,47 +70,24 @@ def readings(frame):
     return frame.assign(reading=[names.get(pair, NORMED) for pair in pairs])
 
 
-def by_reading(study):
-    """The runs on as many images as most have, a row each."""
-    frame = readings(study.runs)
-    return frame[frame["num_train"] == frame["num_train"].mode().iloc[0]] if len(frame) else frame
-
-
 def one_reading_fits(study):
     """Without batch norm, of these readings He initialization in every layer alone fits random labels."""
-    fitted = set(by_reading(study).loc[lambda rows: rows["fitted"], "reading"]) - {NORMED}
+    fitted = set(readings(study.runs).loc[lambda rows: rows["fitted"], "reading"]) - {NORMED}
     return fitted == {FITS}, f"fitted: {', '.join(sorted(fitted)) or 'none'}"
 
 
 def batch_norm_fits(study):
     """With batch norm, it fits them."""
-    rows = by_reading(study)
+    rows = readings(study.runs)
     steps = rows.loc[rows["reading"] == NORMED, "steps_to_fit"].iloc[0]
     return steps == steps, f"in {steps:,.0f} steps" if steps == steps else "not fitted"
 
 
 def outputs_are_alike_under_every_start(study):
     """Without batch norm, outputs for two images have a cosine above 0.9 before training, however weights start."""
-    rows = by_reading(study).dropna(subset=SIMILARITY)
+    rows = readings(study.runs).dropna(subset=SIMILARITY)
     told = ", ".join(f"{row.reading} {row.similarity:.2f}" for row in rows.itertuples())
     return rows[SIMILARITY].min() > 0.9, told
-
-
-@needs(model=model_of("he", "he"))
-def steps_grow_with_images(study):
-    """The reading that fits takes at least as many more steps as there are more images."""
-    steps = study.runs.sort_values("num_train").set_index("num_train")["steps_to_fit"]
-    per_image = steps / steps.index
-    told = ", ".join(f"{count:,.0f} for {images:,} images" for images, count in steps.items())
-    return per_image.is_monotonic_increasing, f"steps: {told}"
-
-
-def figure(study):
-    """The training loss over steps, a line for each reading."""
-    frame = readings(study.curves)
-    return figures.curves(
-        frame[frame["num_train"] == frame["num_train"].mode().iloc[0]], "step", "train_loss", hue="reading"
-    )
 
 
 EXPERIMENT = Experiment(
@@ -120,11 +95,9 @@ EXPERIMENT = Experiment(
     "its rate, which the paper does not state together.",
     locator="Our own, about a row of Table 1",
     runs=runs(WHOLE),
-    laptop=(*runs(SMALL), *sizes(SMALL)),
+    laptop=runs(SMALL),
     smoke=runs(SMALL)[:1],
-    table=by(
-        "reading", "num_train", metrics=["similarity", "steps_to_fit", "train_loss", "train_accuracy"], derive=readings
-    ),
-    figure=figure,
-    checks=[one_reading_fits, batch_norm_fits, outputs_are_alike_under_every_start, steps_grow_with_images],
+    table=by("reading", metrics=[SIMILARITY, "steps_to_fit", "train_loss", "train_accuracy"], derive=readings),
+    figure=lines(x="step", y="train_loss", hue="reading", derive=readings),
+    checks=[one_reading_fits, batch_norm_fits, outputs_are_alike_under_every_start],
 )
