@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from rethink_gen.execution.time_limit import TimeLimit
-    from rethink_gen.results.store import Failure
+    from rethink_gen.results.failing import Failure
 
 from rethink_gen.cli import overview
 from rethink_gen.cli.arguments import output_file, parse_only, parse_seeds, parse_shard, show_rows

@@ -16,7 +16,7 @@ from rethink_gen.errors import DataError, RethinkError, UsageError, unknown
 from rethink_gen.execution import costs, processes, requests
 from rethink_gen.execution.progress import say
 from rethink_gen.experiment import SCALES, Experiment
-from rethink_gen.results import locks, packs, results_cache, store
+from rethink_gen.results import failing, locks, packs, results_cache
 from rethink_gen.runs import AnyRun
 from rethink_gen.study import finding, studies
 from rethink_gen.words import duration, in_one_line
@@ -211,7 +211,7 @@ def _count_runs(arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], li
                 rows.append({"experiment": found.name, "scale": scale, **row})
     if arguments.name in ("", studies.TRAIN) and (arguments.results / studies.TRAIN).is_dir():
         own = studies.survey_own(arguments.results)
-        counted = _counted(own) | {"failed": len(store.failed(own.folder))}  # of which no results tell
+        counted = _counted(own) | {"failed": len(failing.reasons(own.folder))}  # of which no results tell
         rows.append({"experiment": own.experiment.name, "scale": own.experiment.scale, **counted})
     return rows, broken
 

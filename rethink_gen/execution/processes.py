@@ -28,7 +28,7 @@ from rethink_gen.errors import Interrupted, RethinkError
 from rethink_gen.execution import machine, shipping
 from rethink_gen.execution.progress import say
 from rethink_gen.results import locks
-from rethink_gen.results.store import Failure
+from rethink_gen.results.failing import Failure
 from rethink_gen.runs import AnyRun, LearnerRun, PacBayesRun, Run, SearchRun, as_dict, from_dict
 from rethink_gen.training.progress import Progress
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rethink_gen.errors import StorageError
 from rethink_gen.execution import progress
 from rethink_gen.execution.requests import check_data, check_writable
-from rethink_gen.results import store
-from rethink_gen.results.store import Failure, Result
+from rethink_gen.results import failing, store
+from rethink_gen.results.failing import Failure
+from rethink_gen.results.store import Result
 from rethink_gen.runs import AnyRun
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def finish(
             if path != store.result_file(folder, outcome.run):
                 failures.append(Failure(outcome.run, f"not the result that another process published; see {path}"))
         else:
-            store.save_failure(outcome, folder)
+            failing.save(outcome, folder)
             failures.append(outcome)
     return failures
 

@@ -24,15 +24,15 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rethink_gen import atomic, digests
 from rethink_gen.errors import StorageError, UsageError
-from rethink_gen.results import comparing, kept, locks, packs, strict_json, validation
+from rethink_gen.results import comparing, failing, kept, locks, packs, strict_json, validation
 from rethink_gen.results.records import Records, from_arrays, to_arrays
 from rethink_gen.results.validation import Damaged
 from rethink_gen.runs import KINDS, AnyRun, Run
@@ -209,7 +209,7 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
         except StorageError:
             if not path.exists():  # otherwise another process just published it and deleted our temporary file
                 raise
-    failure_file(folder, result.run).unlink(missing_ok=True)
+    failing.file(folder, result.run).unlink(missing_ok=True)
     shutil.rmtree(locks.work_folder(folder, result.run), ignore_errors=True)
     return path
 
@@ -361,30 +361,6 @@ def as_file(path: Path) -> tuple[bytes, Path]:
     return content if place == path else strict_json.in_a_file(json.loads(content)), place
 
 
-class Failure(NamedTuple):
-    """A run that ended without a result. The same command tries it again."""
-
-    run: AnyRun
-    reason: str
-
-
-def save_failure(failure: Failure, folder: Path) -> None:
-    """Writes the reason of a failure beside the results. `save` deletes it."""
-    atomic.write(failure_file(folder, failure.run), f"{failure.reason}\n".encode())
-
-
-def failures(runs: Iterable[AnyRun], folder: Path) -> list[Failure]:
-    """The failures of the runs whose last attempt failed."""
-    reasons = failed(folder)
-    return [Failure(run, reasons[run.id]) for run in runs if run.id in reasons] if reasons else []
-
-
-def failed(folder: Path) -> dict[str, str]:
-    """Run id → reason, of all runs in a folder whose last attempt failed."""
-    found = [path for path in folder.glob("*.failed") if path.is_file() and not packs.exists(path.with_suffix(".json"))]
-    return {path.stem: path.read_text(errors="replace").strip() for path in found}
-
-
 def result_file(folder: Path, run: AnyRun) -> Path:
     """What the result of a run is called: the path of its file, if it has one of its own."""
     return folder / f"{run.id}.json"
@@ -408,11 +384,6 @@ def done(folder: Path, run: AnyRun, *, weights: bool = False) -> bool:
     if not has_all or not packs.exists(path) or locks.is_forced(folder, run.id):
         return False
     return not digests.of_run(run) or not is_stale(read(path))
-
-
-def failure_file(folder: Path, run: AnyRun) -> Path:
-    """The path of the file with the reason why a run failed."""
-    return folder / f"{run.id}.failed"
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rethink_gen import experiment
 from rethink_gen.errors import DataError, TimeIsUp
 from rethink_gen.execution import processes
-from rethink_gen.results.store import Failure
+from rethink_gen.results.failing import Failure
 from rethink_gen.runs import AnyRun
 from rethink_gen.study import running
 from rethink_gen.study.studies import Folder, Study, renew

@@ -16,9 +16,10 @@ from rethink_gen.analysis import figures, rendering, tables
 from rethink_gen.coercion import coerce
 from rethink_gen.errors import UsageError, naming_part, unknown
 from rethink_gen.experiment import HERE, Check, Experiment, Scale
-from rethink_gen.results import comparing, locks, results_cache, store
+from rethink_gen.results import comparing, failing, locks, results_cache, store
+from rethink_gen.results.failing import Failure
 from rethink_gen.results.records import Records
-from rethink_gen.results.store import Damaged, Failure, Result
+from rethink_gen.results.store import Damaged, Result
 from rethink_gen.results.verdicts import differing
 from rethink_gen.runs import AnyRun, components, fields, kinds
 from rethink_gen.study import checking, examples, finding
@@ -278,7 +279,7 @@ def gather(
         (result for result in found if result.id not in stale),
         key=lambda result: (order[result.setting], result.seed),
     )
-    failures = tuple(store.failures(experiment.runs, folder))
+    failures = tuple(failing.among(experiment.runs, folder))
     return Study(experiment, tuple(found), folder, tuple(damaged), failures, tuple(stale))
 
 

@@ -16,7 +16,8 @@ from rethink_gen.errors import DataError, StorageError, UsageError
 from rethink_gen.execution import machine, processes, publishing, requests
 from rethink_gen.experiment import SCALES
 from rethink_gen.results import comparing, packs, store
-from rethink_gen.results.store import Failure, Result
+from rethink_gen.results.failing import Failure
+from rethink_gen.results.store import Result
 from rethink_gen.results.verdicts import CLOSE
 from rethink_gen.runs import AnyRun
 from rethink_gen.study import finding, studies

@@ -18,7 +18,7 @@ from rethink_gen.data.pipeline import corrupted
 from rethink_gen.errors import Interrupted, UsageError
 from rethink_gen.execution import processes, scheduler
 from rethink_gen.models import inception
-from rethink_gen.results import frames, store
+from rethink_gen.results import failing, frames, store
 from rethink_gen.runs import LeastSquaresRun, Run
 from rethink_gen.training import checkpointing, compilation, core, measurement, prediction, preparation, trainer
 from rethink_gen.training.program import Hparams
@@ -366,7 +366,7 @@ def test_one_run_that_cannot_be_carried_out_does_not_end_a_sweep():
     too_few = replace(SMALL, validation_size=200)
     outcomes = list(scheduler.execute([bad, good, too_few, SMALL]))
     assert {outcome.run for outcome in outcomes if isinstance(outcome, store.Result)} == {good, SMALL}
-    reasons = {outcome.run: outcome.reason for outcome in outcomes if isinstance(outcome, store.Failure)}
+    reasons = {outcome.run: outcome.reason for outcome in outcomes if isinstance(outcome, failing.Failure)}
     assert reasons[bad].startswith("SGD diverged: lower the learning_rate")
     assert reasons[too_few].startswith("validation_size=200 leaves nothing")
     with pytest.raises(UsageError, match="SGD diverged"):

@@ -116,7 +116,7 @@ BUGS = [
         "np.load(io.BytesIO(content), allow_pickle=True)",
         f"{R} -k hostile_checkpoint"),
     Bug("follow links in work in progress", "results/locks.py", "if path.is_symlink():", "if False:", f"{R} -k link_where"),
-    Bug("forget a failure", "execution/publishing.py", "store.save_failure(outcome, folder)", "pass", f"{R} -k that_fails"),
+    Bug("forget a failure", "execution/publishing.py", "failing.save(outcome, folder)", "pass", f"{R} -k that_fails"),
     Bug(
         "exit 0 though runs failed", "cli/commands.py", "    if study.failures:\n", "    if False:\n", f"{R} -k that_fails"
     ),

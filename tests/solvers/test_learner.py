@@ -15,7 +15,7 @@ from rethink_gen.data import pipeline
 from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import ComponentError, Interrupted, UsageError
 from rethink_gen.execution import processes, scheduler
-from rethink_gen.results.store import Failure
+from rethink_gen.results.failing import Failure
 from rethink_gen.runs import LearnerRun
 from rethink_gen.solvers import learner, learners, memory, stages
 

@@ -15,7 +15,7 @@ from rethink_gen.data import datasets
 from rethink_gen.data.dataset import Dataset
 from rethink_gen.errors import StorageError
 from rethink_gen.experiment import Experiment
-from rethink_gen.results import store
+from rethink_gen.results import failing, store
 from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
 from rethink_gen.study import studies, verification
@@ -119,10 +119,10 @@ def test_copies_are_the_files_themselves_and_failures_are_forgotten():
     made("part", result())
     folder = Path("results/labels/laptop")
     folder.mkdir(parents=True)
-    store.save_failure(store.Failure(RUN, "out of memory"), folder)
+    failing.save(failing.Failure(RUN, "out of memory"), folder)
     [done] = merge(["part"], experiments="mine")
     assert (done.copied, done.there, done.renewed) == (1, 0, True)
-    assert not store.failures([RUN], folder)
+    assert not failing.among([RUN], folder)
     [path] = folder.glob("*.json")
     assert path.read_bytes() == Path("part/labels/laptop", path.name).read_bytes()
 

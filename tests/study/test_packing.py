@@ -14,7 +14,7 @@ from rethink_gen import digests, experiment
 from rethink_gen.cli import main
 from rethink_gen.data.dataset import PUBLISHED
 from rethink_gen.errors import StorageError
-from rethink_gen.results import kept, locks, packs, store
+from rethink_gen.results import failing, kept, locks, packs, store
 from rethink_gen.study import packing, running
 from rethink_gen.study.merging import merge
 
@@ -257,8 +257,8 @@ def test_merge_refuses_another_result_of_a_packed_run(folder):
 def test_failure_of_a_packed_run_is_over(folder):
     [first, *_] = store.load(folder)
     packing.pack_folder(folder)
-    store.save_failure(store.Failure(first.run, "no memory"), folder)
-    assert not store.failures([first.run], folder)
+    failing.save(failing.Failure(first.run, "no memory"), folder)
+    assert not failing.among([first.run], folder)
 
 
 def test_without_names_folders_of_many_results_are_packed(folder, monkeypatch, capsys):
