@@ -1,4 +1,4 @@
-"""The report says what the results say, stays one page that asks for nothing, and answers pointer and keyboard."""
+"""The report says what the results say, and stays one page that asks for nothing."""
 
 import base64
 import hashlib
