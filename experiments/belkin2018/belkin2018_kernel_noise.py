@@ -1,9 +1,9 @@
 """Kernel machines that fit noisy labels: how much better than their labels they are, and how fast they fit them.
 
 64 runs of the Laplacian and the Gaussian kernel on the first 4,000 images of MNIST, three seeds: interpolation with 0
-to 80 % of the labels drawn anew, the same with 500 to 2,000 images, and plain conjugate gradients until all labels fit.
-They took 7 minutes on one core of a machine that others used, too. Paper scale: all 60,000 images. It has not been run;
-its iterations need 50 GB of memory.
+to 80 % of the labels drawn anew, with 0 and 20 % also 500 to 2,000 images, and plain conjugate gradients until all
+labels fit. They took 7 minutes on one core of a machine that others used, too. Paper scale: all 60,000 images. It has
+not been run; its iterations need 50 GB of memory.
 
 Expected: machines that interpolate noisy labels are far better than their labels, at every level of noise. Random
 labels take the Laplacian kernel about twice as long as true ones, and the Gaussian kernel many times as long: 4 and 7

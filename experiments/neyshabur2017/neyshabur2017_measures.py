@@ -12,9 +12,10 @@ end with margins as large. The top Hessian eigenvalue and the Fisher-Rao norm do
 norms over the margin grow with the number of images, from 8.1 to 13; for true ones they fall, from 4.5 to 3.7.
 
 One measure alone has the order of the test error both over images and over widths: magnitude-aware PAC-Bayes sharpness,
-with τ 0.67 and 0.52. The others go with the images and not with the widths, where wide networks err less and have
-larger norms. Distance and effective rank grow with the images, against the test error (τ -0.79 and -0.94). Test errors
-differ little with the width, 11.3 to 12.5 %, so τ over widths is known less well than τ over images.
+with τ 0.67 and 0.52. Most others go with the images and not with the widths, where their τ is at most 0.39. Distance,
+spectral-Frobenius norms over the margin and effective rank grow with the images, against the test error (τ -0.79, -0.58
+and -0.94). Test errors differ little with the width, 11.3 to 12.5 %, so τ over widths is known less well than τ over
+images.
 """
 
 from dataclasses import replace

@@ -64,11 +64,10 @@ def upper_layers_can_be_set_back(study):
     return (lost[list(LAYERS[1:])] < ROBUST).all(), "left: " + in_words(left(study, "initial", "test"))
 
 
-@needs(corruption="true_labels")
 def no_layer_can_be_drawn_afresh(study):
-    """With true labels, a fresh draw of any layer costs more test accuracy than its first weights do."""
-    first, fresh = (left(study, to, "test").mean() for to in TO)
-    return (fresh < first).all(), "left after a fresh draw: " + in_words(left(study, "fresh", "test"))
+    """With true and with random labels, a fresh draw of any layer leaves at most 20 % training accuracy."""
+    fresh = left(study, "fresh").groupby(study.runs["corruption"]).mean()
+    return (fresh <= 0.2).all(axis=None), f"at most {percent(fresh.max(axis=None))} left"
 
 
 def random_labels_need_each_layer_more(study):
