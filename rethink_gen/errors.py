@@ -30,6 +30,10 @@ class UnknownName(UsageError):
     """A name that is not in a table of names, such as a column or a component."""
 
 
+class NoResults(UsageError):
+    """An experiment has no results yet."""
+
+
 class ComponentError(UsageError):
     """A component of a user's own fails, or returns the wrong thing. It concerns only the runs that use it."""
 

@@ -209,7 +209,8 @@ def names(folder: Path | None = None) -> list[str]:
 
 def of_paper(paper: str, folder: Path | None = None) -> list[str]:
     """The names of the experiments in the folder of a paper, such as belkin2019."""
-    return [name for name, path in _files(folder).items() if path.parent.name == paper]
+    folder = folder or _default_folder()
+    return [name for name, path in _files(folder).items() if path.parent.name == paper and path.parent != folder]
 
 
 def find(name: str, folder: Path | None = None) -> Experiment:

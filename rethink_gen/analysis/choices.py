@@ -62,7 +62,7 @@ def ranges(table: pd.DataFrame, published: Mapping[tuple[str, str], float]) -> p
     for (network, cell), choices in table.groupby(["network", "cell"], sort=False):
         ours = choices[choices["choice"] == OURS]
         others = choices[(choices["choice"] != OURS) & choices["n"].gt(0)].sort_values("mean")
-        if not len(ours) or not len(others):
+        if not ours["n"].gt(0).any() or not len(others):
             continue
         mean, low, high = (100 * ours[name].iloc[0] for name in ("mean", "low", "high"))
         ends = [f"{100 * row['mean']:.2f}: {row['choice']}" for row in (others.iloc[0], others.iloc[-1])]
@@ -89,7 +89,7 @@ def ranges(table: pd.DataFrame, published: Mapping[tuple[str, str], float]) -> p
 def effects(table: pd.DataFrame, cells: Mapping[str, str]) -> Figure:
     """The effect of each choice, a row for each choice, a panel for each cell, a marker for each network.
 
-    The first row has our interval over seeds.
+    The first row has our interval over seeds. Where no run has finished there is no marker.
 
     Args:
       table: of `means`.
@@ -97,7 +97,7 @@ def effects(table: pd.DataFrame, cells: Mapping[str, str]) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    shown = table[table["cell"].isin(list(cells))]
+    shown = table[table["cell"].isin(list(cells)) & table["effect"].notna()]
     choices = [OURS, *(name for name in dict.fromkeys(shown["choice"]) if name != OURS)]
     networks = list(dict.fromkeys(shown["network"]))
     figure = Figure(figsize=(9, 1.6 + 0.3 * len(choices)), layout="constrained")
@@ -124,7 +124,7 @@ def _draw(axes: Axes, row: Mapping[str, Any], height: float) -> None:
         axes.plot([low, high], [height] * 2, color=color, linewidth=1.4)
     at = min(EDGE, max(-EDGE, row["effect"]))
     axes.plot(at, height, marker, color=color, zorder=3)
-    if at != row["effect"] and row["effect"] == row["effect"]:
+    if at != row["effect"]:
         away = {"xytext": (6 if at < 0 else -6, 0), "textcoords": "offset points", "ha": "left" if at < 0 else "right"}
         axes.annotate(
             f"{row['effect']:+.0f}".replace("-", "−"), (at, height), fontsize=7, va="center", color=color, **away

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rethink_gen import atomic, coercion, experiment, registry, runs
 from rethink_gen.analysis import figures, rendering
-from rethink_gen.errors import RethinkError, TimeIsUp, UsageError, unknown
+from rethink_gen.errors import NoResults, RethinkError, TimeIsUp, UsageError, unknown
 from rethink_gen.execution import multihost, processes, requests, stopping
 from rethink_gen.execution.loggers import tracker
 from rethink_gen.execution.progress import progress, say
@@ -221,17 +221,20 @@ def _of_paper(arguments: argparse.Namespace, form: str) -> list[studies.Study]:
     """The studies of the experiments of a paper that have results, if a paper of several is named.
 
     Raises:
-      UsageError: a file of this format holds one table.
+      UsageError: a file of this format holds one table, metrics are chosen, or none has results.
     """
     names = experiment.of_paper(arguments.name, arguments.experiments)
     if len(names) < 2 or arguments.name in names:
         return []
-    if form in ("csv", "json"):
-        raise UsageError(f"{form} holds one table; name one of {', '.join(names)}")
+    one_alone = "--metrics" if arguments.metrics else form if form in ("csv", "json") else ""
+    if one_alone:
+        raise UsageError(f"{one_alone} is for one table; name one of {', '.join(names)}")
     found = []
     for name in names:
-        with contextlib.suppress(UsageError):  # it has no results
+        with contextlib.suppress(NoResults):
             found.append(load(argparse.Namespace(**{**vars(arguments), "name": name})))
+    if not found:
+        raise NoResults(f"no results of {', '.join(names)} in {arguments.results}")
     return found
 
 
@@ -342,7 +345,7 @@ def train(arguments: argparse.Namespace) -> int:
     else:
         show_rows([{"metric": name, "value": value} for name, value in result.summary.items()])
         print(f"\nstatus: {result.status}")
-        print(f"file: {packs.place(store.result_file(arguments.results / 'train', run))}")
+        print(f"file: {packs.place(store.result_file(arguments.results / studies.TRAIN, run))}")
     return 0
 
 

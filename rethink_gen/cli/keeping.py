@@ -47,13 +47,13 @@ def verify(arguments: argparse.Namespace) -> int:
     rethink-gen verify quickstart --retrain 2
     """
     place = {"results": arguments.results, "experiments": arguments.experiments}
-    count = coercion.coerce("--retrain", arguments.retrain, int)
-    if count < 0:
-        raise UsageError(f"--retrain takes a number of runs, got {count}")
+    anew = coercion.coerce("--retrain", arguments.retrain, int)
+    if anew < 0:
+        raise UsageError(f"--retrain takes a number of runs, got {anew}")
     with progress() as report:
         found = verification.verify(arguments.name, **place)
-        anew = verification.retrain(count, arguments.name, **place, report=report) if count > 0 else ()
-        return _show_findings(itertools.chain(found, anew))
+        trained = verification.retrain(anew, arguments.name, **place, report=report) if anew > 0 else ()
+        return _show_findings(itertools.chain(found, trained))
 
 
 def doctor(arguments: argparse.Namespace) -> int:

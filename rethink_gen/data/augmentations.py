@@ -42,10 +42,10 @@ def random_crop(key: Key, images: jax.Array, size: int, *, padding: int = 0) -> 
     Args:
       padding: black pixels that are added on each side before. The paper does not mention any.
     """
-    images = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     batch, height, width, channels = images.shape
     size_h, size_w = min(size, height), min(size, width)
-    room = jnp.array([height - size_h + 1, width - size_w + 1])
+    images = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    room = jnp.array([height - size_h + 1, width - size_w + 1]) + 2 * padding
     corners = jax.random.randint(key, (batch, 2), 0, room)
 
     def crop(image: jax.Array, corner: jax.Array) -> jax.Array:

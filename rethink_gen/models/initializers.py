@@ -44,7 +44,7 @@ def initializer(name: str) -> nn.initializers.Initializer:
         if name.startswith(kind) and name[len(kind) :].replace(".", "", 1).isdigit():
             return make(float(name[len(kind) :]))
     if name not in INITIALIZERS:
-        raise unknown("initialization", name, [*INITIALIZERS, "uniform0.07", "normal0.05"])
+        raise unknown("initialization", name, [*INITIALIZERS, "uniform0.07", "normal0.05", "truncated0.05"])
     return INITIALIZERS[name]
 
 

@@ -48,6 +48,7 @@ from rethink_gen.solvers.linear_algebra import (
 
 # Most rows of a tile. A product of two tiles takes hundredths of a second on CPU, and a stop signal waits for a few.
 _TILE = 1024
+_PLAIN = "plain_conjugate_gradients"  # the solver of a run with `iterations`
 _SPACING = 1.1  # of the rows of curves of iterations: each is after so many times the steps of the one before
 _UNSOLVED = 0.1  # a larger residual is not rounding; outputs then differ by 0.03 from the targets 0 and 1
 _ALLOCATED = 1.3  # bytes allocated per byte of a tile, because of gaps between tiles (60,000 examples on CPU)
@@ -104,7 +105,7 @@ def _solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Cur
     prepared = time.monotonic()
     if run.iterations:
         curves = _follow(run, k, targets, dataset, tick)
-        facts = {"solver": "plain_conjugate_gradients", "seconds_features": round(prepared - start, 1)}
+        facts = {"solver": chosen.solver, "seconds_features": round(prepared - start, 1)}
         return curves, {**facts, "num_features": sum(features.widths)}
     alpha, facts = SOLVERS[chosen.solver](k, y, meter)
     solved = time.monotonic()
@@ -132,6 +133,7 @@ def _follow(run: KernelRun, k: Matrix, targets: np.ndarray, dataset: Dataset, ti
     whole = np.block([[tiles[i, j] if j <= i else tiles[j, i].T for j in range(count)] for i in range(rows)])
     del tiles
     k_train, k_test = jnp.asarray(whole[: len(targets)]), jnp.asarray(whole[len(targets) :])
+    del whole
     curves: Curves = {}
     next_row = 1
     for number, (alpha, _) in enumerate(conjugate_gradients(k_train, jnp.asarray(targets)), 1):
@@ -144,7 +146,7 @@ def _follow(run: KernelRun, k: Matrix, targets: np.ndarray, dataset: Dataset, ti
             for name, value in row.items():
                 curves.setdefault(name, []).append(value)
             next_row = max(number + 1, round(_SPACING * number))
-        tick(number, run.iterations or number, {name: values[-1] for name, values in curves.items()})
+        tick(number, run.iterations, {name: values[-1] for name, values in curves.items()})
         if fits or number == run.iterations:
             break
     return curves
@@ -196,13 +198,9 @@ def _plan(run: KernelRun, features: Features, n: int, num_test: int, free: int) 
     """
     if run.solver not in (*SOLVERS, "auto"):
         raise unknown("solver", run.solver, [*SOLVERS, "auto"])
+    if run.iterations:
+        return _plan_iterations(run, n, num_test, free)
     width = sum(features.widths)
-    needed = 12 * n * (n + num_test)
-    if run.iterations and needed > free:
-        there = memory.gigabytes(free)
-        raise UsageError(
-            f"{n} examples with iterations need {memory.gigabytes(needed)}; {there} are free; set a smaller train_size"
-        )
     if run.kernel == "linear" and not run.weight_decay and width < n:
         way_out = f"set a weight_decay, train_size={width}, or kernel=gaussian"
         raise UsageError(f"the linear kernel of {n} examples with {width} features is singular: {way_out}")
@@ -224,6 +222,17 @@ def _plan(run: KernelRun, features: Features, n: int, num_test: int, free: int) 
         found = f"{n} examples need {needed} with {least(n).solver}; {there} are free"
         raise UsageError(f"{found}; set train_size={smaller}" + " or solver=auto" * (run.solver == "cholesky"))
     return next(plan for plan in plans(n) if plan.bytes <= free)
+
+
+def _plan_iterations(run: KernelRun, n: int, num_test: int, free: int) -> _Plan:
+    """Plain conjugate gradients, for which the whole matrix is in memory."""
+    if run.solver != "auto":
+        raise UsageError("iterations are of plain conjugate gradients; leave the solver as it is, auto")
+    needed = 12 * n * (n + num_test)
+    if needed > free:
+        words = f"need {memory.gigabytes(needed)}; {memory.gigabytes(free)} are free"
+        raise UsageError(f"{n} examples with iterations {words}; set a smaller train_size")
+    return _Plan(_PLAIN, needed)
 
 
 def _work(solver: str, features: Features, n: int, num_test: int, *, kept: bool) -> float:

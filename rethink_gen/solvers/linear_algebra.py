@@ -140,7 +140,7 @@ def conjugate_gradients(a: jax.Array, y: jax.Array) -> Iterator[tuple[jax.Array,
     Yields:
       x and the residual y - A x, float32[n, K], after each step.
     """
-    return _conjugate_gradients(jax.jit(lambda p: a @ p), lambda r: r, y)
+    return _conjugate_gradients(lambda p: a @ p, lambda r: r, y)
 
 
 def _conjugate_gradients(

@@ -138,9 +138,9 @@ def _check(run: SearchRun, search: Search, key: jax.Array, state: Any, size: int
 
 
 def _evaluate(network: Network, weights: jax.Array, data: _Data) -> tuple[jax.Array, jax.Array]:
-    """The mean loss and the accuracy of one vector of weights."""
+    """The mean loss of one vector of weights, and how many labels it has right: a mean of ones may be less than 1."""
     logits = network.logits(weights, data.images)
-    return losses.cross_entropy_of_labels(logits, data.labels).mean(), (logits.argmax(-1) == data.labels).mean()
+    return losses.cross_entropy_of_labels(logits, data.labels).mean(), (logits.argmax(-1) == data.labels).sum()
 
 
 def _finite(loss: jax.Array) -> jax.Array:
@@ -156,9 +156,9 @@ def _generation(
     size = max(1, _IMAGES_AT_ONCE // len(data.labels))
     evaluate = lambda weights: _evaluate(network, weights, data)
     some = size < len(asked)
-    loss, accuracy = jax.lax.map(evaluate, asked, batch_size=size) if some else jax.vmap(evaluate)(asked)
+    loss, right = jax.lax.map(evaluate, asked, batch_size=size) if some else jax.vmap(evaluate)(asked)
     loss = _finite(loss)
-    fits = accuracy == 1
+    fits = right == len(data.labels)
     chosen = jnp.where(fits.any(), fits.argmax(), loss.argmin())
     better = fits.any() | (loss[chosen] < found.loss)
     return search.tell(state, asked, loss), _Found(
@@ -177,8 +177,11 @@ def _add_row(
         starts = range(0, len(data.labels), _IMAGES_AT_ONCE)
         parts = [_Data(*(column[start : start + _IMAGES_AT_ONCE] for column in data)) for start in starts]
         sizes = np.array([len(part.labels) for part in parts])
-        means = np.array([score(weights, part) for part in parts], float)  # [parts, 2]
-        row[f"{name}_loss"], row[f"{name}_accuracy"] = map(float, sizes @ means / sizes.sum())
+        loss, right = np.array([score(weights, part) for part in parts], float).T
+        row[f"{name}_loss"], row[f"{name}_accuracy"] = (
+            float(sizes @ loss / sizes.sum()),
+            float(right.sum() / sizes.sum()),
+        )
     row["weight_norm"] = float(np.linalg.norm(weights))
     row = {name: value if value is not None and np.isfinite(value) else None for name, value in row.items()}
     for name, value in row.items():

@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rethink_gen.errors import UsageError
+
 Key = jax.Array
 Draw = Callable[[Key], jax.Array]
 
@@ -127,6 +129,9 @@ def genetic_algorithm(draw: Draw, *, candidates: int = 100, parents: int = 5, st
     References:
       Such et al. 2017, "Deep neuroevolution", Algorithm 1: without crossover. They have 1,000 children of 20 parents.
     """
+
+    if parents > candidates:
+        raise UsageError(f"parents of genetic_algorithm must be at most its candidates, got {parents} of {candidates}")
 
     def init(key: Key, weights: jax.Array, loss: jax.Array) -> jax.Array:
         return jax.vmap(draw)(jax.random.split(key, parents)).at[0].set(weights)

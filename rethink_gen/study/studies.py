@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rethink_gen import atomic, registry
 from rethink_gen.analysis import figures, rendering, tables
 from rethink_gen.coercion import coerce
-from rethink_gen.errors import UsageError, naming_part, unknown
+from rethink_gen.errors import NoResults, UsageError, naming_part, unknown
 from rethink_gen.experiment import HERE, Check, Experiment, Scale
 from rethink_gen.results import comparing, failing, locks, results_cache, store
 from rethink_gen.results.failing import Failure
@@ -205,7 +205,7 @@ def load(
       only: field → value, or list of values; the other runs are left out.
 
     Raises:
-      UsageError: no such experiment, or it has no results. Damaged: all of its result files are damaged.
+      UsageError: no such experiment. NoResults: it has none. Damaged: all of its result files are damaged.
     """
     if name == TRAIN:
         return _narrowed(_load_own(results), only)
@@ -223,7 +223,7 @@ def load(
     published = HERE.parent / "results"
     elsewhere = (published / experiment.name).is_dir() and published != atomic.as_path(results).resolve()
     where = f"see the published ones with --results {published}, or " if elsewhere else ""
-    raise UsageError(
+    raise NoResults(
         f"no results of {experiment.name}{at} in {results}; {where}make some: rethink-gen run {experiment.name}{option}"
     )
 

@@ -1,13 +1,19 @@
-"""A study of two runs, for tests of the report."""
+"""A study of two runs and pages of the report, for its tests."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from frames import MLP, RANDOM, result
 
+from rethink_gen.analysis import report
 from rethink_gen.analysis.declare import by, lines
 from rethink_gen.experiment import Experiment
+from rethink_gen.study import studies
 from rethink_gen.study.studies import Study
+
+ROOT = Path(__file__).parents[2]
+SHOWN = ("fig1a_learning_curves", "table4_random_labels_regularized")
 
 
 def two_are_done(study):
@@ -30,3 +36,13 @@ def study(name="mine", results=None, **changes):
         doc="Two runs.\n\nFound: both are `fitted`.",
     )
     return Study(replace(plain, **changes), tuple(results), Path("nowhere"))
+
+
+@cache
+def plain_page():
+    return report.render([study()])
+
+
+@cache
+def committed_page():
+    return report.render(studies.survey(SHOWN, results=ROOT / "results"))

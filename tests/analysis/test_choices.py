@@ -62,6 +62,15 @@ def test_effects_beyond_the_edge_are_drawn_there_with_their_value(table):
     assert min(line.get_xdata()[0] for line in labels.lines if len(line.get_xdata()) == 1) == -choices.EDGE
 
 
+def test_a_choice_whose_runs_diverged_has_no_effect_and_no_marker():
+    frame = tidy([*seeds(MLP, "test", [0.5, 0.5]), result(FEW, test=0.53, status="diverged")])
+    choice = pd.Series(choices.OURS, frame.index).mask(frame["batch_size"] == 32, "small batch")
+    table = choices.means(frame.assign(network=frame["model"], cell=TRUE, choice=choice), METRICS)
+    assert table["effect"].isna().tolist() == [False, True]
+    [axes] = choices.effects(table, {TRUE: "test accuracy"}).axes
+    assert [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 1] == [0]
+
+
 def test_without_runs_there_is_an_empty_table():
     frame = tidy([result(MLP)]).iloc[:0].assign(network="", cell="", choice="")
     assert not len(choices.ranges(choices.means(frame, METRICS), {}))

@@ -23,9 +23,7 @@ from rethink_gen.cli import main
 from rethink_gen.experiment import Check
 from rethink_gen.study import studies
 
-ROOT = Path(__file__).parents[2]
 ZHANG = "Understanding deep learning requires rethinking generalization"
-SHOWN = ("fig1a_learning_curves", "table4_random_labels_regularized")
 HOSTILE = """<script>alert("1")</script><img src=x onerror=alert(2)></title>{{ 777 * 777 }}' onload='alert(3)"""
 
 
@@ -49,6 +47,16 @@ class Reader(HTMLParser):
 
     def attributes(self, name):
         return [attributes[name] for _, attributes in self.tags if name in attributes]
+
+
+@pytest.fixture
+def plain():
+    return plain_page()
+
+
+@pytest.fixture
+def committed():
+    return committed_page()
 
 
 def test_the_map_leads_to_every_experiment_and_its_claim(tmp_path):

@@ -3,16 +3,24 @@
 import importlib.util
 import json
 import re
-from pathlib import Path
 
 import pytest
 from frames import RANDOM
 from matplotlib.colors import to_rgb
+from reports import ROOT, committed_page, plain_page
 
 from rethink_gen.analysis import page_pictures, report
 from rethink_gen.study import studies
 
-ROOT = Path(__file__).parents[2]
+
+@pytest.fixture
+def plain():
+    return plain_page()
+
+
+@pytest.fixture
+def committed():
+    return committed_page()
 
 
 @pytest.fixture(scope="module")

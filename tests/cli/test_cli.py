@@ -373,3 +373,23 @@ def test_the_tables_of_a_paper_of_several_experiments_are_printed_together(capsy
     assert shown == ["# belkin2019_double_descent, paper scale", "# belkin2019_trees, laptop scale"]
     assert main.main(["table", "belkin2019", "--results", results, "--json"]) == 2
     assert "name one of belkin2019_double_descent, belkin2019_trees" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--scale", "papr"], "no scale named 'papr'"),
+        (["--results", "empty"], "no results of belkin2019_double_descent, belkin2019_trees in empty"),
+        (["--metrics", "test_accuracy"], "--metrics is for one table"),
+    ],
+)
+def test_a_mistake_beside_the_name_of_a_paper_is_told_and_not_the_name(options, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    results = str(Path(__file__).parents[2] / "results")
+    assert main.main(["table", "belkin2019", "--results", results, *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_folder_of_experiments_is_no_paper(capsys):
+    assert main.main(["table", "experiments"]) == 2
+    assert "no experiment named 'experiments'" in capsys.readouterr().err

@@ -63,6 +63,11 @@ def test_padding_lets_a_random_crop_reach_beyond_the_image():
     assert abs((inside == 4).sum() - 4000 * share) < SIGMAS * np.sqrt(4000 * share * (1 - share))
 
 
+def test_images_that_stay_whole_keep_their_size_also_with_padding():
+    """As they are tested: a network that was trained on 10 × 10 pixels would be tested on 6 × 6, or fail."""
+    assert random_crop(KEY, random_images(2, 6, 6, 1), 28, padding=2).shape == (2, 6, 6, 1)
+
+
 def test_flip_mirrors_half_of_the_images_left_to_right():
     images = random_images(2000, 4, 5, 3)
     flipped = np.asarray(flip(KEY, jnp.asarray(images)))

@@ -110,6 +110,13 @@ def test_iterations_stop_where_all_labels_are_fitted_and_their_rows_are_a_tenth_
     assert np.all(np.diff(curves["l2_norm"]) > 0)
 
 
+def test_iterations_have_a_solver_of_their_own_and_need_no_inverse(digits):
+    with pytest.raises(UsageError, match="leave the solver as it is"):
+        kernels.solve(replace(DIGITS, solver="cholesky", iterations=3), digits, quiet)
+    curves, _ = kernels.solve(replace(DIGITS, kernel="linear", iterations=2), digits, quiet)
+    assert curves["epoch"] == [1, 2]
+
+
 def test_a_step_of_plain_conjugate_gradients_is_the_best_along_the_gradient():
     """α₁ = y (y·y / y·Ky) for one class, by hand for a 2×2 matrix; two steps solve it."""
     a, y = jnp.array([[2.0, 1.0], [1.0, 3.0]]), jnp.array([[1.0], [0.0]])
