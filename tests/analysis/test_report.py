@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from frames import MLP, RANDOM, result
-from reports import study
+from reports import ROOT, SHOWN, committed_page, plain_page, study
 
 from rethink_gen import experiment
 from rethink_gen.analysis import report, standing
