@@ -96,7 +96,7 @@ def execute(
                 try:
                     if cohort:
                         announce(cohort, keep_weights)
-                    besides = len(runs) > len(chosen) if others is None else others
+                    besides = len(runs) > 1 if others is None else others
                     for outcome in _attempt(cohort, work, report_runs, stopped, keep_weights, others=besides):
                         cohort.remove(outcome.run)
                         yield outcome

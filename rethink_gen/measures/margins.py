@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rethink_gen.errors import unknown
+from rethink_gen.errors import UsageError, unknown
 from rethink_gen.measures import chains, norms
 from rethink_gen.measures.network import Network
 
@@ -54,4 +54,6 @@ def similarity(network: Network, *, at: str = "initial") -> float:
     logits = network.logits(weights[at]).astype(float)
     directions = logits / np.linalg.norm(logits, axis=1, keepdims=True)
     n = len(directions)
+    if n < 2:
+        raise UsageError("similarity is of two training examples or more")
     return float((np.square(directions.sum(0)).sum() - n) / (n * (n - 1)))  # of pairs of different examples

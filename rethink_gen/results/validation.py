@@ -45,7 +45,7 @@ class Damaged(StorageError):
 
     def __init__(self, path: Path, reason: str, way_out: str = "", place: Path | None = None) -> None:
         self.path, self.place, self.replaceable = path, place or path, not way_out
-        it = "it" if self.place == path else "this line"
+        it = "this line" if re.search(r":\d+$", self.place.name) else "it"
         super().__init__(f"{self.place}: {reason}; {way_out or f'delete {it} and run again'}")
 
 

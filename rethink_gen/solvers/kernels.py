@@ -127,6 +127,7 @@ def _solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Cur
 
 def _follow(run: KernelRun, k: Matrix, targets: np.ndarray, dataset: Dataset, tick: Tick) -> Curves:
     """The curves of plain conjugate gradients, up to the step after which all labels are fitted."""
+    assert run.iterations
     size, count = k.sizes[0], len(k.sizes)
     rows = count + -(-len(dataset.test.labels) // size)
     tiles = {(i, j): np.asarray(k.tile(i, j)) for i in range(rows) for j in range(min(i + 1, count))}

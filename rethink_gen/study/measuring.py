@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
 from rethink_gen.study import trained
 from rethink_gen.study.studies import Study
+
+logger = logging.getLogger(__name__)
 
 
 def spelled(measures: Iterable[str]) -> tuple[str, ...]:
@@ -28,7 +31,8 @@ def spelled(measures: Iterable[str]) -> tuple[str, ...]:
 def measured(study: Study, measures: Iterable[str]) -> Study:
     """The runs of a study that kept their weights, with the value of each measure beside their other metrics.
 
-    Nothing is written. A measure that does not go with a network has no value, and a warning says why.
+    Nothing is written. A measure that does not go with a network has no value, nor has a run whose data are not here;
+    a warning says why.
 
     Raises:
       UsageError: no such measure, or no run kept its weights.
@@ -42,6 +46,11 @@ def measured(study: Study, measures: Iterable[str]) -> Study:
     results = []
     for result in kept:
         whole = trained.read(store.result_file(study.folder, result.run))
-        curves = frames.with_last(whole.curves, whole.measure(*texts))
+        try:
+            values = whole.measure(*texts)
+        except UsageError as error:  # its data are streamed, or others than then
+            logger.warning("%s: %s", whole.id, error)
+            values = dict.fromkeys(texts)
+        curves = frames.with_last(whole.curves, values)
         results.append(Result(whole.run, whole.status, curves, whole.provenance))
     return replace(study, results=tuple(results))

@@ -19,7 +19,7 @@ from rethink_gen.errors import RethinkError, UsageError, unknown
 from rethink_gen.execution import progress, requests
 from rethink_gen.results.store import FIT_THRESHOLD
 from rethink_gen.runs import NAME, Run, grid, hints
-from rethink_gen.study import finding, running
+from rethink_gen.study import finding, running, studies
 from rethink_gen.study.studies import Folder, Study, open_folder
 
 if TYPE_CHECKING:
@@ -125,7 +125,11 @@ def randomization_test(
     if data.features:
         choices["corruptions"] = ("of vectors", "their values are permuted; noise has the mean and variance of each")
     test = randomization.declare(name, runs, _doc(base, choices))
-    return running.run(finding.keep(test, results), force=force, keep_weights=keep_weights, **work)
+    whole = finding.keep(test, results).at("laptop")
+    study = running.run(test, force=force, keep_weights=keep_weights, **work)
+    if set(whole.runs) == set(test.runs):
+        return study
+    return replace(studies.renew(whole, results), failures=study.failures)
 
 
 def _name_of(model: Any) -> Any:

@@ -92,17 +92,23 @@ def of_shorter(run: Run, folder: Path) -> Checkpoint | None:
     dependent = schedule in schedules.OF_THE_WHOLE or not registry.is_built_in("schedule", run.schedule)
     if dependent or run.record or run.measures or locks.is_forced(folder, run.id):
         return None
-    found = []
+    found: list[tuple[store.Result, Path]] = []
     for file in folder.glob(f"{run.id.rpartition('-')[0]}-*{kept.suffix('weights')}"):
         path = file.with_name(file.name.removesuffix(kept.suffix("weights")) + ".json")
         with suppress(StorageError):  # the run it is of reports this
             if packs.exists(path) and _begins(run, (result := store.read(path)).run) and result.status == "finished":
-                content = kept.read(path, "weights", result.provenance)
-                found.append((result, kept.unpack(content or b"", file)))
-    found = [(result, arrays) for result, arrays in found if _MADE_BY in arrays]
-    if not found:
-        return None
-    result, arrays = max(found, key=lambda each: each[0].curves["epoch"][-1] or 0)
+                found.append((result, path))
+    for result, path in sorted(found, key=lambda each: each[0].curves["epoch"][-1] or 0, reverse=True):
+        with suppress(StorageError):
+            content = kept.read(path, "weights", result.provenance)
+            arrays = kept.unpack(content or b"", kept.file(path, "weights"))
+            if _MADE_BY in arrays:
+                return _at_the_end(result, arrays, run)
+    return None
+
+
+def _at_the_end(result: store.Result, arrays: dict[str, np.ndarray], run: Run) -> Checkpoint:
+    """The end of a shorter run as a checkpoint of a longer one."""
     made_by = {**json.loads(arrays.pop(_MADE_BY).tobytes()), "run": run.id}
     seconds = sum(result.provenance.get(name) or 0.0 for name in ("seconds_train", "seconds_compile"))
     notes = {"curves": result.curves, "seconds": seconds, "made_by": made_by, "continues": result.id}

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -176,8 +176,10 @@ def _ratio(total: float, count: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-# Programs, shapes of images and measures that were tried in this process.
-_tried: set[tuple[Program, tuple[int, ...], tuple[str, ...]]] = set()
+# Programs, data sets and measures that were tried in this process.
+_tried: set[tuple[Program, str, tuple[str, ...]]] = set()
+# Options with which a built-in measure is tried: what takes long does not tell whether it goes with a network.
+_QUICK = {"draws": 1, "iterations": 1, "tolerance": 1.0}
 
 
 @dataclass(frozen=True)
@@ -223,23 +225,36 @@ def network(run: Run, program: Program, weights: Weights, statistics: Any, train
     )
 
 
-def try_measures(run: Run, program: Program, train: Data, test: Data) -> None:
+def try_measures(run: Run, program: Program, splits: Callable[[], tuple[Data, Data]]) -> None:
     """Computes each measure of a run of a few examples and first weights, so that a wrong one is named before training.
+
+    Args:
+      splits: the training and the test examples of the run, on the host; called where its measures are new.
 
     Raises:
       ComponentError: a measure fails, does not go with this network, or has the name of another column.
     """
-    new = (program, train.images.shape[1:], run.measures)
+    new = (program, run.dataset, run.measures)
     if new in _tried:
         return
-    few = [jax.tree.map(lambda leaf: np.asarray(leaf[:_TRIED]), split) for split in (train, test)]
+    few = [jax.tree.map(lambda leaf: np.asarray(leaf[:_TRIED]), split) for split in splits()]
     first = _first(program, root_key(run.seed_of("init")), few[0].images)
     tried = network(run, program, first.params, first.batch_stats, *few)
     for text in run.measures:
         if not can_name_curve(text) or text in (*METRICS, *TOP5, *VALIDATION):
             raise ComponentError(f"measure {text!r}: a column of results cannot have this name; give it another")
-        compute(tried, text)
+        compute(tried, _quick(text))
     _tried.add(new)
+
+
+def _quick(text: str) -> str:
+    """A built-in measure with the options of _QUICK."""
+    if not registry.is_built_in("measure", text):
+        return text
+    name, given = registry.parse(text)
+    quick = {option: value for option, value in _QUICK.items() if option in registry.options_of("measure", text)}
+    inside = ",".join(f"{option}={value}" for option, value in {**given, **quick}.items())
+    return f"{name}({inside})" if inside else name
 
 
 def compute(network: Network, text: str) -> float | None:

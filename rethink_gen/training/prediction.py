@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -99,11 +100,11 @@ def measures(result: Result, texts: Iterable[str]) -> dict[str, float | None]:
     Raises:
       UsageError: the weights were not kept, or the data are no longer those that the run was trained on.
     """
+    compilation.use_compile_cache()
     run, weights = _run_of(result), _weights_of(result)
     prepared = _prepared(result, run)
-    found = (weights["params"], weights.get("batch_stats", {}))
-    train, test = (data for data in (prepared.train, prepared.test) if isinstance(data, Data))
-    of = measurement.network(run, prepared.program, *found, train, test)
+    train, test = typing.cast(tuple[Data, Data], (prepared.train, prepared.test))  # no stream: see `_prepared`
+    of = measurement.network(run, prepared.program, weights["params"], weights.get("batch_stats", {}), train, test)
     return measurement.compute_all(of, texts)
 
 

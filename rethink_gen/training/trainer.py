@@ -7,6 +7,7 @@ execution/scheduler.py decides which runs form a cohort.
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +65,18 @@ def train(
       StorageError: a checkpoint belongs to another run, or was made with other data, flags, cores or code, or on
         another version of jax or another device.
     """
-    try:
+    cohort = None
+    with suppress(_Unlike):
         cohort = _Cohort(folders)
-    except _Unlike:
-        cohort = _Cohort(folders, prolong=False)
+    cohort = cohort or _Cohort(folders, prolong=False)  # after `suppress`: the other one and its data are gone
     if not cohort.measured:
         cohort.measure()
     cohort.tell(report)
     while True:
-        for run in cohort.ended():
+        ended = cohort.ended()
+        if any(run.measures for run in ended):
+            cohort.save()  # they may take longer than a stop signal waits
+        for run in ended:
             yield cohort.result(run, keep_weights)
             cohort.left.remove(run)
         if not cohort.left:
@@ -128,7 +132,8 @@ class _Cohort:
         prepared = preparation.prepare(self.runs)
         self.program, self.train_data, self.test_data, self.checksum, self.lanes, self.validation = prepared
         if self.runs[0].measures:
-            measurement.try_measures(self.runs[0], self.program, *self.splits(self.runs[0]))
+            with self.apart():
+                measurement.try_measures(self.runs[0], self.program, lambda: self.splits(self.runs[0]))
         self.guess = measurement.constant_guess(self.program)
         self.step_function, self.steps_per_call = compilation.stepper(self.program, self.train_data, self.lanes)
         self.num_train = self.train_data.labels.shape[-1]
@@ -303,9 +308,18 @@ class _Cohort:
         """The values of the measures that a run names."""
         if not run.measures:
             return {}
-        state = self.lanes.unstack(self.state)[self.runs.index(run)]
-        of = measurement.network(run, self.program, state.params, state.batch_stats, *self.splits(run))
-        return measurement.compute_all(of, run.measures)
+        with self.apart():
+            state = self.lanes.unstack(self.state)[self.runs.index(run)]
+            of = measurement.network(run, self.program, state.params, state.batch_stats, *self.splits(run))
+            return measurement.compute_all(of, run.measures)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """What is done inside counts neither as training nor as compilation, from which costs are estimated."""
+        begun, compiled = time.monotonic(), self.clock()
+        yield
+        self.started += time.monotonic() - begun
+        self.compiled += self.clock() - compiled
 
     def result(self, run: Run, keep_weights: bool) -> Result:
         """The result of a run that has ended."""

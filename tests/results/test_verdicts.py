@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 from frames import MLP, RANDOM, result, seeds, tidy
@@ -143,3 +144,8 @@ def test_part_of_the_data_or_other_data_are_another_scale(change):
     assert same_scale(tidy([result(MLP)]), "cifar10")
     assert not same_scale(tidy([result(replace(MLP, **change))]), "cifar10")
     assert not same_scale(tidy([result(MLP)], scale="laptop"), "cifar10")
+
+
+def test_missing_numbers_of_a_users_own_frame_differ_from_numbers_and_not_from_each_other():
+    frame = pd.DataFrame({"epochs": pd.array([1, None], "Int64"), "train_size": pd.array([None, None], "Int64")})
+    assert differing(frame) == ["epochs"]

@@ -155,6 +155,7 @@ def test_damaged_line_is_named_with_its_number_and_hides_no_other(folder, capsys
     pack.write_bytes(good.replace(b"\n", b"\n<<<<<<< theirs\n", 1) + lines[0].replace(b"finished", b"diverged"))
     sound, damaged = store.sift(folder)
     assert len(sound) == 10
+    assert all("delete this line and run again" in str(error) for error in damaged), "and not the pack"
     assert {error.place.name for error in damaged} == {"runs.jsonl:2", "runs.jsonl:12"}
 
 

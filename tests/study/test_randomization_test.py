@@ -230,6 +230,9 @@ def test_flax_module_that_is_not_registered_and_more_seeds_later():
         "shuffled_pixels_channels_apart",
     }
     assert (len(kept.results), kept.missing) == (7, ()), "what an earlier call trained is not left out by a later one"
+    study = small_test(seeds=(2,), corruptions=["random_labels"], force=True)
+    assert {path: changed_at()[path] for path in before} == before, "what was not asked for is not trained again"
+    assert len(study.results) == len(changed_at()) == 3 + 4 + 2
 
 
 def test_interrupted_test_keeps_what_is_done_and_continues(monkeypatch):

@@ -9,9 +9,10 @@ import pytest
 
 import rethink_gen as rg
 from rethink_gen import registry
+from rethink_gen.execution import scheduler
 from rethink_gen.results import frames, results_cache
 from rethink_gen.study import measuring, studies
-from rethink_gen.training import vectorize
+from rethink_gen.training import measurement, prediction, trainer, vectorize
 
 MEASURES = (
     "distance_from_initial",
@@ -35,6 +36,29 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def result(folder):
     return rg.train(RUN, results=folder, keep_weights=True)
+
+
+def test_measures_count_neither_as_training_nor_as_compilation(monkeypatch):
+    """From these seconds the costs of longer runs are estimated."""
+    passed = [0.0]
+    clock = trainer.time.monotonic
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: clock() + passed[0])
+    monkeypatch.setattr(measurement, "compute_all", lambda *_: passed.__setitem__(0, 1000.0) or dict.fromkeys(MEASURES))
+    [result] = scheduler.execute([RUN])
+    assert passed == [1000]
+    assert result.provenance["seconds_train"] + result.provenance["seconds_compile"] < 500
+
+
+def test_a_run_whose_data_are_no_longer_here_has_no_measures_and_hides_no_other(folder, caplog):
+    def fail(*_):
+        raise rg.errors.UsageError("other data")
+
+    study = studies.load("train", results=folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prediction, "_prepared", fail)
+        found = measuring.measured(study, ["spectral"])
+    assert found.runs["spectral"].isna().all()
+    assert "other data" in caplog.text
 
 
 def test_measures_are_there_at_the_last_epoch_and_move_no_other_number(result, tmp_path):
