@@ -102,13 +102,18 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
 
 
 def _nearest(name: str, known: list[str]) -> list[str]:
-    """At most three known names: those alike but for capitals and hyphens, longer, or spelled nearly so."""
+    """At most three known names: those alike but for capitals and hyphens, longer, or spelled nearly so; else those of
+    which the first word is.
+    """
     plain: dict[str, str] = {_plain(each): each for each in reversed(known)}
     asked = _plain(name)
     if asked in plain:
         return [plain[asked]]
     begin = [plain[each] for each in plain if len(asked) > 2 and each.startswith(asked)]
     close = [plain[each] for each in difflib.get_close_matches(asked, plain, n=3, cutoff=0.5)]
+    if not begin and not close:
+        words = {_plain(each.partition("_")[0]): each for each in reversed(known)}
+        close = [words[each] for each in difflib.get_close_matches(asked, words, n=3, cutoff=0.7)]
     return list(dict.fromkeys([*sorted(begin), *close]))[:3]
 
 

@@ -393,3 +393,9 @@ def test_a_mistake_beside_the_name_of_a_paper_is_told_and_not_the_name(options, 
 def test_the_folder_of_experiments_is_no_paper(capsys):
     assert main.main(["table", "experiments"]) == 2
     assert "no experiment named 'experiments'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "meant"), [("tabel1", "table1_regularizers"), ("fgi1a", "fig1a_learning_curves")])
+def test_the_mistyped_beginning_of_an_experiment_is_answered_with_its_name(name, meant, capsys):
+    assert main.main(["table", name]) == 2
+    assert f"did you mean '{meant}'" in capsys.readouterr().err
