@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -13,8 +14,10 @@ from nbclient import NotebookClient
 
 import rethink_gen as rg
 from rethink_gen import registry
+from rethink_gen.analysis import standing
 from rethink_gen.cli import parser
 from rethink_gen.results.store import METRICS, VALIDATION
+from rethink_gen.study import studies
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -66,6 +69,18 @@ def test_generated_tables_are_those_of_the_code_and_of_the_results(script):
     spec.loader.exec_module(module)
     pages = [page.read_text() for page in module.PAGES]
     assert [page for page in pages if module.filled(page) != page] == []
+
+
+def test_the_page_of_experiments_says_of_the_quickstart_the_same_after_it_was_run(tmp_path):
+    """README's second command tests a checkout in which the first has left its results."""
+    smoke = DOCS.parent / "results" / "quickstart" / "smoke"
+    told = []
+    for scale in ("smoke", "laptop"):
+        shutil.copytree(smoke, tmp_path / "quickstart" / scale, ignore=shutil.ignore_patterns("table*", "figure*"))
+        [study] = {each.experiment.scale: each for each in studies.survey(["quickstart"], results=tmp_path)}.values()
+        assert study.experiment.scale == scale
+        told.append(standing.Standing.of(study, study.table(), study.checks()).told)
+    assert told[0] == told[1]
 
 
 def test_every_kind_of_component_has_its_table():

@@ -40,7 +40,8 @@ class Standing(NamedTuple):
         if not experiment.has_verdict:
             counts = {word: sum(counts.values()) if word == "no verdict" else 0 for word in VERDICTS}
         word = verdict(counts)
-        whole = experiment.scale == "paper" or (experiment.scale == "smoke" and experiment.has_verdict)
+        at_every_scale = experiment.has_verdict and set(experiment.runs) <= set(experiment.at("smoke").runs)
+        whole = experiment.scale == "paper" or at_every_scale
         return cls(
             verdict="no verdict" if word == "not run" and study.results else word,
             counts=counts,
