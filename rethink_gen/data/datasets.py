@@ -20,7 +20,7 @@ import numpy as np
 
 from rethink_gen import atomic, registry
 from rethink_gen.data import download, generated
-from rethink_gen.data.dataset import PUBLISHED, Dataset, freeze
+from rethink_gen.data.dataset import PUBLISHED, PUBLISHED_SUMS, Dataset, freeze, sums
 from rethink_gen.data.tfds import Folder, Source, cache_folder, data_root, decode, describe, version
 from rethink_gen.errors import DataError, StorageError, UsageError, unknown
 from rethink_gen.registry import DATASET, dataset_name
@@ -63,7 +63,7 @@ def load(name: str, *, data_dir: Folder = None) -> Dataset:
         except DataError:
             logger.warning("%s is damaged: decoding %s again", source.cache, source.folder)
     logger.info("decoding %s", source.folder)
-    dataset = _as_published(freeze(source, *decode(source)), source.folder)
+    dataset = _decoded(source)
     try:
         write(source, dataset)
     except DataError as error:
@@ -122,10 +122,11 @@ def verify(name: str, *, data_dir: Folder = None) -> list[str]:
     if source.cache.exists():
         found[source.cache] = _as_published(read(source), source.cache).checksum
     if source.folder:
-        found[source.folder] = _as_published(freeze(source, *decode(source)), source.folder).checksum
+        found[source.folder] = _decoded(source).checksum
     if len(set(found.values())) > 1:
         raise DataError(f"{' and '.join(map(str, found))} differ; delete the one that you do not trust")
-    return [f"{name}: {'as published' if name in PUBLISHED else 'intact'}, {path}, {found[path]}" for path in found]
+    known = name in PUBLISHED or name in PUBLISHED_SUMS
+    return [f"{name}: {'as published' if known else 'intact'}, {path}, {found[path]}" for path in found]
 
 
 def find(name: str, data_dir: Folder = None) -> Source:
@@ -195,6 +196,27 @@ def _as_published(dataset: Dataset, where: object) -> Dataset:
         way_out = "delete it and prepare or install it again"
         raise DataError(f"{dataset.name} in {where} is not the published data set ({sums}); {way_out}")
     return dataset
+
+
+def _decoded(source: Source) -> Dataset:
+    """The data set that tfds prepared in the folder of its source, after it was compared with the published one."""
+    dataset = _as_published(freeze(source, *decode(source)), source.folder)
+    if dataset.name in PUBLISHED_SUMS:
+        found, expected = sums(dataset.train.images), PUBLISHED_SUMS[dataset.name]
+        by_class = [np.bincount(labels, minlength=dataset.num_classes) for _, labels in (dataset.train, dataset.test)]
+        if found != expected:
+            why = f"its training pixels sum to {_listed(found[0])}, their squares to {_listed(found[1])}, not to"
+            why = f"{why} {_listed(expected[0])} and {_listed(expected[1])}"
+        else:
+            why = "" if all(np.ptp(counts) == 0 for counts in by_class) else "its classes are not of equal size"
+        if why:
+            way_out = "delete it and prepare it again"
+            raise DataError(f"{dataset.name} in {source.folder} is not the published data set ({why}); {way_out}")
+    return dataset
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return "/".join(map(str, numbers))
 
 
 def holds(path: Path, checksum: str) -> bool:

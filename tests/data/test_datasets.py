@@ -366,6 +366,15 @@ def test_real_data_are_as_published(name, real_data):
     assert len(datasets.verify(name)) == 2
 
 
+@needs_real_data("mnist")
+def test_published_mean_and_deviation_give_mnists_sums(real_data):
+    """The sums of other sets were found in this way; both numbers are those that the field prints."""
+    n, mean, deviation = 60_000 * 28 * 28, 0.1306604762738429, 0.30810780385646264
+    [total], [squares] = datasets.sums(datasets.load("mnist").train.images)
+    assert total == round(mean * n * 255)
+    assert squares == pytest.approx((deviation**2 + mean**2) * n * 255**2, rel=1e-12)
+
+
 @pytest.mark.slow
 @needs_real_data("cifar10")
 def test_what_is_prepared_here_is_what_tfds_prepares(real_data, tmp_path, monkeypatch):

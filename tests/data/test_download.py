@@ -31,6 +31,7 @@ from rethink_gen.errors import DataError, UsageError
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_is_prepared_without_tensorflow(name, own_data, tmp_path, monkeypatch):
     monkeypatch.delitem(datasets.PUBLISHED, name, raising=False)
+    monkeypatch.delitem(datasets.PUBLISHED_SUMS, name, raising=False)
     cifar_archive(tmp_path / f"{name.replace('r', 'r-')}-binary.tar.gz", name)
     datasets.prepare(name, fetch=from_folder(tmp_path))
     dataset = datasets.load(name)
@@ -47,6 +48,7 @@ def test_cifar_is_prepared_without_tensorflow(name, own_data, tmp_path, monkeypa
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
 def test_idx_files_are_prepared_without_tensorflow(name, own_data, tmp_path, monkeypatch):
     monkeypatch.delitem(datasets.PUBLISHED, name, raising=False)
+    monkeypatch.delitem(datasets.PUBLISHED_SUMS, name, raising=False)
     datasets.prepare(name, fetch=from_folder(idx_archives(tmp_path / "idx")))
     dataset = datasets.load(name)
     expected = [(image.tobytes(), i % 10) for i, image in enumerate(random_images(20, (28, 28)))]
@@ -76,6 +78,33 @@ def test_another_set_under_a_published_name_is_refused(tiny, own_data):
     with pytest.raises(DataError) as error:
         datasets.load("cifar10")
     one_line(error, own_data / "cifar10", "not the published data set", "delete it")
+
+
+def test_mnist_under_the_name_of_a_set_whose_sums_are_published_is_refused(own_data, tmp_path):
+    archives = idx_archives(tmp_path / "idx")
+    with pytest.raises(DataError) as error:
+        datasets.prepare("fashion_mnist", fetch=from_folder(archives))
+    total = int(random_images(20, (28, 28)).sum())
+    said = "not the published data set (its training pixels sum to"
+    one_line(error, own_data / "fashion_mnist", said, total, 3431114169, "prepare it again")
+
+
+@pytest.mark.parametrize(("n", "balanced"), [(40, True), (20, False)])  # with 10 and with 5 test images
+def test_published_sums_with_classes_of_another_size_are_refused(n, balanced, own_data, tmp_path, monkeypatch):
+    monkeypatch.setitem(datasets.PUBLISHED_SUMS, "kmnist", datasets.sums(random_images(n, (28, 28))[..., None]))
+    fetch = from_folder(idx_archives(tmp_path / "idx", n))
+    if balanced:
+        datasets.prepare("kmnist", fetch=fetch)
+        assert [line.split(",")[0] for line in datasets.verify("kmnist")] == ["kmnist: as published"] * 2
+    else:
+        with pytest.raises(DataError, match="classes are not of equal size"):
+            datasets.prepare("kmnist", fetch=fetch)
+
+
+def test_sums_of_pixels_are_exact_and_by_channel():
+    images = random_images(3, (5, 4, 2))
+    exact = images.astype(object)
+    assert datasets.sums(images) == (tuple(exact.sum((0, 1, 2))), tuple((exact**2).sum((0, 1, 2))))
 
 
 def test_a_set_that_needs_tensorflow_says_so(own_data, monkeypatch):
