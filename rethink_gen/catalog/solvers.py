@@ -47,6 +47,15 @@ LEARNERS = entries(
             least_in_leaf=20,
         ),
         entry(
+            "lightgbm",
+            "lightgbm",
+            "The same by LightGBM, an optional package.",
+            rounds=100,
+            rate=0.1,
+            leaves=31,
+            least_in_leaf=20,
+        ),
+        entry(
             "l2_boosting",
             "l2_boosting",
             "Boosting of the squared error, and the mean of several such ensembles.",

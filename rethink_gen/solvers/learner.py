@@ -96,7 +96,9 @@ def _fit_and_follow(run: LearnerRun, dataset: Dataset, done: list[float]) -> tup
     rows[-1]["seconds_fit"] = round(seconds, 2)
     told = sorted({str(each.message).partition("\n")[0][:200] for each in warned})
     curves = {name: [row.get(name) for row in rows] for name in {name: 0 for row in rows for name in row}}
-    return curves, {"scikit_learn": version("scikit-learn"), **({"warnings": told} if told else {})}
+    packages = {each.__module__.partition(".")[0] for each in type(learner).__mro__}
+    lightgbm = {"lightgbm": version("lightgbm")} if "lightgbm" in packages else {}
+    return curves, {"scikit_learn": version("scikit-learn"), **lightgbm, **({"warnings": told} if told else {})}
 
 
 def _flat(images: Any) -> np.ndarray:

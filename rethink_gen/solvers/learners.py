@@ -1,6 +1,6 @@
-"""Learners without gradients, from scikit-learn: each function returns an estimator that is not fitted yet.
+"""Learners without gradients, of scikit-learn and LightGBM: each function returns an estimator not yet fitted.
 
-`learner` fits them. What a function is not given stays at scikit-learn's default. Ours are: trees without a limit of
+`learner` fits them. What a function is not given stays at its library's default. Ours are: trees without a limit of
 their own, boosting without early stopping, and iterations enough for logistic regression to converge.
 """
 
@@ -24,7 +24,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from rethink_gen.errors import unknown
+from rethink_gen.errors import UsageError, unknown
 
 _FEATURES = {"all": None, "sqrt": "sqrt"}  # values of an input that a split chooses from
 _ITERATIONS = 2000  # of logistic regression, at most
@@ -68,6 +68,40 @@ def gradient_boosting(
         min_samples_leaf=least_in_leaf,
         early_stopping=False,
         random_state=seed,
+    )
+
+
+def lightgbm(seed: int, *, rounds: int = 100, rate: float = 0.1, leaves: int = 31, least_in_leaf: int = 20) -> Any:
+    """Boosting of the cross-entropy by histograms, one tree per class and round: LightGBM, an optional package.
+
+    Raises:
+      UsageError: LightGBM is not installed.
+    """
+    try:
+        from lightgbm import LGBMClassifier  # pyright: ignore
+    except (ImportError, OSError) as error:  # OSError: without libgomp
+        raise UsageError(f"learner lightgbm needs LightGBM: pip install lightgbm ({error})") from error
+
+    class Classifier(LGBMClassifier):
+        def staged_predict_proba(self, x: np.ndarray) -> Iterator[np.ndarray]:
+            """Probabilities float64[N, K] after each round."""
+            for number in range(1, self.n_iter_ + 1):
+                yield np.asarray(self.predict_proba(x, num_iteration=number))
+
+        def leaves_by_round(self) -> list[int]:
+            """The leaves that each round adds."""
+            trees = [tree["num_leaves"] for tree in self.booster_.dump_model()["tree_info"]]
+            return np.reshape(trees, (self.n_iter_, -1)).sum(1).tolist()
+
+    return Classifier(
+        n_estimators=rounds,
+        learning_rate=rate,
+        num_leaves=leaves,
+        min_child_samples=least_in_leaf,
+        random_state=seed,
+        deterministic=True,
+        n_jobs=1,
+        verbose=-1,
     )
 
 

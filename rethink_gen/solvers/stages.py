@@ -116,6 +116,8 @@ def _leaves_by_stage(fitted: Any) -> list[int]:
         rounds = [[tree for each in first for tree in each.estimators_[i]] for i in range(fitted.rounds)]
         members = [[tree for each in ensemble for tree in each.estimators_.flat] for ensemble in others]
         return [sum(map(_count, trees)) for trees in (*rounds, *members)]
+    if hasattr(fitted, "leaves_by_round"):
+        return fitted.leaves_by_round()
     trees = getattr(fitted, "_predictors", None)  # of boosting by histograms
     if trees is None:
         trees = [np.ravel(each) for each in getattr(fitted, "estimators_", [])]

@@ -1,5 +1,6 @@
 """Learners without gradients: their curves against separate fits of scikit-learn, and what a learner must be."""
 
+import sys
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
@@ -88,6 +89,24 @@ def test_each_stage_is_a_fit_of_that_many_trees_rounds_or_leaves(text, build):
     for stage in (2, 5, 9):
         assert at(curves, stage) == scores(build(stage))
     assert curves["epoch"][-1] == 9
+
+
+def test_each_stage_of_lightgbm_is_a_fit_of_that_many_rounds():
+    lightgbm = pytest.importorskip(
+        "lightgbm", reason="LightGBM is not installed: pip install lightgbm", exc_type=Exception
+    )
+    curves = solve("lightgbm(leaves=4,rounds=5)")
+    for rounds in (1, 3, 5):
+        fitted = lightgbm.LGBMClassifier(n_estimators=rounds, num_leaves=4, random_state=0, n_jobs=1, verbose=-1)
+        assert at(curves, rounds) == scores(fitted)
+        leaves = fitted.booster_.trees_to_dataframe()["left_child"].isna().sum()
+        assert curves["leaves"][rounds - 1] == leaves
+
+
+def test_lightgbm_that_is_missing_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    with pytest.raises(UsageError, match="learner lightgbm needs LightGBM: pip install lightgbm"):
+        solve("lightgbm")
 
 
 @pytest.mark.parametrize(
