@@ -14,7 +14,7 @@ os.environ.setdefault(
 
 ALONE = ("tests/test_adding.py",)  # files of long tests that share nothing
 # Files of few tests that take long: they begin first, so that no process is left with one of them at the end.
-FIRST = (*ALONE, "tests/execution/", "tests/test_wrong_labels.py", "tests/test_reliability.py", "tests/study/")
+FIRST = (*ALONE, "tests/execution/", "tests/test_wrong_labels.py", "tests/reliability/", "tests/study/")
 CANDIDATES = (os.environ.get("TFDS_DATA_DIR"), Path(__file__).parents[2] / "shared" / "tensorflow_datasets")
 REAL_DATA = next((Path(path) for path in CANDIDATES if path and Path(path).is_dir()), None)
 
@@ -70,6 +70,43 @@ def cifar10(tiny: Path, own_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.delitem(datasets.PUBLISHED, "cifar10")
     shutil.copytree(tiny, own_data)
     return own_data / "cifar10" / "3.0.2"
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, Path]:
+    """The keyword arguments for a folder of results and one of experiments, with `sweeps.EXPERIMENT` of two runs."""
+    from sweeps import EXPERIMENT
+
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "labels.py").write_text(EXPERIMENT)
+    return {"results": tmp_path / "results", "experiments": tmp_path / "experiments"}
+
+
+@pytest.fixture
+def options(places: dict[str, Path]) -> list[str]:
+    """The same as options of the command line."""
+    return [word for name, path in places.items() for word in (f"--{name}", str(path))]
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which that experiment has been run, to be copied."""
+    from sweeps import EXPERIMENT
+
+    import rethink_gen as rg
+
+    folder = tmp_path_factory.mktemp("done")
+    (folder / "experiments").mkdir()
+    (folder / "experiments" / "labels.py").write_text(EXPERIMENT)
+    rg.run("labels", results=folder / "results", experiments=folder / "experiments")
+    return folder
+
+
+@pytest.fixture
+def sweep(done: Path, tmp_path: Path, places: dict[str, Path]) -> Path:
+    """A copy of what `done` left, in `places`; the folder of its results."""
+    shutil.copytree(done / "results", tmp_path / "results")
+    return places["results"] / "labels" / "laptop"
 
 
 @pytest.fixture

@@ -155,3 +155,10 @@ def test_the_notebook_finds_what_it_says(tmp_path):
     epochs, test = (dict(zip(names, map(float, row[1:]), strict=True)) for row in (epochs, test))
     assert epochs["next_class"] < 2 * epochs["true_labels"] < epochs["random_labels"]
     assert test["next_class"] < 0.02 < test["random_labels"] < 0.2 < test["true_labels"]
+
+
+def test_every_promise_of_the_page_of_reliability_names_a_test_that_is_there():
+    named = set(re.findall(r"`(test_\w+)::(test_\w+)`", (DOCS / "reliability.md").read_text()))
+    assert len(named) > 40
+    for module, test in named:
+        assert f"def {test}(" in next(Path(__file__).parent.rglob(f"{module}.py")).read_text(), f"{module}.py::{test}"

@@ -26,7 +26,7 @@ class Bug(NamedTuple):
     test: str  # pytest's arguments, in tests/
 
 
-R = "test_reliability.py"
+R = "reliability"
 BUGS = [
     Bug("skip the fsync of a file", "atomic.py", "_to_disk(file.fileno())", "pass", f"{R} -k before_it_has_its_name"),
     Bug("skip the fsync of a folder", "atomic.py", "_to_disk(folder)", "pass", f"{R} -k before_it_has_its_name"),
