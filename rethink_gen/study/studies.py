@@ -129,8 +129,12 @@ class Study:
         Raises:
           UsageError: there is no such metric.
         """
-        if metrics or not self.experiment.table:
-            return tables.by_setting(self.curves, metrics)
+        return tables.by_setting(self.curves, metrics) if metrics else self._table.copy()
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        if not self.experiment.table:
+            return tables.by_setting(self.curves)
         with naming_part(self.experiment.name, "table"):
             return self.experiment.table(self)
 
@@ -144,7 +148,11 @@ class Study:
 
     def checks(self) -> list[Check]:
         """The sentences of the claim, each compared with the results."""
-        return [checking.evaluate(check, self) for check in self.experiment.checks]
+        return list(self._checks)
+
+    @cached_property
+    def _checks(self) -> tuple[Check, ...]:
+        return tuple(checking.evaluate(check, self) for check in self.experiment.checks)
 
     def text(self, format: str = "markdown", metrics: Sequence[str] | None = None) -> str:  # noqa: A002
         """The table and the verdict on each sentence of the claim, in a format of `rendering.FORMATS`.

@@ -18,9 +18,9 @@ from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import Interrupted, UsageError
 from rethink_gen.execution import scheduler
 from rethink_gen.runs import KernelRun
+from rethink_gen.solvers import features as features_module
 from rethink_gen.solvers import kernels, linear_algebra
 from rethink_gen.solvers.features import (
-    _FILTERS_PER_BLOCK,
     Features,
     _convolve,
     _gabor_responses,
@@ -189,10 +189,17 @@ def test_features_are_streamed_through_inner_products():
     np.testing.assert_array_equal(np.asarray(norms[1]), np.diag(inner_products())[3:6])
 
 
-def test_random_convolutions_are_streamed():
-    run = KernelRun(features="random_convolutions", num_filters=2 * _FILTERS_PER_BLOCK, gamma=0.3, weight_decay=0.5)
+@pytest.fixture
+def filters_per_block(monkeypatch):
+    """A small number of them."""
+    monkeypatch.setattr(features_module, "_FILTERS_PER_BLOCK", 16)
+    return 16
+
+
+def test_random_convolutions_are_streamed(filters_per_block):
+    run = KernelRun(features="random_convolutions", num_filters=2 * filters_per_block, gamma=0.3, weight_decay=0.5)
     features = registry.resolve("features", run.features)(run, COLOR)
-    assert features.widths == (4 * _FILTERS_PER_BLOCK,) * 2
+    assert features.widths == (4 * filters_per_block,) * 2
     parts = [COLOR, COLOR[::-1]]
     matrix = kernels._kernel_matrix(run, features, parts, 1, kernels._streamed(features, parts, 1, QUIET), QUIET)
     x = np.concatenate([features.block(COLOR, i) for i in range(2)], 1).astype(np.float64)
@@ -204,10 +211,10 @@ def test_random_convolutions_are_streamed():
     np.testing.assert_allclose(matrix.tile(1, 0), expected[::-1], atol=1e-5)
 
 
-def test_inner_products_are_kept_for_the_next_run_of_the_same_images_and_features(monkeypatch):
+def test_inner_products_are_kept_for_the_next_run_of_the_same_images_and_features(filters_per_block, monkeypatch):
     split = Split(COLOR, np.arange(8, dtype=np.int32) % 3)
     data = Dataset("color", split, split, num_classes=3, checksum="")
-    run = KernelRun(features="random_convolutions", num_filters=2 * _FILTERS_PER_BLOCK, gamma=0.3, weight_decay=0.5)
+    run = KernelRun(features="random_convolutions", num_filters=2 * filters_per_block, gamma=0.3, weight_decay=0.5)
     counted, streamed = [], kernels._streamed
     monkeypatch.setattr(kernels, "_streamed", lambda *args: counted.append(1) or streamed(*args))
     solved = lambda run, data: kernels.solve(run, data, quiet)[0]
