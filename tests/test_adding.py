@@ -77,6 +77,7 @@ def test_study_of_a_users_own_is_short():
     assert len(files()["my_study.py"].splitlines()) <= LONGEST_STUDY
 
 
+@pytest.mark.long
 def test_script_outside_of_the_project_trains_tables_and_plots(folder, monkeypatch):
     monkeypatch.delenv("NPROC")  # so the runs are shared by one process per core
     shown = python(folder, "my_study.py")
@@ -98,6 +99,7 @@ def test_script_outside_of_the_project_trains_tables_and_plots(folder, monkeypat
     assert all(0 <= int(row) < 300 for row in hardest)
 
 
+@pytest.mark.long
 def test_plugin_brings_one_of_each_kind_to_the_command_line(folder):
     for line in commands(with_experiments=False):
         rethink_gen(folder, *line)
@@ -165,6 +167,7 @@ def test_experiment_of_a_users_own_is_run_and_reported(folder):
     assert (place / "figure.png").exists()
 
 
+@pytest.mark.long
 def test_status_counts_results_of_code_that_has_changed(folder):
     mine = ("next_class_is_fitted", "--experiments", "mine", "--plugin", "my_code.py")
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from frames import EXPERIMENT
 
@@ -27,6 +28,7 @@ def slurm(task, *words, parts):
         subprocess.run([DOCS / "slurm.sh", *words], env=variables, check=True)
 
 
+@pytest.mark.long
 def test_tasks_of_the_slurm_array_merged_are_one_run(tmp_path, monkeypatch):
     """Also where a task is given alone, as by --array=2: its part is the same."""
     monkeypatch.chdir(tmp_path)

@@ -91,6 +91,7 @@ def test_runs_that_stop_early_take_the_epochs_that_their_like_took():
     assert costs._expected_epochs(replace(run, stop_at_train_accuracy=None), known) == 10
 
 
+@pytest.mark.long
 def test_a_program_is_measured_once_and_shown_without_jax(cache, tmp_path, capsys):
     (tmp_path / "one.py").write_text(EXPERIMENT)
     options = ["--results", str(tmp_path / "none"), "--experiments", str(tmp_path), "--json"]

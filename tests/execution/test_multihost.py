@@ -154,6 +154,7 @@ def apart(experiments, tmp_path_factory):
     return run(*of(folder, experiments)), folder
 
 
+@pytest.mark.long
 def test_two_processes_have_the_numbers_of_one(apart, together):
     """Each host decodes its part of a batch of 8; batch norm over 2 or 4 images would differ in the first digit."""
     assert_close(found(apart[1]), together)
@@ -165,6 +166,7 @@ def test_two_processes_have_the_numbers_of_one(apart, together):
             assert "lanes" not in together[each].provenance
 
 
+@pytest.mark.long
 def test_the_first_process_speaks_and_writes_for_all(apart):
     (table, progress), others = apart[0]
     assert table.startswith("# many, paper scale")

@@ -126,6 +126,7 @@ def test_a_run_survives_the_way_to_another_process():
 
 
 @needs_cores
+@pytest.mark.long
 def test_a_grid_has_the_bits_of_one_core_in_one_process_or_several(undisturbed, own, tmp_path):
     several = curves(undisturbed)
     assert sorted(several) == [0, 1, 2, 3]
@@ -178,6 +179,7 @@ def test_an_error_of_a_worker_is_the_error_of_the_command(own, tmp_path):
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 75), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
 )
+@pytest.mark.long
 def test_a_stopped_grid_is_continued_by_the_same_command_with_the_same_bits(number, code, undisturbed, own, tmp_path):
     folder = tmp_path / "results" / "own" / "laptop"
     going = own(epochs=300)
@@ -285,6 +287,7 @@ for result in study.results:
 
 
 @needs_cores
+@pytest.mark.long
 def test_components_of_a_notebook_have_the_bits_of_one_process_in_two_workers(tmp_path):
     (tmp_path / "neighbor.py").write_text("STEP = 2\n\n\ndef moved(labels, step):\n    return labels + step\n")
     unset = {name: value for name, value in os.environ.items() if name != "NPROC"}

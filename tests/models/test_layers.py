@@ -68,6 +68,7 @@ class Stem(nn.Module):
         return inception_v3._stem(conv, x)
 
 
+@pytest.mark.long
 def test_gradient_goes_to_the_largest_value_also_where_xla_computes_it_twice(monkeypatch):
     """Which of a window's values equals the largest cannot be asked: recomputed, none may. 40 % of it went astray."""
     stem, images = Stem(), jnp.asarray(np.random.default_rng(0).random((4, 75, 75, 3)), jnp.float32)

@@ -41,11 +41,13 @@ def chaos():
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.long
 def test_sweep_that_was_killed_again_and_again_leaves_what_an_undisturbed_one_leaves(chaos):
     assert chaos["kill"]["kills"] == 2
     assert chaos["kill"]["results and tables, each with the hash of an undisturbed sweep"] >= 3
 
 
+@pytest.mark.long
 def test_workers_on_one_folder_double_nothing_and_finish_what_the_killed_began(chaos):
     assert chaos["workers"]["kills"] == 1
     assert chaos["workers"]["unfinished"] == chaos["workers"]["trained to the end twice"] == 0
@@ -277,6 +279,7 @@ def test_stop_signal_in_the_midst_of_anything_is_no_error_of_that(tmp_path, caps
     assert last_line(capsys) == f"rethink-gen show long --experiments {tmp_path}"
 
 
+@pytest.mark.long
 def test_table_and_run_are_the_same_in_another_process_with_another_environment(chaos, tmp_path, monkeypatch):
     """Another hash seed, time zone, locale and folder; the same results and the same table, byte for byte."""
     monkeypatch.syspath_prepend(HERE)

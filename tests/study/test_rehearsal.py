@@ -54,6 +54,7 @@ def test_error_that_may_be_due_to_the_made_up_numbers_is_none(mine):
     rehearsal.rehearse(studies.gather(found, "results"))
 
 
+@pytest.mark.long
 def test_every_experiment_of_ours_can_be_rehearsed():
     for found in experiment.find_each():
         for scale in ("smoke", "laptop", "paper"):
