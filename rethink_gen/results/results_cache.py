@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _LARGE = 5_000_000  # bytes of results in a folder, about 1000; less is read in a second without a cache
-_FORMAT = 6  # version of the cache file; it is also specific to the version of the package
+_FORMAT = 7  # version of the cache file; it is also specific to the version of the package
 _DIGEST = 32  # bytes of a SHA-256
 _BATCH = 2000  # results in memory as Python objects while the cache is built
 _TYPES = (type(None), bool, int, float, str)  # of the values of `frames.about`
@@ -95,8 +95,8 @@ class _Copy:
     """A table of results, one row per result; a column is read on first use.
 
     Columns are `name`, `file` and those of its _STAMP, `setting`, `seed`, `status`, `dataset` and `checksum`;
-    `about NAME`, the values of `frames.about` as JSON, because their types differ; `head`, the fields, summary and
-    provenance as JSON; `curve NAME`, lists of numbers.
+    `about NAME`, the values of `frames.about` as JSON, because their types differ; `head`, the fields, summary,
+    provenance and bits of examples as JSON; `curve NAME`, lists of numbers.
     """
 
     def __init__(self, table: Any) -> None:
@@ -139,7 +139,7 @@ class _Copy:
         }
 
     def head(self, place: int) -> dict[str, Any]:
-        """Fields, summary and provenance of one run; the last one is kept in memory."""
+        """Fields, summary, provenance and bits of one run; the last one is kept in memory."""
         if self.parsed[0] != place:
             self.parsed = place, json.loads(self.heads[place].as_py())
         return self.parsed[1]
@@ -169,8 +169,8 @@ class _Stored(Result):
         """Looks up the attributes of a Result."""
         if name == "status":
             return self.copy["status"][self.place]
-        if name == "provenance":
-            return self.copy.head(self.place)["provenance"]
+        if name in ("provenance", "correct"):
+            return self.copy.head(self.place)[name]
         if name == "run":
             fields = dict(self.fields)
             return KINDS[fields.pop("kind")](**fields)
@@ -294,7 +294,7 @@ def _as_table(results: Iterable[Result], origins: Mapping[str, tuple[str, Stamp]
     columns |= {what: [result.data[i] for result in results] for i, what in enumerate(("dataset", "checksum"))}
 
     def head(result: Result) -> dict[str, Any]:
-        return {what: getattr(result, what) for what in ("fields", "summary", "provenance")}
+        return {what: getattr(result, what) for what in ("fields", "summary", "provenance", "correct")}
 
     columns["head"] = [json.dumps(head(result)) for result in results]
     kinds = {"head": pa.large_string()}

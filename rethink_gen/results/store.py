@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from rethink_gen import atomic, digests
 from rethink_gen.errors import StorageError, UsageError
 from rethink_gen.results import comparing, failing, kept, locks, packs, strict_json, validation
-from rethink_gen.results.records import Records, from_arrays, to_arrays
+from rethink_gen.results.records import Records, from_arrays, from_text, to_arrays
 from rethink_gen.results.validation import Damaged
 from rethink_gen.runs import KINDS, AnyRun, Run
 from rethink_gen.version import __version__
@@ -88,6 +88,8 @@ class Result:
     weights: Mapping[str, np.ndarray] | None = field(default=None, compare=False, repr=False)
     # Split → the records of its examples, if the run asks for them. They are in a file of their own, too.
     records: Mapping[str, Records] | None = field(default=None, compare=False, repr=False)
+    # Split → which of its examples were classified as their label at the end, if the run asks for it; `is_correct`.
+    correct: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -123,6 +125,16 @@ class Result:
     def summary(self) -> dict[str, float | None]:
         """Values per run for tables. `epochs_to_fit` and `steps_to_fit` are None if the run never fitted (censored)."""
         return _summarize(self.curves)
+
+    def is_correct(self, split: str = "train") -> np.ndarray:
+        """bool[N]: which examples of a split the network classified as their label at the end.
+
+        Raises:
+          UsageError: the run did not record it, or has no such split.
+        """
+        if split not in self.correct:
+            raise UsageError(f"{self.id} has no record of which {split} examples are correct: Run(record='correct')")
+        return from_text(self.correct[split], self.provenance[f"num_{split}"])
 
     def __repr__(self) -> str:
         return f"Result({self.run.id}: {self.status})"
@@ -188,6 +200,7 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
         "summary": strict_json.finite(result.summary),
         "curves": strict_json.finite(result.curves),
         "provenance": provenance,
+        **({"correct": dict(result.correct)} if result.correct else {}),
     }
     path = result_file(folder, result.run)
     digest = _digest(content)
@@ -258,7 +271,8 @@ def parse(text: bytes, path: Path, place: Path) -> Result:
         run = KINDS[content["kind"]](**content["run"])
         validation.check(content["kind"], content["status"], content["curves"], content["provenance"])
         provenance = validation.readable(content["provenance"])
-        result = Result(run, content["status"], content["curves"], provenance)
+        correct = validation.check_correct(content.get("correct", {}), provenance)
+        result = Result(run, content["status"], content["curves"], provenance, correct=correct)
     except validation.Unknown as error:
         reason = f"has the {error}, which rethink-gen {__version__} does not know"
         raise Damaged(path, reason, f"to read it, install {validation.maker(content)}", place) from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rethink_gen.errors import StorageError
+from rethink_gen.results.records import SPLITS, from_text
 from rethink_gen.runs import KINDS, NAME, Run, fields
 from rethink_gen.version import __version__
 from rethink_gen.words import in_one_line
@@ -96,6 +97,25 @@ def check(kind: str, status: Any, curves: Any, provenance: Any) -> None:
     if None in curves["epoch"]:
         raise ValueError("curve epoch has an empty place")
     _check_provenance(provenance)
+
+
+def check_correct(correct: Any, provenance: Mapping[str, Any]) -> dict[str, str]:
+    """What a result says of single examples, split → text, see `records.to_text`; refused if it fits no such split.
+
+    Raises:
+      ValueError: names the split.
+    """
+    if not isinstance(correct, dict):
+        raise ValueError("correct must be an object")
+    for split, text in correct.items():
+        count = provenance.get(f"num_{split}")
+        if split not in SPLITS or not isinstance(count, int) or not _is_count(count):
+            raise ValueError(f"correct is of a split {split[:64]!r}, which the run has not")
+        try:
+            from_text(text, count)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"correct of {split}: {error}") from error
+    return correct
 
 
 def can_name_curve(name: str) -> bool:

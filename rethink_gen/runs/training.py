@@ -11,7 +11,7 @@ from rethink_gen.coercion import SEED, setting
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.runs.base import AnyRun
 
-RECORDS = ("examples",)  # what a run can keep besides its curves
+EXAMPLES, CORRECT = RECORDS = ("examples", "correct")  # what a run can keep besides its curves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,10 @@ class Run(AnyRun):
     measurements: int | None = setting(
         None, "how many epochs are measured, spaced evenly on a logarithmic axis; None: all", within=(2, 10**6)
     )
-    record: tuple[str, ...] = setting((), "examples: what the network answers to each of them at each measured epoch")
+    record: tuple[str, ...] = setting(
+        (),
+        "examples: what the network answers to each at each measured epoch; correct: which are right at the end",
+    )
     measures: tuple[str, ...] = setting((), "numbers of the trained network, such as norms", kind="measure")
 
     learning_rate: float = setting(

@@ -52,5 +52,5 @@ def measured(study: Study, measures: Iterable[str]) -> Study:
             logger.warning("%s: %s", whole.id, error)
             values = dict.fromkeys(texts)
         curves = frames.with_last(whole.curves, values)
-        results.append(Result(whole.run, whole.status, curves, whole.provenance))
+        results.append(Result(whole.run, whole.status, curves, whole.provenance, correct=whole.correct))
     return replace(study, results=tuple(results))

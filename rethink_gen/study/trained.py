@@ -51,7 +51,9 @@ class TrainedResult(Result):
 def read(path: Path) -> TrainedResult:
     """The result in a file, with its weights and records where they were kept."""
     found = store.whole(path)
-    return TrainedResult(found.run, found.status, found.curves, found.provenance, found.weights, found.records)
+    return TrainedResult(
+        found.run, found.status, found.curves, found.provenance, found.weights, found.records, found.correct
+    )
 
 
 def kept(chosen: Iterable[str] = (), *, results: Folder = "results") -> list[TrainedResult]:

@@ -1,4 +1,4 @@
-"""Records of examples while a run trains: one row for each measured epoch, on the host and in checkpoints."""
+"""Records of examples while a run trains: rows of measured epochs, or the last one, on the host and in checkpoints."""
 
 from __future__ import annotations
 
@@ -8,23 +8,20 @@ from typing import Any
 import numpy as np
 
 from rethink_gen.results import scores
-from rethink_gen.results.records import Records
+from rethink_gen.results.records import Records, to_text
 from rethink_gen.results.store import Curves
-from rethink_gen.runs import Run
+from rethink_gen.runs import CORRECT, EXAMPLES, Run
 from rethink_gen.training.program import Answers
 
-EXAMPLES = "examples"  # what a run names to be recorded
 _PREFIX = "records/"
 Rows = dict[str, list[np.ndarray]]  # such as train/loss → float16[N] for each measured epoch
+Labels = Mapping[str, tuple[np.ndarray, np.ndarray]]  # split → int32[N], as the run was given them, and true ones
 
 
-def wanted(run: Run) -> bool:
-    """Whether the records of its examples are to be kept."""
-    return EXAMPLES in run.record
-
-
-def add(rows: Rows, answers: Mapping[str, Answers]) -> None:
-    """Adds what the network answered after an epoch, split → answers."""
+def add(rows: Rows, answers: Mapping[str, Answers], run: Run) -> None:
+    """Adds what the network answered after an epoch, split → answers; it replaces the last, if that is all to keep."""
+    if EXAMPLES not in run.record:
+        rows.clear()
     for split, each in answers.items():
         for name, array in each._asdict().items():
             rows.setdefault(f"{split}/{name}", []).append(np.asarray(array))
@@ -42,17 +39,21 @@ def split(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Rows
     return state, rows
 
 
-def records(rows: Rows, epochs: list[Any], labels: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Records]:
-    """Split → the records of its examples.
-
-    Args:
-      epochs: those that were measured.
-      labels: split → int32[N], labels as the run was given them, and true labels.
-    """
+def records(rows: Rows, epochs: list[Any], labels: Labels, run: Run) -> dict[str, Records] | None:
+    """Split → the records of its examples at the measured epochs, if the run asks for them."""
+    if EXAMPLES not in run.record:
+        return None
     return {
         name: Records(np.asarray(epochs, np.int32), *each, *(np.stack(rows[f"{name}/{x}"]) for x in Answers._fields))
         for name, each in labels.items()
     }
+
+
+def correct(rows: Rows, labels: Labels, run: Run) -> dict[str, str]:
+    """Split → which of its examples were classified as their label at the end, as text, if the run asks for it."""
+    if CORRECT not in run.record:
+        return {}
+    return {name: to_text(rows[f"{name}/prediction"][-1] == given) for name, (given, _) in labels.items()}
 
 
 def with_scores(curves: Curves, kept: Mapping[str, Records] | None) -> Curves:

@@ -21,7 +21,6 @@ from rethink_gen.data import randomness
 from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import Interrupted
 from rethink_gen.results import frames, store
-from rethink_gen.results.records import Records
 from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
 from rethink_gen.training import (
@@ -200,11 +199,11 @@ class _Cohort:
             step=self.step,
             epoch=epoch,
             validation=self.validation,
-            each=recording.wanted(self.runs[0]),
+            each=bool(self.runs[0].record),
         )
         for run, (row, answers) in zip(self.runs, measured, strict=False):
             if run in self.left:
-                recording.add(self.rows[run], answers)
+                recording.add(self.rows[run], answers, run)
                 for name, value in row.items():
                     self.curves[run].setdefault(name, []).append(value)
 
@@ -285,10 +284,8 @@ class _Cohort:
         """The number of trainable parameters of one run."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.state.params)) // self.lanes.number
 
-    def records(self, run: Run) -> dict[str, Records] | None:
-        """Split → the records of its examples, if the run asks for them."""
-        if not recording.wanted(run):
-            return None
+    def labels(self, run: Run) -> recording.Labels:
+        """Split → its labels as the run was given them, and true ones."""
         splits = {"train": self.train_data, "test": self.test_data, "validation": self.validation}
         labels = {}
         for name, data in ((name, data) for name, data in splits.items() if isinstance(data, Data)):
@@ -296,7 +293,7 @@ class _Cohort:
             if self.lanes.number > 1:
                 given, other = (each[self.runs.index(run)] for each in (given, other))
             labels[name] = (given, given if name == "test" else other)
-        return recording.records(self.rows[run], self.curves[run]["epoch"], labels)
+        return labels
 
     def splits(self, run: Run) -> tuple[Data, Data]:
         """The training and the test examples of a run, on the host; no stream."""
@@ -323,7 +320,8 @@ class _Cohort:
 
     def result(self, run: Run, keep_weights: bool) -> Result:
         """The result of a run that has ended."""
-        records = self.records(run)
+        labels = self.labels(run) if run.record else {}
+        records = recording.records(self.rows[run], self.curves[run]["epoch"], labels, run)
         diverged = measurement.diverged(self.curves[run]["train_loss"], self.guess, ended=True)
         curves = recording.with_scores(self.curves[run], records)
         measures = dict.fromkeys(run.measures) if diverged else self.measures(run)
@@ -353,4 +351,5 @@ class _Cohort:
             },
             weights=self.weights(run) if keep_weights else None,
             records=records,
+            correct=recording.correct(self.rows[run], labels, run),
         )

@@ -1,4 +1,4 @@
-"""What a run records of its examples: the answers of its network, and no other numbers for it."""
+"""What a run records of its examples: the answers of its network, or which are right; and no other numbers for it."""
 
 from dataclasses import replace
 
@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import rethink_gen as rg
-from rethink_gen.errors import Interrupted, UsageError
+from rethink_gen.errors import Interrupted, StorageError, UsageError
 from rethink_gen.execution import scheduler
 from rethink_gen.models.mlp import MLP
-from rethink_gen.results import kept, locks, store
+from rethink_gen.results import kept, locks, results_cache, store
 from rethink_gen.runs import Run
+from rethink_gen.study import packing
 from rethink_gen.training import core, preparation, trainer, vectorize
 from rethink_gen.training.program import Program
 
@@ -98,6 +99,41 @@ def test_runs_side_by_side_keep_records_of_their_own(monkeypatch):
         for split in ("train", "test"):
             accuracy = found[run].records[split].correct.mean(1)
             assert accuracy.tolist() == pytest.approx(found[run].curves[f"{split}_accuracy"], abs=1e-7)
+
+
+def test_bits_of_examples_are_their_records_at_the_end(result, monkeypatch, tmp_path):
+    """Of each split, of runs side by side, from the file, from a pack, and from the copy of a large folder."""
+    monkeypatch.setattr(vectorize, "_SIDE_BY_SIDE", {"cpu": {"mlp(hidden=16)": 2}})
+    runs = [replace(RUN, record=("correct", *more), seed=seed) for seed, more in ((0, ()), (1, ("examples",)))]
+    found = {outcome.run: outcome for outcome in scheduler.execute(runs)}
+    for split in ("train", "test"):
+        assert np.array_equal(found[runs[0]].is_correct(split), result.records[split].correct[-1])
+    assert found[runs[0]].records is None
+    expected = found[runs[1]].records["train"].correct[-1]
+    place = tmp_path / "train"
+    path = store.save(found[runs[1]], place)
+    monkeypatch.setattr(results_cache, "_LARGE", 1)
+    monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "cache"))
+    for _ in range(2):
+        [copied] = results_cache.sift(place)[0]
+        assert np.array_equal(copied.is_correct(), expected)
+        assert np.array_equal(store.read(path).is_correct(), expected)
+        packing.pack_folder(place)
+    assert not path.exists()
+    assert np.array_equal(rg.load("train", results=tmp_path).results[0].is_correct(), expected)
+
+
+def test_bits_that_are_no_bits_of_the_examples_are_named(result, tmp_path):
+    with pytest.raises(UsageError, match=r"has no record of which train examples are correct: Run\(record='correct'\)"):
+        result.is_correct()
+    for correct, reason in (
+        ({"train": "AAAA"}, "correct of train: 3 bytes are not the bits of 200 examples"),
+        ({"train": "?"}, "correct of train: "),
+        ({"validation": ""}, "correct is of a split 'validation', which the run has not"),
+    ):
+        path = store.save(replace(result, correct=correct), tmp_path, replace=True)
+        with pytest.raises(StorageError, match=reason):
+            store.read(path)
 
 
 def test_examples_that_are_held_out_are_recorded_too(tmp_path):
