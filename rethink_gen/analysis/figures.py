@@ -82,6 +82,7 @@ def against(
     threshold: float | None = None,
     theory: str | None = None,
     beside: tuple[str, pd.DataFrame] | None = None,
+    about: str = "",
     log: str = "",
 ) -> Figure:
     """Metrics of whole runs against one of their fields, a line per value of `hue`: time to fit over corruption level.
@@ -95,6 +96,7 @@ def against(
       threshold: the x of the interpolation threshold: from there on, the model can fit every label.
       theory: the metric that a theory predicts for the first; it is drawn as a line, and what was measured as points.
       beside: a name and numbers of others, a frame with x as its index and the metrics as columns; a dotted line.
+      about: what the small print says of the points; empty: of how many seeds they are the mean.
       log: the axes that are logarithmic: "x", "y" or "xy".
 
     Raises:
@@ -130,7 +132,7 @@ def against(
     name_lines(panels[-1], lines)
     prints += ["points: measured; lines: theory"] * bool(theory)
     prints += ["triangles: not fitted when the run ended"] * any(line.points["bound"].any() for line in lines)
-    return _small_print(figure, [*_about(frame, hue), *prints])
+    return _small_print(figure, [*([about] if about else _about(frame, hue)), *prints])
 
 
 @styled

@@ -91,6 +91,16 @@ MEASURES = entries(
             magnitude=True,
         ),
         entry(
+            "critical_sample_ratio",
+            "critical:critical_sample_ratio",
+            "Share of test images near which the network answers another class.",
+            radius=0.3,
+            step=0.25,
+            noise=0.2,
+            iterations=10,
+            split="test",
+        ),
+        entry(
             "reset_accuracy",
             "layers:reset_accuracy",
             "Accuracy with one layer as it was at first (initial), or drawn afresh (fresh).",

@@ -64,22 +64,22 @@ class Network:
     def logits(self, weights: Weights, split: str = "train") -> np.ndarray:
         """float32[N, K], of all examples of "train" or "test"."""
         rows = [
-            np.asarray(_logits(self.function, weights, self.statistics, each.images)) for each in self._windows(split)
+            np.asarray(_logits(self.function, weights, self.statistics, each.images)) for each in self.windows(split)
         ]
-        return np.concatenate(rows)[: len(self._split(split).labels)]
+        return np.concatenate(rows)[: len(self.split(split).labels)]
 
     def accuracy(self, weights: Weights, split: str = "train") -> float:
         """The share of examples that are classified as their label."""
-        return float((self.logits(weights, split).argmax(-1) == self._split(split).labels).mean())
+        return float((self.logits(weights, split).argmax(-1) == self.split(split).labels).mean())
 
     def loss(self, weights: Weights) -> float:
         """The mean loss of the training examples: the one that the run reports, without weight decay."""
-        return sum(float(_loss(self.function, weights, self.statistics, each)) for each in self._windows()) / self.size
+        return sum(float(_loss(self.function, weights, self.statistics, each)) for each in self.windows()) / self.size
 
     def loss_and_gradient(self, weights: Weights) -> tuple[float, Weights]:
         """The mean loss of the training examples and its gradient."""
         total, sums = 0.0, jax.tree.map(jnp.zeros_like, weights)
-        for each in self._windows():
+        for each in self.windows():
             loss, gradient = _loss_and_gradient(self.function, weights, self.statistics, each)
             total, sums = total + float(loss), jax.tree.map(jnp.add, sums, gradient)
         return total / self.size, jax.tree.map(lambda leaf: leaf / self.size, sums)
@@ -87,7 +87,7 @@ class Network:
     def hessian_times(self, direction: Weights) -> Weights:
         """The Hessian of the mean training loss at the network's weights, times a direction."""
         parts = (
-            _hessian_times(self.function, self.weights, self.statistics, each, direction) for each in self._windows()
+            _hessian_times(self.function, self.weights, self.statistics, each, direction) for each in self.windows()
         )
         total = jax.tree.map(jnp.zeros_like, direction)
         for part in parts:
@@ -98,7 +98,7 @@ class Network:
         """float32[N]: the derivative of each training example's loss along a direction, at the network's weights."""
         rows = [
             np.asarray(_slopes(self.function, self.weights, self.statistics, each, direction))
-            for each in self._windows()
+            for each in self.windows()
         ]
         return np.concatenate(rows)[: self.size]
 
@@ -123,25 +123,27 @@ class Network:
     @cached_property
     def inputs(self) -> np.ndarray:
         """float32[N, D]: the training images as they enter the network, each as a vector."""
-        rows = [np.asarray(_inputs(self.function, each.images)) for each in self._windows()]
+        rows = [np.asarray(_inputs(self.function, each.images)) for each in self.windows()]
         return np.concatenate(rows)[: self.size].reshape(self.size, -1)
 
-    def _split(self, name: str) -> Split:
+    def split(self, name: str) -> Split:
         return {"train": self.train, "test": self.test}[name]
 
-    def _windows(self, split: str = "train") -> Iterator[_Window]:
+    def windows(self, split: str = "train") -> Iterator[Window]:
         """The examples of a split in windows of equal size; the last example fills the last window, with weight 0."""
-        images, labels = self._split(split)
+        images, labels = self.split(split)
         size = min(_WINDOW, len(labels))
         for start in range(0, len(labels), size):
             index = np.arange(start, start + size)
             rows = index.clip(max=len(labels) - 1)
-            yield _Window(images[rows], labels[rows], (index < len(labels)).astype(np.float32))
+            yield Window(images[rows], labels[rows], (index < len(labels)).astype(np.float32))
 
 
-class _Window(NamedTuple):
-    images: np.ndarray
-    labels: np.ndarray
+class Window(NamedTuple):
+    """B examples of a split."""
+
+    images: np.ndarray  # as they are stored
+    labels: np.ndarray  # int32[B]
     weight: np.ndarray  # float32[B], 0 or 1
 
 
@@ -158,7 +160,7 @@ def _logits(function: Function, weights: Weights, statistics: Any, images: Any) 
     return function.logits(weights, statistics, images)
 
 
-def _total(function: Function, weights: Weights, statistics: Any, window: _Window) -> jax.Array:
+def _total(function: Function, weights: Weights, statistics: Any, window: Window) -> jax.Array:
     logits = function.logits(weights, statistics, window.images)
     return (window.weight * function.losses(logits, window.labels)).sum()
 
@@ -169,7 +171,7 @@ _loss_and_gradient = _compiled(jax.value_and_grad(_total, argnums=1))
 
 @_compiled
 def _hessian_times(
-    function: Function, weights: Weights, statistics: Any, window: _Window, direction: Weights
+    function: Function, weights: Weights, statistics: Any, window: Window, direction: Weights
 ) -> Weights:
     def slope(weights: Weights) -> jax.Array:
         gradient = jax.grad(_total, argnums=1)(function, weights, statistics, window)
@@ -179,7 +181,7 @@ def _hessian_times(
 
 
 @_compiled
-def _slopes(function: Function, weights: Weights, statistics: Any, window: _Window, direction: Weights) -> jax.Array:
+def _slopes(function: Function, weights: Weights, statistics: Any, window: Window, direction: Weights) -> jax.Array:
     def losses(weights: Weights) -> jax.Array:
         return function.losses(function.logits(weights, statistics, window.images), window.labels)
 

@@ -89,6 +89,11 @@ def test_small_print_says_how_many_seeds():
     assert "No runs yet." in say(tidy([]))
 
 
+def test_small_print_says_what_points_are_that_are_no_means_over_seeds():
+    drawn = figures.against(tidy(LEVELS), "corruption_level", "test_accuracy", hue="model", about="six points of mine")
+    assert drawn.get_supxlabel() == "Six points of mine."
+
+
 def test_runs_that_differ_in_more_than_their_seed_share_no_line():
     frame = tidy([result(MLP), result(replace(MLP, batch_size=64))])
     with pytest.raises(UsageError, match="batch_size"):
