@@ -119,9 +119,9 @@ def same_scale(frame: pd.DataFrame, dataset: str, train_size: float = math.nan) 
 
 def differing(frame: pd.DataFrame) -> list[str]:
     """The fields, other than seeds, in which the runs of a frame differ."""
-    if len(frame) < 2:
-        return []
     names = [name for name in ("scale", "kind", *fields()) if name in frame and name not in SEEDS]
+    if len(frame) < 2 or not names:
+        return []
     values = frame[names].to_numpy(object, copy=True)  # in one array: column by column takes ten times as long
     values[frame[names].isna().to_numpy()] = None  # nan is no number that equals itself
     differ = values != values[0]

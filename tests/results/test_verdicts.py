@@ -96,6 +96,7 @@ def test_runs_without_any_value_have_no_mean():
 def test_only_runs_that_differ_in_their_seed_are_averaged():
     frame = tidy([result(MLP), result(replace(MLP, seed=1, weight_decay=0.1, batch_size=64))])
     assert differing(frame) == ["batch_size", "weight_decay"]
+    assert differing(frame[["last"]]) == [], "of a frame without any field"
     with pytest.raises(UsageError, match="batch_size, weight_decay"):
         summarize(frame, "test_accuracy")
 
