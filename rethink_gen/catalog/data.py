@@ -77,6 +77,8 @@ AUGMENTATIONS = entries(
         entry("rotation", "rotation", "Turned by a uniform angle of up to ±25 degrees."),
         entry("crop", "crop", "A window of 10 to 100 % of the area, resized and flipped: for ImageNet."),
         entry("color", "color", "Random brightness, saturation, hue and contrast of RGB images."),
+        entry("gaussian_noise", "gaussian_noise", "Gaussian noise on every value.", deviation=64.0),
+        entry("input_dropout", "input_dropout", "Each pixel black with some probability.", rate=0.2),
         entry("cutout", "cutout", "A square of the mean color at a random place.", side=8),
         entry(
             "channel_permutation",

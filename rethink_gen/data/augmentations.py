@@ -54,6 +54,17 @@ def random_crop(key: Key, images: jax.Array, size: int, *, padding: int = 0) -> 
     return jax.vmap(crop)(images, corners)
 
 
+def gaussian_noise(key: Key, images: jax.Array, *, deviation: float = 64.0) -> jax.Array:
+    """Adds Gaussian noise to every value; `deviation` is in units of pixels, of which 255 is white. None is clipped."""
+    return images + deviation * jax.random.normal(key, images.shape)
+
+
+def input_dropout(key: Key, images: jax.Array, *, rate: float = 0.2) -> jax.Array:
+    """Makes each pixel black with probability `rate`; the others stay as they are, for whitening rescales them."""
+    kept = jax.random.bernoulli(key, 1 - rate, (*images.shape[:3], 1))
+    return jnp.where(kept, images, 0)
+
+
 def flip(key: Key, images: jax.Array) -> jax.Array:
     """Flips each image left to right with probability one half (Table 4)."""
     mirrored = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))

@@ -36,6 +36,21 @@ def test_centre_crop_is_the_middle():
     assert np.array_equal(center_crop(images[:, :8, :8], 7), images[:, :7, :7])  # one pixel over: the last goes
 
 
+def test_gaussian_noise_has_its_deviation_on_every_value():
+    noise = np.asarray(augmentations.gaussian_noise(KEY, jnp.full((100, 10, 10, 3), 7.0), deviation=20.0)) - 7
+    assert abs(noise.mean()) < SIGMAS * 20 / np.sqrt(noise.size)
+    assert noise.std() == pytest.approx(20, rel=SIGMAS / np.sqrt(2 * noise.size))
+    assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < SIGMAS / 100  # of 10,000 pairs
+
+
+def test_input_dropout_blackens_whole_pixels_and_leaves_the_others():
+    images = 1 + random_images(100, 10, 10, 3) // 2
+    dropped = np.asarray(augmentations.input_dropout(KEY, images, rate=0.3))
+    black = (dropped == 0).all(-1)
+    assert np.array_equal(dropped, np.where(black[..., None], 0, images))
+    assert black.mean() == pytest.approx(0.3, abs=SIGMAS * np.sqrt(0.3 * 0.7 / black.size))
+
+
 def test_small_images_stay_whole():
     for height, width in ((8, 8), (28, 28), (8, 40)):
         images = random_images(2, height, width, 1)
@@ -133,8 +148,9 @@ def test_an_augmentation_is_drawn_for_each_image_from_the_key_alone(name):
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
     assert len(np.unique(one, axis=0)) > 1
-    assert one.min() >= (0 if name == "color" else np.min(images))
-    assert one.max() <= (255 if name == "color" else np.max(images))
+    if name != "gaussian_noise":
+        assert one.min() >= (0 if name in ("color", "input_dropout") else np.min(images))
+        assert one.max() <= (255 if name == "color" else np.max(images))
 
 
 def test_whitening_is_numpys():
