@@ -118,6 +118,7 @@ _AXES = {
     "example_accuracy": "share of the networks that are right",
     "excess_risk": "squared error on new inputs (guessing zero: 1)",
     "epochs_to_fit": "epochs to fit",
+    "gini": "Gini coefficient of loss sensitivity",
     "growth": "leaves or rounds, of all; then trees or ensembles",
     "memorized": "training accuracy on random labels",
     "never_forgotten": "never forgotten so far, of all such examples",
@@ -147,6 +148,7 @@ _AXES = {
     "train_accuracy_corrupted": "wrong labels that are fitted",
     "train_loss": "training loss (nats)",
     "train_size": "training examples",
+    "unrolled": "steps of SGD",
     "weight_norm": "norm of the weights",
 }
 

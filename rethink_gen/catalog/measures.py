@@ -101,6 +101,14 @@ MEASURES = entries(
             split="test",
         ),
         entry(
+            "sensitivity_gini",
+            "sensitivity:sensitivity_gini",
+            "Whether few training examples shape the training: Gini coefficient of loss sensitivity.",
+            steps=100,
+            batch_size=32,
+            learning_rate=0.05,
+        ),
+        entry(
             "reset_accuracy",
             "layers:reset_accuracy",
             "Accuracy with one layer as it was at first (initial), or drawn afresh (fresh).",

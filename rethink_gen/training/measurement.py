@@ -179,7 +179,7 @@ def _ratio(total: float, count: float) -> float | None:
 # Programs, data sets and measures that were tried in this process.
 _tried: set[tuple[Program, str, tuple[str, ...]]] = set()
 # Options with which a built-in measure is tried: what takes long does not tell whether it goes with a network.
-_QUICK = {"draws": 1, "iterations": 1, "tolerance": 1.0}
+_QUICK = {"draws": 1, "iterations": 1, "steps": 1, "tolerance": 1.0}
 
 
 @dataclass(frozen=True)
