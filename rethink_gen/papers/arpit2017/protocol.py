@@ -15,6 +15,7 @@ Our choices:
 
 from dataclasses import replace
 
+from rethink_gen.registry import canonical
 from rethink_gen.runs import Run
 
 BASE = Run(
@@ -30,3 +31,5 @@ SMALL = replace(
     BASE, model="mlp(hidden=256+256)", train_size=1000, test_size=2000, batch_size=32, epochs=100, momentum=0.9
 )
 CRITICAL = "critical_sample_ratio"  # the measure, with the paper's box and steps
+# Steps of SGD → the measure of loss sensitivity after them.
+SENSITIVITY = {steps: canonical("measure", f"sensitivity_gini(steps={steps})") for steps in (10, 30, 100, 300, 1000)}
