@@ -138,6 +138,7 @@ _AXES = {
     "running_loss": "training loss, mean over the epoch (nats)",
     "seconds_forward": "seconds to evaluate them all",
     "seconds_solve": "seconds to solve",
+    "sgd_steps": "steps of SGD",
     "snn_train_error": "training error of the stochastic network",
     "step": "steps",
     "steps_to_fit": "steps to fit",
@@ -148,7 +149,6 @@ _AXES = {
     "train_accuracy_corrupted": "wrong labels that are fitted",
     "train_loss": "training loss (nats)",
     "train_size": "training examples",
-    "unrolled": "steps of SGD",
     "weight_norm": "norm of the weights",
 }
 
