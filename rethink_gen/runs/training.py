@@ -11,7 +11,8 @@ from rethink_gen.coercion import SEED, setting
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.runs.base import AnyRun
 
-RECORDS = ("examples",)  # what a run can keep besides its curves
+EXAMPLES, MEASURES = "examples", "measures"
+RECORDS = (EXAMPLES, MEASURES)  # what a run can keep of each measured epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,9 @@ class Run(AnyRun):
     measurements: int | None = setting(
         None, "how many epochs are measured, spaced evenly on a logarithmic axis; None: all", within=(2, 10**6)
     )
-    record: tuple[str, ...] = setting((), "examples: what the network answers to each of them at each measured epoch")
+    record: tuple[str, ...] = setting(
+        (), "of each measured epoch. examples: what the network answers to each of them; measures: their values"
+    )
     measures: tuple[str, ...] = setting((), "numbers of the trained network, such as norms", kind="measure")
 
     learning_rate: float = setting(
@@ -74,6 +77,8 @@ class Run(AnyRun):
                 raise UsageError(f"{name} must each be named once, got {','.join(given)}")
         if others := sorted({*self.record} - {*RECORDS}):
             raise unknown("record", others[0], RECORDS)
+        if MEASURES in self.record and not self.measures:
+            raise UsageError("record=measures has nothing to record: name measures, such as measures=margin")
 
     @property
     def subject(self) -> str:

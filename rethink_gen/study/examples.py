@@ -10,6 +10,7 @@ from rethink_gen.errors import UsageError, unknown
 from rethink_gen.results import kept, store
 from rethink_gen.results.records import Records, from_arrays
 from rethink_gen.results.store import Result
+from rethink_gen.runs.training import EXAMPLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ def recorded(results: Iterable[Result]) -> list[Result]:
     Raises:
       UsageError: there are none.
     """
-    found = [result for result in results if getattr(result.run, "record", ())]
+    found = [result for result in results if EXAMPLES in getattr(result.run, "record", ())]
     if not found:
         raise UsageError(f"no run here has records of its examples; train runs that {WAY_OUT}")
     return found

@@ -7,6 +7,7 @@ from dataclasses import replace
 from rethink_gen.errors import UnknownName, UsageError
 from rethink_gen.results.store import METRICS, TOP5, VALIDATION, Curves, Result
 from rethink_gen.runs import Run
+from rethink_gen.runs.training import EXAMPLES
 from rethink_gen.study.studies import Study
 
 MOST_RUNS = 200  # that are made up
@@ -51,7 +52,7 @@ def _made_up(run: Run) -> Result:
     curves: Curves = {name: [0.5, 1.0] for name in (*METRICS, *TOP5[:2], *VALIDATION)}
     curves |= {"epoch": [0, run.epochs], "step": [0, 10 * run.epochs]}
     curves |= {text: [None, 1.0] for text in run.measures}
-    if run.record:
+    if EXAMPLES in run.record:
         curves |= _of_records(run.epochs)
     about = {"device": "made up", "num_train": 100, "num_test": 100, "seconds_train": 1.0, "seconds_compile": 1.0}
     return Result(run, "finished", curves, about)

@@ -11,9 +11,9 @@ from rethink_gen.results import scores
 from rethink_gen.results.records import Records
 from rethink_gen.results.store import Curves
 from rethink_gen.runs import Run
+from rethink_gen.runs.training import EXAMPLES
 from rethink_gen.training.program import Answers
 
-EXAMPLES = "examples"  # what a run names to be recorded
 _PREFIX = "records/"
 Rows = dict[str, list[np.ndarray]]  # such as train/loss → float16[N] for each measured epoch
 

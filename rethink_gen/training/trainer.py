@@ -24,6 +24,7 @@ from rethink_gen.results import frames, store
 from rethink_gen.results.records import Records
 from rethink_gen.results.store import Result
 from rethink_gen.runs import Run
+from rethink_gen.runs.training import MEASURES
 from rethink_gen.training import (
     checkpointing,
     collectives,
@@ -205,6 +206,7 @@ class _Cohort:
         for run, (row, answers) in zip(self.runs, measured, strict=False):
             if run in self.left:
                 recording.add(self.rows[run], answers)
+                row |= self.measures(run) if MEASURES in run.record else {}
                 for name, value in row.items():
                     self.curves[run].setdefault(name, []).append(value)
 
@@ -326,12 +328,13 @@ class _Cohort:
         records = self.records(run)
         diverged = measurement.diverged(self.curves[run]["train_loss"], self.guess, ended=True)
         curves = recording.with_scores(self.curves[run], records)
-        measures = dict.fromkeys(run.measures) if diverged else self.measures(run)
+        if MEASURES not in run.record:
+            curves = frames.with_last(curves, dict.fromkeys(run.measures) if diverged else self.measures(run))
         seconds_compile = (self.clock() - self.compiled) / len(self.runs)
         return Result(
             run=run,
             status="diverged" if diverged else "finished",
-            curves=frames.with_last(curves, measures),
+            curves=curves,
             provenance={
                 **self.origin,
                 "precision": run.precision,
