@@ -17,6 +17,7 @@ from rethink_gen.runs.base import SEEDS as SEEDS
 from rethink_gen.runs.base import AnyRun as AnyRun
 from rethink_gen.runs.base import hints as hints
 from rethink_gen.runs.solved import ExpressivityRun as ExpressivityRun
+from rethink_gen.runs.solved import IdentityRun as IdentityRun
 from rethink_gen.runs.solved import KernelRun as KernelRun
 from rethink_gen.runs.solved import LearnerRun as LearnerRun
 from rethink_gen.runs.solved import LeastSquaresRun as LeastSquaresRun
@@ -34,7 +35,7 @@ KINDS: dict[str, type[AnyRun]] = {
     kind.kind: kind
     for kind in (
         *(Run, KernelRun, ExpressivityRun, LeastSquaresRun, RidgeRun),
-        *(LearnerRun, SearchRun, PacBayesRun, TeacherRun),
+        *(LearnerRun, SearchRun, PacBayesRun, IdentityRun, TeacherRun),
     )
 }
 
