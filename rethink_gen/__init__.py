@@ -19,6 +19,7 @@ from rethink_gen.plugins import load as load_plugin
 from rethink_gen.registry import register
 from rethink_gen.runs import (
     ExpressivityRun,
+    IdentityRun,
     KernelRun,
     LearnerRun,
     LeastSquaresRun,
@@ -44,6 +45,7 @@ __all__ = [
     "Dataset",
     "Experiment",
     "ExpressivityRun",
+    "IdentityRun",
     "KernelRun",
     "LearnerRun",
     "LeastSquaresRun",

@@ -1,11 +1,14 @@
 """What papers report: each value joins onto our frame, and none is of a setting that we do not have."""
 
+from dataclasses import replace
+
 import pytest
 from frames import MLP, result, tidy
 
 from rethink_gen import papers
 from rethink_gen.errors import UsageError
 from rethink_gen.papers.gu2024 import protocol
+from rethink_gen.papers.hoffer2017 import protocol as hoffer2017
 
 
 def test_the_papers_values_join_onto_our_frame():
@@ -60,3 +63,14 @@ def test_every_paper_says_what_it_is_and_joins_onto_our_frame(name):
     values = papers.values(paper=name)
     assert {"item", "metric", "value", "locator", "confidence"} <= set(values.columns)
     assert set(values["confidence"]) <= {"verbatim", "two-sources", "one-source", "memory", "computed"}
+
+
+def test_regime_adaptation_takes_the_steps_of_small_batches_and_its_rate_falls_at_the_same_steps():
+    small = replace(hoffer2017.F1, train_size=4096, batch_size=32, epochs=15, schedule="step(at=3+6+9)")
+    of = hoffer2017.regimes(small, 512)
+    assert of["LB"].epochs == of["+GBN"].epochs == 15
+    assert of["+RA"].epochs * (4096 // 512) == 15 * (4096 // 32)
+    assert of["+RA"].schedule == "step(at=48+96+144)"
+    assert of["LB"].learning_rate == small.learning_rate
+    assert of["+RA"].learning_rate == 4 * small.learning_rate
+    assert of["+RA"].model == "keskar_f1(ghost_batch=32)"

@@ -113,6 +113,8 @@ _AXES = {
     "corruption_level": "label corruption",
     "distance": "distance to the least-norm solution / its norm",
     "distance_from_initial": "distance from the first weights",
+    "distance_from_initial_random_labels": "distance from the first weights, random labels",
+    "distance_from_initial_true_labels": "distance from the first weights, true labels",
     "distance_to_limit": "distance to the predicted limit / that norm",
     "epoch": "epoch",
     "example_accuracy": "share of the networks that are right",
@@ -125,6 +127,8 @@ _AXES = {
     "layer": "layer that is reset",
     "max_residual": "largest residual",
     "model.hidden": "width of the hidden layer",
+    "noise_to_input": "correlation of output and input, noise",
+    "noise_to_trained": "correlation of output and training image, noise",
     "noise_fitted": "training accuracy on random labels",
     "not_learned": "least test error with true labels",
     "num_features": "features that the student sees",
@@ -144,6 +148,7 @@ _AXES = {
     "steps_to_fit": "steps to fit",
     "test_error_five_of_twenty": "test error, simulated data",
     "test_error_mnist": "test error, MNIST",
+    "test_to_input": "correlation of output and input, test images",
     "test_loss": "test loss (nats)",
     "train_accuracy": "training accuracy",
     "train_accuracy_corrupted": "wrong labels that are fitted",
@@ -185,6 +190,11 @@ LOOKS: dict[Any, Look] = {
     "SVM, C = 1": Look("#56B4E9", "o"),
     "SVM, C = 100": Look("#0072B2", "s"),
     "logistic regression": Look("#CC79A7", "D"),
+    "SB": Look("#0072B2", "o"),
+    "LB": Look("#D55E00", "s"),
+    "+LR": Look("#E69F00", "^"),
+    "+GBN": Look("#CC79A7", "D"),
+    "+RA": Look("#009E73", "v"),
 }
 
 

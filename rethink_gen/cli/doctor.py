@@ -102,7 +102,7 @@ def _data() -> Finding:
 
 def _memory() -> Finding:
     """The memory that is free, on CPU that of the host."""
-    from rethink_gen.solvers import memory
+    from rethink_gen import memory
 
     free = memory.free()
     few = f"{memory.gigabytes(free)} of memory are free: choose a smaller scale, or train_size"

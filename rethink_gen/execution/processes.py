@@ -29,7 +29,7 @@ from rethink_gen.execution import machine, shipping
 from rethink_gen.execution.progress import say
 from rethink_gen.results import locks
 from rethink_gen.results.failing import Failure
-from rethink_gen.runs import AnyRun, LearnerRun, PacBayesRun, Run, SearchRun, as_dict, from_dict
+from rethink_gen.runs import AnyRun, IdentityRun, LearnerRun, PacBayesRun, Run, SearchRun, as_dict, from_dict
 from rethink_gen.training.progress import Progress
 
 SECONDS_TO_STOP = 8.0  # in which a process that is asked to stop leaves its checkpoint; then it is ended
@@ -42,7 +42,7 @@ def count(runs: Sequence[AnyRun]) -> int:
     It is one on an accelerator, and for runs that are solved in closed form: those use all cores and the memory.
     Learners that use several threads each are fewer side by side.
     """
-    apart = all(isinstance(run, Run | LearnerRun | SearchRun | PacBayesRun) for run in runs)
+    apart = all(isinstance(run, Run | LearnerRun | SearchRun | PacBayesRun | IdentityRun) for run in runs)
     if len(runs) < 2 or machine.is_told() or machine.accelerated() or not apart:
         return 1
     threads = max(getattr(run, "threads", 1) for run in runs)

@@ -34,6 +34,7 @@ _SOLVERS = {  # kind → module
     "learner": "learner",
     "search": "search",
     "pac_bayes": "pac_bayes",
+    "identity": "identity",
     "teacher": "teacher",
 }
 

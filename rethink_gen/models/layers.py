@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rethink_gen.errors import UsageError
+
 _H, _W = 1, 2  # the axes of images [B, H, W, C]
 _RADIUS, _ALPHA = 4, 0.001 / 9  # channels on each side, and α, of local response normalization
 
@@ -143,6 +145,48 @@ class BatchNorm(nn.Module):
         for old, new in zip((mean, variance), of_batch, strict=True):
             old.value = self.momentum * old.value + (1 - self.momentum) * new
         return y
+
+
+class GhostBatchNorm(nn.Module):
+    """Batch normalization with the statistics of parts of the batch, with a scale and an offset.
+
+    The batch is cut into ghost batches, in its order, and each is normalized by itself. The running statistics follow
+    them one after the other, as if each had been a batch. Maps float[B, ..., C] to the same shape. A batch no larger
+    than a ghost batch is one; otherwise B must be a multiple of it.
+
+    References:
+      Hoffer, Hubara and Soudry 2017, "Train longer, generalize better", Algorithm 1.
+    """
+
+    ghost_batch: int  # examples
+    momentum: float  # what the running statistics keep of themselves at each ghost batch
+    epsilon: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        if self.ghost_batch < 1:
+            raise UsageError(f"ghost_batch must be at least 1, or 0 for the whole batch; got {self.ghost_batch}")
+        channels = x.shape[-1:]
+        mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
+        variance = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, channels, jnp.float32)
+        offset = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        if not train:
+            y = (wide - mean.value) * lax.rsqrt(variance.value + self.epsilon) * scale + offset
+            return y.astype(x.dtype)
+        size = min(self.ghost_batch, len(x))
+        if len(x) % size:
+            raise UsageError(f"a batch of {len(x)} examples cannot be cut into ghost batches of {size}: name a divisor")
+        ghosts = wide.reshape(-1, size, *x.shape[1:])
+        axes = tuple(range(1, ghosts.ndim - 1))
+        means, variances = ghosts.mean(axes, keepdims=True), ghosts.var(axes, keepdims=True)
+        y = (ghosts - means) * lax.rsqrt(variances + self.epsilon) * scale + offset
+        kept = self.momentum ** jnp.arange(len(ghosts), -1, -1)  # of the running value, then of each ghost batch
+        for running, of_ghosts in ((mean, means), (variance, variances)):
+            new = (1 - self.momentum) * kept[1:] @ of_ghosts.reshape(len(ghosts), -1)
+            running.value = kept[0] * running.value + new
+        return y.reshape(x.shape).astype(x.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rethink_gen.errors import unknown
+from rethink_gen.errors import UsageError, unknown
 from rethink_gen.models.families.blocks import batch_norm
 from rethink_gen.models.initializers import initializer
 
@@ -30,6 +30,7 @@ class MLP(nn.Module):
     initialization: str = "he"  # a name in initializers.py
     activation: str = "relu"  # a name in ACTIVATIONS
     batch_norm: bool = False  # before each activation
+    ghost_batch: int = 0  # examples that share statistics of batch norm; 0: the whole batch
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -37,9 +38,13 @@ class MLP(nn.Module):
         init = initializer(self.initialization)
         if self.activation not in ACTIVATIONS:
             raise unknown("activation", self.activation, ACTIVATIONS)
+        if self.ghost_batch and not self.batch_norm:
+            raise UsageError("ghost_batch of an mlp needs batch_norm=true")
         for width in self.hidden:
             x = nn.Dense(width, kernel_init=init)(x)
-            x = ACTIVATIONS[self.activation](batch_norm(x, train=train) if self.batch_norm else x)
+            if self.batch_norm:
+                x = batch_norm(x, train=train, ghost_batch=self.ghost_batch)
+            x = ACTIVATIONS[self.activation](x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.num_classes, kernel_init=init)(x)
 

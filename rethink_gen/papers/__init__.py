@@ -7,7 +7,8 @@ choices where it states none. values.csv has one line for each value, with colum
 * dataset, model, corruption, corruption_level, augmentations, metric: as in `results.frame`; blank where none applies;
 * weight_decay, dropout: on, off or not stated, since the paper gives no coefficients;
 * loss: where the rows of an item differ in it; without this column, any;
-* batch: small or large, where the rows of an item differ in it; a column that the experiment derives;
+* batch: small or large, or how large batches are trained, where the rows of an item differ in it; a column that the
+  experiment derives;
 * features, of a kernel: pixels, gabor_wavelets, random_convolutions;
 * train_size: how many training examples the paper uses; without this column, or blank: all;
 * value, unit: fractions for accuracies and errors; the unit `text` for what is not a number ("failed to converge");

@@ -17,6 +17,7 @@ from rethink_gen.runs.base import SEEDS as SEEDS
 from rethink_gen.runs.base import AnyRun as AnyRun
 from rethink_gen.runs.base import hints as hints
 from rethink_gen.runs.solved import ExpressivityRun as ExpressivityRun
+from rethink_gen.runs.solved import IdentityRun as IdentityRun
 from rethink_gen.runs.solved import KernelRun as KernelRun
 from rethink_gen.runs.solved import LearnerRun as LearnerRun
 from rethink_gen.runs.solved import LeastSquaresRun as LeastSquaresRun
@@ -26,6 +27,7 @@ from rethink_gen.runs.solved import SearchRun as SearchRun
 from rethink_gen.runs.solved import TeacherRun as TeacherRun
 from rethink_gen.runs.training import CORRECT as CORRECT
 from rethink_gen.runs.training import EXAMPLES as EXAMPLES
+from rethink_gen.runs.training import MEASURES as MEASURES
 from rethink_gen.runs.training import RECORDS as RECORDS
 from rethink_gen.runs.training import Run as Run
 
@@ -36,7 +38,7 @@ KINDS: dict[str, type[AnyRun]] = {
     kind.kind: kind
     for kind in (
         *(Run, KernelRun, ExpressivityRun, LeastSquaresRun, RidgeRun),
-        *(LearnerRun, SearchRun, PacBayesRun, TeacherRun),
+        *(LearnerRun, SearchRun, PacBayesRun, IdentityRun, TeacherRun),
     )
 }
 

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Self
 
 from rethink_gen import registry
 from rethink_gen.coercion import setting
-from rethink_gen.errors import UsageError
+from rethink_gen.errors import UsageError, unknown
 from rethink_gen.runs.base import AnyRun
 
+NETWORKS = ("dense", "convolutional")  # of an IdentityRun
 # Options of learners that the smoke scale makes small.
 COUNTS, SMALL_COUNT = ("trees", "rounds", "members"), 5
 
@@ -158,6 +159,33 @@ class PacBayesRun(AnyRun):
     @property
     def subject(self) -> str:
         return f"{self.kind}-{self.model}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityRun(AnyRun):
+    """A network trained by gradient descent to return its training image, and what it returns for others. Whole images;
+    see `rethink_gen.solvers.identity`.
+    """
+
+    kind: ClassVar[str] = "identity"
+    smoke: ClassVar[dict[str, Any]] = {**AnyRun.smoke, "steps": 64}
+
+    dataset: str = setting("mnist", "the data set")
+    train_size: int | None = setting(1, "the first n training images", within=(1, 10**9))
+    network: str = setting("dense", "its layers: dense or convolutional")
+    layers: int = setting(5, "with weights", within=(1, 1000))
+    units: int = setting(512, "of each layer but the last; of convolutions: channels", within=(1, 10**5))
+    steps: int = setting(1000, "of gradient descent, with all training images", within=(1, 10**9))
+    learning_rate: float = setting(0.1, "of gradient descent", within=(0, 1e3))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.network not in NETWORKS:
+            raise unknown("network", self.network, NETWORKS)
+
+    @property
+    def subject(self) -> str:
+        return f"{self.kind}-{self.network}"
 
 
 @dataclass(frozen=True, kw_only=True)

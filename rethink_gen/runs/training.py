@@ -11,7 +11,7 @@ from rethink_gen.coercion import SEED, setting
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.runs.base import AnyRun
 
-EXAMPLES, CORRECT = RECORDS = ("examples", "correct")  # what a run can keep besides its curves
+EXAMPLES, CORRECT, MEASURES = RECORDS = ("examples", "correct", "measures")  # what a run can keep besides its curves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,8 @@ class Run(AnyRun):
     )
     record: tuple[str, ...] = setting(
         (),
-        "examples: what the network answers to each at each measured epoch; correct: which are right at the end",
+        "examples: what the network answers to each, at each measured epoch; correct: which are right at the end; "
+        "measures: their values at each measured epoch",
     )
     measures: tuple[str, ...] = setting((), "numbers of the trained network, such as norms", kind="measure")
 
@@ -77,6 +78,8 @@ class Run(AnyRun):
                 raise UsageError(f"{name} must each be named once, got {','.join(given)}")
         if others := sorted({*self.record} - {*RECORDS}):
             raise unknown("record", others[0], RECORDS)
+        if MEASURES in self.record and not self.measures:
+            raise UsageError("record=measures has nothing to record: name measures, such as measures=margin")
 
     @property
     def subject(self) -> str:

@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from rethink_gen import registry
+from rethink_gen import memory, registry
 from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import UsageError
 from rethink_gen.results.store import Curves
 from rethink_gen.runs import RidgeRun
-from rethink_gen.solvers import memory
 from rethink_gen.solvers.features import Features
 
 PENALTIES = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0)  # features have a mean square of 1/N, so the diagonal of ZZᵀ is near 1

@@ -22,7 +22,7 @@ from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import Interrupted
 from rethink_gen.results import frames, store
 from rethink_gen.results.store import Result
-from rethink_gen.runs import Run
+from rethink_gen.runs import MEASURES, Run
 from rethink_gen.training import (
     checkpointing,
     collectives,
@@ -199,11 +199,12 @@ class _Cohort:
             step=self.step,
             epoch=epoch,
             validation=self.validation,
-            each=bool(self.runs[0].record),
+            each=bool({*self.runs[0].record} - {MEASURES}),
         )
         for run, (row, answers) in zip(self.runs, measured, strict=False):
             if run in self.left:
                 recording.add(self.rows[run], answers, run)
+                row |= self.measures(run) if MEASURES in run.record else {}
                 for name, value in row.items():
                     self.curves[run].setdefault(name, []).append(value)
 
@@ -324,12 +325,13 @@ class _Cohort:
         records = recording.records(self.rows[run], self.curves[run]["epoch"], labels, run)
         diverged = measurement.diverged(self.curves[run]["train_loss"], self.guess, ended=True)
         curves = recording.with_scores(self.curves[run], records)
-        measures = dict.fromkeys(run.measures) if diverged else self.measures(run)
+        if MEASURES not in run.record:
+            curves = frames.with_last(curves, dict.fromkeys(run.measures) if diverged else self.measures(run))
         seconds_compile = (self.clock() - self.compiled) / len(self.runs)
         return Result(
             run=run,
             status="diverged" if diverged else "finished",
-            curves=frames.with_last(curves, measures),
+            curves=curves,
             provenance={
                 **self.origin,
                 "precision": run.precision,

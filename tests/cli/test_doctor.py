@@ -7,11 +7,11 @@ from importlib import metadata
 
 import pytest
 
+from rethink_gen import memory
 from rethink_gen.cli import doctor
 from rethink_gen.cli.main import main
 from rethink_gen.data import datasets
 from rethink_gen.execution import machine
-from rethink_gen.solvers import memory
 
 
 @pytest.fixture(autouse=True)

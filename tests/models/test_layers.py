@@ -11,8 +11,15 @@ import optax
 import pytest
 
 from rethink_gen.data import randomness
+from rethink_gen.errors import UsageError
 from rethink_gen.models import create, inception_v3
-from rethink_gen.models.layers import BatchNorm, _batch_norm_relu, local_response_normalization, max_pool
+from rethink_gen.models.layers import (
+    BatchNorm,
+    GhostBatchNorm,
+    _batch_norm_relu,
+    local_response_normalization,
+    max_pool,
+)
 from rethink_gen.training import compilation, core
 from rethink_gen.training.program import Data, Hparams, Program
 
@@ -225,3 +232,73 @@ def test_in_bfloat16_a_layer_and_its_gradient_stay_in_it_to_its_three_digits(lay
     for found, wanted in zip(slopes(layer, x), slopes(layer, x.astype(jnp.float32)), strict=True):
         assert found.dtype == jnp.bfloat16
         np.testing.assert_allclose(found.astype(jnp.float32), wanted, rtol=2**-6, atol=2**-6)
+
+
+def in_training(layer: nn.Module, x: jax.Array, **options: Any) -> tuple[jax.Array, Any]:
+    """What a batch norm with a drawn scale and offset returns while it trains, and its running statistics."""
+    rng = np.random.default_rng(2)
+    params = {name: jnp.asarray(rng.normal(size=x.shape[-1]), jnp.float32) for name in ("scale", "bias")}
+    stats = {name: jnp.full(x.shape[-1], value, jnp.float32) for name, value in (("mean", 0.5), ("var", 2.0))}
+    variables = {"params": params, "batch_stats": stats}
+    y, new = layer.apply(variables, x, mutable=["batch_stats"], **options)
+    return y, new["batch_stats"]
+
+
+@pytest.mark.usefixtures("float64")
+def test_ghost_batch_norm_normalizes_each_ghost_batch_by_itself_and_its_statistics_follow_them_in_turn():
+    x = normal(6, 3, 2, 4)
+    y, stats = in_training(GhostBatchNorm(2, momentum=0.9, epsilon=1e-3), jnp.asarray(x), train=True)
+    rng = np.random.default_rng(2)
+    scale, offset = (rng.normal(size=4).astype(np.float32) for _ in range(2))
+    mean, variance = np.full(4, 0.5), np.full(4, 2.0)
+    for i in range(0, 6, 2):
+        ghost = x[i : i + 2]
+        m, v = ghost.mean((0, 1, 2)), ghost.var((0, 1, 2))
+        np.testing.assert_allclose(y[i : i + 2], (ghost - m) / np.sqrt(v + 1e-3) * scale + offset, rtol=1e-12)
+        mean, variance = 0.9 * mean + 0.1 * m, 0.9 * variance + 0.1 * v
+    np.testing.assert_allclose(stats["mean"], mean, rtol=1e-6)
+    np.testing.assert_allclose(stats["var"], variance, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ghost_batch", [6, 8])
+def test_one_ghost_batch_is_plain_batch_norm_and_so_is_its_gradient(ghost_batch):
+    """A batch smaller than a ghost batch is one, too."""
+    ghost = GhostBatchNorm(ghost_batch, momentum=0.9, epsilon=1e-5)
+    plain = nn.BatchNorm(use_running_average=False, momentum=0.9, epsilon=1e-5)
+    x = normal(6, 3, 3, 4).astype(np.float32)
+    found = slopes(lambda x: in_training(ghost, x, train=True)[0], x)
+    for each, wanted in zip(found, slopes(lambda x: in_training(plain, x)[0], x), strict=True):
+        np.testing.assert_allclose(each, wanted, atol=2e-5)  # float32 sums over 54 values
+    stats, wanted = in_training(ghost, jnp.asarray(x), train=True)[1], in_training(plain, jnp.asarray(x))[1]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), dict(stats), dict(wanted))
+
+
+@pytest.mark.parametrize("name", ["mlp(ghost_batch=4)", "mlp(batch_norm=true,ghost_batch=-4)"])
+def test_a_ghost_batch_without_batch_norm_or_of_no_examples_is_refused(name):
+    with pytest.raises(UsageError, match="ghost_batch"):
+        create.create(name, num_classes=3).init(jax.random.key(0), jnp.zeros((1, 2, 2, 1)))
+
+
+def test_a_batch_that_no_ghost_batches_fill_is_refused():
+    with pytest.raises(UsageError, match="a batch of 6 examples cannot be cut into ghost batches of 4"):
+        in_training(GhostBatchNorm(4, momentum=0.9, epsilon=1e-5), jnp.zeros((6, 2)), train=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mlp(hidden=8+8,batch_norm=true,ghost_batch=3)",
+        "resnet(blocks=1+1,width=2,projection=true,ghost_batch=3)",
+        "resnet(blocks=1+1,width=2,preactivation=true,ghost_batch=3)",
+    ],
+)
+def test_a_network_sees_each_ghost_batch_as_a_batch_of_its_own(name):
+    model = create.create(name, num_classes=3)
+    x = jnp.asarray(normal(6, 8, 8, 1), jnp.float32)
+    variables = model.init(jax.random.key(0), x[:1])
+
+    @jax.jit
+    def answer(x):
+        return model.apply(variables, x, train=True, mutable=["batch_stats"])[0]
+
+    np.testing.assert_allclose(answer(x), jnp.concatenate([answer(x[:3]), answer(x[3:])]), atol=1e-5)

@@ -11,14 +11,14 @@ from sklearn import ensemble, linear_model, neighbors, svm, tree
 from threadpoolctl import threadpool_limits
 
 import rethink_gen as rg
-from rethink_gen import registry
+from rethink_gen import memory, registry
 from rethink_gen.data import pipeline
 from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import ComponentError, Interrupted, UsageError
 from rethink_gen.execution import processes, scheduler
 from rethink_gen.results.failing import Failure
 from rethink_gen.runs import LearnerRun
-from rethink_gen.solvers import learner, learners, memory, stages
+from rethink_gen.solvers import learner, learners, stages
 
 SMALL = LearnerRun(dataset="digits", train_size=120, test_size=60, corruption="random_labels", corruption_level=0.5)
 quiet = lambda *_: None

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rethink_gen import memory
 from rethink_gen.data import datasets, pipeline
 from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import UsageError
 from rethink_gen.runs import KernelRun, RidgeRun
-from rethink_gen.solvers import features, kernels, memory, ridge
+from rethink_gen.solvers import features, kernels, ridge
 from rethink_gen.solvers.features import fourier
 
 SMALL = RidgeRun(dataset="digits", train_size=60, test_size=40)

@@ -69,6 +69,21 @@ def test_measures_are_there_at_the_last_epoch_and_move_no_other_number(result, t
         assert result.summary[name] == result.curves[name][-1] > -100
 
 
+def test_recorded_measures_are_there_at_each_epoch_and_the_last_ones_are_those_of_the_end(result, tmp_path):
+    recorded = rg.train(replace(RUN, record="measures"), results=tmp_path)
+    distances = recorded.curves["distance_from_initial"]
+    assert distances == sorted(distances)
+    assert distances[0] == 0 < distances[1]
+    for name in MEASURES:
+        assert recorded.curves[name][-1] == result.curves[name][-1]
+    assert recorded.records is None
+
+
+def test_a_record_of_no_measures_is_refused():
+    with pytest.raises(rg.errors.UsageError, match="record=measures has nothing to record"):
+        replace(RUN, measures=(), record="measures")
+
+
 def test_measures_are_those_of_the_kept_weights(result):
     assert result.measure(*MEASURES) == {name: result.curves[name][-1] for name in MEASURES}
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rethink_gen.models.initializers import initializer
+from rethink_gen.models.layers import GhostBatchNorm
 
 Activation = Callable[[jax.Array], jax.Array]
 _AXES = ("NHWC", "HWIO", "NHWC")
@@ -54,21 +55,28 @@ class ConvNorm(nn.Module):
     size: int = 3
     stride: int = 1
     activation: Activation | None = nn.relu
+    ghost_batch: int = 0
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = batch_norm(Conv(self.channels, self.size, self.stride)(x), train=train)
+        x = batch_norm(Conv(self.channels, self.size, self.stride)(x), train=train, ghost_batch=self.ghost_batch)
         return self.activation(x) if self.activation else x
 
 
-def batch_norm(x: jax.Array, *, train: bool) -> jax.Array:
-    """Batch norm over all axes but the last, as a submodule of the calling module."""
+def batch_norm(x: jax.Array, *, train: bool, ghost_batch: int = 0) -> jax.Array:
+    """Batch norm over all axes but the last, as a submodule of the calling module.
+
+    Args:
+      ghost_batch: how many examples share their statistics; 0: the whole batch.
+    """
+    if ghost_batch:
+        return GhostBatchNorm(ghost_batch, momentum=0.9, epsilon=1e-5)(x, train=train)
     return nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5)(x)
 
 
-def norm_relu(x: jax.Array, *, train: bool) -> jax.Array:
+def norm_relu(x: jax.Array, *, train: bool, ghost_batch: int = 0) -> jax.Array:
     """Batch norm and ReLU, as a submodule of the calling module."""
-    return nn.relu(batch_norm(x, train=train))
+    return nn.relu(batch_norm(x, train=train, ghost_batch=ghost_batch))
 
 
 def classify(x: jax.Array, num_classes: int, dropout: float, *, train: bool) -> jax.Array:

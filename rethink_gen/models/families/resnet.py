@@ -24,17 +24,18 @@ class ResidualBlock(nn.Module):
     stride: int
     preactivation: bool
     projection: bool
+    ghost_batch: int = 0
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        same = (x.shape[-1], 1) == (self.channels, self.stride)
+        same, ghost = (x.shape[-1], 1) == (self.channels, self.stride), self.ghost_batch
         if self.preactivation:
-            y = norm_relu(x, train=train)
+            y = norm_relu(x, train=train, ghost_batch=ghost)
             shortcut = x if same else self.widened(y, train=train)
-            y = norm_relu(Conv(self.channels, stride=self.stride)(y), train=train)
+            y = norm_relu(Conv(self.channels, stride=self.stride)(y), train=train, ghost_batch=ghost)
             return shortcut + Conv(self.channels)(y)
-        y = ConvNorm(self.channels, stride=self.stride)(x, train=train)
-        y = ConvNorm(self.channels, activation=None)(y, train=train)
+        y = ConvNorm(self.channels, stride=self.stride, ghost_batch=ghost)(x, train=train)
+        y = ConvNorm(self.channels, activation=None, ghost_batch=ghost)(y, train=train)
         return nn.relu(y + (x if same else self.widened(x, train=train)))
 
     def widened(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -43,7 +44,8 @@ class ResidualBlock(nn.Module):
             return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.channels - x.shape[-1])))
         if self.preactivation:
             return Conv(self.channels, 1, self.stride)(x)
-        return ConvNorm(self.channels, 1, self.stride, activation=None)(x, train=train)
+        norm = ConvNorm(self.channels, 1, self.stride, activation=None, ghost_batch=self.ghost_batch)
+        return norm(x, train=train)
 
 
 class ResNet(nn.Module):
@@ -63,17 +65,18 @@ class ResNet(nn.Module):
     stem: int = 0  # channels of the first convolution; 0: the width
     preactivation: bool = False
     projection: bool = False
+    ghost_batch: int = 0  # examples that share statistics of batch norm; 0: the whole batch
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        stem = self.stem or self.width
-        x = Conv(stem)(x) if self.preactivation else ConvNorm(stem)(x, train=train)
+        stem, ghost = self.stem or self.width, self.ghost_batch
+        x = Conv(stem)(x) if self.preactivation else ConvNorm(stem, ghost_batch=ghost)(x, train=train)
         for stage, count in enumerate(self.blocks):
             for i in range(count):
                 stride = 2 if stage and i == 0 else 1
-                block = ResidualBlock(self.width * 2**stage, stride, self.preactivation, self.projection)
+                block = ResidualBlock(self.width * 2**stage, stride, self.preactivation, self.projection, ghost)
                 x = block(x, train=train)
-        x = norm_relu(x, train=train) if self.preactivation else x
+        x = norm_relu(x, train=train, ghost_batch=ghost) if self.preactivation else x
         return classify(x, self.num_classes, self.dropout, train=train)
 
 
