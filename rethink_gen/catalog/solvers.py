@@ -27,7 +27,9 @@ LEARNERS = entries(
     "learner",
     "solvers.learners:",
     [
-        entry("random_forest", "random_forest", "Trees on bootstrap samples.", trees=100, bootstrap=True),
+        entry(
+            "random_forest", "random_forest", "Trees on bootstrap samples.", trees=100, bootstrap=True, leaves=100_000
+        ),
         entry("extra_trees", "extra_trees", "Trees on all examples, with random thresholds.", trees=100),
         entry(
             "decision_tree",

@@ -13,6 +13,7 @@ from rethink_gen.runs.base import AnyRun
 NETWORKS = ("dense", "convolutional")  # of an IdentityRun
 # Options of learners that the smoke scale makes small.
 COUNTS, SMALL_COUNT = ("trees", "rounds", "members"), 5
+PATHS = ("penalties", "components")  # of a ridge run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +79,20 @@ class LeastSquaresRun(AnyRun):
 @dataclass(frozen=True, kw_only=True)
 class RidgeRun(AnyRun):
     """Linear models on features of images, in closed form: ridge regression for a path of penalties, from strong to
-    none. The last row of its curves is the solution of least norm; see `rethink_gen.solvers.ridge`.
+    none, or least squares on ever more principal components of the features. The last row of its curves is the solution
+    of least norm; see `rethink_gen.solvers.ridge`.
     """
 
     kind: ClassVar[str] = "ridge"
 
     dataset: str = setting("mnist", "the data set")
     features: str = setting("fourier(count=1000)", "of an image; their number is the capacity", kind="features")
+    path: str = setting("penalties", "of what there is a row each; or components, with effective parameters")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.path not in PATHS:
+            raise unknown("path", self.path, PATHS)
 
     @property
     def subject(self) -> str:
@@ -102,6 +110,7 @@ class LearnerRun(AnyRun):
     dataset: str = setting("mnist", "the data set")
     learner: str = setting("random_forest", "the learner", kind="learner")
     threads: int = setting(1, "that it may use; runs of a grid have a core each", within=(1, 1024))
+    effective_parameters: bool = setting(False, "counted at each stage, of learners that smooth labels")
 
     @property
     def subject(self) -> str:

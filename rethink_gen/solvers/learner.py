@@ -52,10 +52,11 @@ def solve(run: LearnerRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[s
         networks; None where there is no such example;
       * train_loss, test_loss: the mean of ‖p - y‖² with y one-hot, where the learner has probabilities p;
       * leaves, support_vectors, stored_examples or weights: what the learner consists of, where it can be counted;
+      * train_effective_parameters, test_effective_parameters: where the run asks for them; see `stages`;
       * seconds_fit: of the whole fit, in the last row.
 
     Raises:
-      ComponentError: the learner fails, is no classifier, or cannot do data of this size.
+      ComponentError: the learner fails, is no classifier, cannot do data of this size, or has no effective parameters.
     """
     done = [0.0]  # the share of the work: half of it is the fit, half are the stages
     found: list[Any] = []
@@ -88,10 +89,13 @@ def _fit_and_follow(run: LearnerRun, dataset: Dataset, done: list[float]) -> tup
         started = time.monotonic()
         _fit(run, learner, train, dataset, done)
         seconds = time.monotonic() - started
+        counted = stages.effective_parameters(learner, (train, test)) if run.effective_parameters else {}
         count = len(stages.measured(learner))
         rows = []
         for stage in stages.follow(learner, (train, test)):
             rows.append(_row(run, learner, stage, dataset))
+            names = ("train_effective_parameters", "test_effective_parameters")
+            rows[-1] |= dict(zip(names, counted.get(stage.number, []), strict=False))
             done[0] = 0.5 + 0.5 * len(rows) / count
     rows[-1]["seconds_fit"] = round(seconds, 2)
     told = sorted({str(each.message).partition("\n")[0][:200] for each in warned})

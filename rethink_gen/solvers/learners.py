@@ -27,12 +27,18 @@ from sklearn.tree import DecisionTreeClassifier
 from rethink_gen.errors import UsageError, unknown
 
 _FEATURES = {"all": None, "sqrt": "sqrt"}  # values of an input that a split chooses from
+_ALL = 100_000  # leaves: until all are pure
 _ITERATIONS = 2000  # of logistic regression, at most
 
 
-def random_forest(seed: int, *, trees: int = 100, bootstrap: bool = True) -> Any:
-    """Trees on bootstrap samples, or with bootstrap=false on all examples; a split sees √D of the D values."""
-    return RandomForestClassifier(trees, bootstrap=bootstrap, random_state=seed)
+def random_forest(seed: int, *, trees: int = 100, bootstrap: bool = True, leaves: int = _ALL) -> Any:
+    """Trees on bootstrap samples, or with bootstrap=false on all examples; a split sees √D of the D values.
+
+    Args:
+      leaves: of a tree at most, which then grows where impurity falls most; 100,000: until all are pure.
+    """
+    most = None if leaves >= _ALL else leaves
+    return RandomForestClassifier(trees, bootstrap=bootstrap, max_leaf_nodes=most, random_state=seed)
 
 
 def extra_trees(seed: int, *, trees: int = 100) -> Any:
@@ -40,7 +46,7 @@ def extra_trees(seed: int, *, trees: int = 100) -> Any:
     return ExtraTreesClassifier(trees, random_state=seed)
 
 
-def decision_tree(seed: int, *, leaves: int = 100_000, features: str = "all") -> Any:
+def decision_tree(seed: int, *, leaves: int = _ALL, features: str = "all") -> Any:
     """One tree that grows where impurity falls most, until its leaves are pure or as many as allowed.
 
     Raises:

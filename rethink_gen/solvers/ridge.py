@@ -1,13 +1,19 @@
-"""Linear models on features, in closed form: least norm, and ridge regression for a path of penalties.
+"""Linear models on features, in closed form: least norm, reached along a path of penalties or of components.
 
 One-vs-all least squares with one-hot targets Y: min ‖Zw - Y‖² + λ‖w‖² over the weights w of N features Z of n images.
 With at most as many features as images the normal equations have the size N: (ZᵀZ + λI) w = ZᵀY. With more they have
-the size n: (ZZᵀ + λI) a = Y and w = Zᵀa. The matrix is computed once for all penalties; each penalty is a Cholesky
-factorization. With six penalties that is several times faster than one eigendecomposition.
+the size n: (ZZᵀ + λI) a = Y and w = Zᵀa. The matrix is computed once for the whole path. Each penalty is a Cholesky
+factorization; with six penalties that is several times faster than one eigendecomposition.
 
 All is float64, as the matrix is nearly singular where N = n: with 1,000 images its condition number is 2e10 there, and
 test losses equal those of a singular value decomposition to seven digits. If Cholesky finds the matrix singular for
 λ = 0, an eigendecomposition gives the solution of least norm; eigenvalues below rounding are then left out.
+
+The other path fits the labels without a penalty, by the first k principal components of the features, Z = U√D Vᵀ with
+the largest of D first and no mean subtracted. With all of them that is the solution of least norm. Such a model is a
+smoother: its output at x is ŝ(x)·Y, a combination of the training labels. Its **effective parameters** on m inputs are
+n/m Σ‖ŝ(x)‖² (Curth et al. 2023, Section 5): n times the variance of an output, per variance of the noise of labels.
+On the training inputs they are k.
 """
 
 import time
@@ -25,19 +31,25 @@ from rethink_gen.solvers.features import Features
 
 PENALTIES = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0)  # features have a mean square of 1/N, so the diagonal of ZZᵀ is near 1
 Tick = Callable[[int, int, dict[str, float | None]], None]  # (step, steps, metrics) of the progress
+# Outputs on training and test images, [images, rows, K], the columns of the path, and facts for provenance.
+_Path = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], dict[str, Any]]
+_Project = Callable[[np.ndarray], np.ndarray]
 
 
 def solve(run: RidgeRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[str, Any]]:
-    """Solves all penalties and evaluates them on both splits.
+    """Solves all rows of the path and evaluates them on both splits.
 
     Args:
-      run: names the features.
+      run: names the features and the path.
       dataset: images uint8 or float32[n, H, W, C], labels int32[n].
       tick: called with the progress; it may raise to stop.
 
     Returns:
-      Curves with one row per penalty, the largest first and λ = 0 last, and facts for provenance. `penalty` is λ,
-      train_loss and test_loss are the mean of ‖f(x) - y‖² with y one-hot, and weight_norm is ‖w‖ over all classes.
+      Curves, and facts for provenance. There is one row per penalty λ (`penalty`), the largest first and 0 last; or one
+      per number of principal components (`components`): all, a half of n, a quarter and so on, and what lies halfway
+      between them on a logarithmic axis. train_loss and test_loss are the mean of ‖f(x) - y‖² with y one-hot, and
+      weight_norm is ‖w‖ over all classes. Rows of components have train_effective_parameters and
+      test_effective_parameters.
 
     Raises:
       UsageError: the matrix would not fit into memory.
@@ -46,46 +58,89 @@ def solve(run: RidgeRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[str
     features: Features = registry.resolve("features", run.features)(run, train.images)
     n, count, blocks = len(train.labels), sum(features.widths), len(features.widths)
     _check_memory(n, count)
-    targets = np.eye(dataset.num_classes)[train.labels]
-    steps = 2 * blocks + len(PENALTIES)
+    steps, done = 2 * blocks + len(PENALTIES), 0
     started = time.monotonic()
 
     def block(split: Split, i: int) -> np.ndarray:
         return np.asarray(features.block(split.images, i), np.float64)
 
+    def step(number: int = 1) -> None:
+        nonlocal done
+        done += number
+        tick(done, steps, {})
+
     few = count <= n
-    z = np.concatenate([block(train, i) for i in range(blocks)], axis=1) if few else np.empty(0)
-    gram = z.T @ z if few else np.zeros((n, n))
+    z = np.concatenate([block(train, i) for i in range(blocks)], axis=1) if few else None
+    gram = np.zeros((n, n)) if z is None else z.T @ z
     for i in range(blocks):
-        if not few:
+        if z is None:
             part = block(train, i)
             gram += part @ part.T
-        tick(i + 1, steps, {})
-    right = z.T @ targets if few else targets
+        step()
+
+    def on_test(solution: np.ndarray) -> np.ndarray:
+        """The outputs on test images of solutions [N or n, …] of the equations."""
+        outputs, first = np.zeros((len(test.labels), solution.shape[1])), 0
+        for i, width in enumerate(features.widths):
+            weights = solution[first : first + width] if few else block(train, i).T @ solution
+            outputs += block(test, i) @ weights
+            first += width
+            step()
+        return outputs
+
+    along = _along_penalties if run.path == "penalties" else _along_components
+    train_outputs, test_outputs, columns, facts = along(
+        gram, z, np.eye(dataset.num_classes)[train.labels], on_test, step
+    )
+    columns = {
+        "epoch": np.zeros(len(columns["weight_norm"])),
+        **columns,
+        **_scores("train", train_outputs, train.labels),
+        **_scores("test", test_outputs, test.labels),
+    }
+    facts = {"num_features": count, **facts, "seconds_solve": round(time.monotonic() - started, 1)}
+    return {name: values.astype(float).tolist() for name, values in columns.items()}, facts
+
+
+def _along_penalties(
+    gram: np.ndarray, z: np.ndarray | None, targets: np.ndarray, on_test: _Project, step: Callable[[], None]
+) -> _Path:
+    """Ridge regression for each penalty."""
+    right = targets if z is None else z.T @ targets
     solutions, how = [], "cholesky"
-    for k, penalty in enumerate(PENALTIES):
+    for penalty in PENALTIES:
         solution, how = _solve_one(gram, right, penalty)
         solutions.append(solution)
-        tick(blocks + k + 1, steps, {})
+        step()
     solution = np.concatenate(solutions, axis=1)  # [N or n, penalties · classes]
-    outputs = z @ solution if few else gram @ solution
-    squares = (solution**2 if few else solution * outputs).sum(0)
-    test_outputs, first = np.zeros((len(test.labels), solution.shape[1])), 0
-    for i, width in enumerate(features.widths):
-        weights = solution[first : first + width] if few else block(train, i).T @ solution
-        test_outputs += block(test, i) @ weights
-        first += width
-        tick(blocks + len(PENALTIES) + i + 1, steps, {})
-    shape = (len(PENALTIES), dataset.num_classes)
+    outputs = gram @ solution if z is None else z @ solution
+    squares = (solution * outputs if z is None else solution**2).sum(0)
+    shape = (len(PENALTIES), targets.shape[1])
+    columns = {"penalty": np.array(PENALTIES), "weight_norm": np.sqrt(squares.clip(0).reshape(shape).sum(1))}
+    test_outputs = on_test(solution).reshape(-1, *shape)
+    return outputs.reshape(-1, *shape), test_outputs, columns, {"least_norm_by": how}
+
+
+def _along_components(
+    gram: np.ndarray, z: np.ndarray | None, targets: np.ndarray, on_test: _Project, step: Callable[[int], None]
+) -> _Path:
+    """Least squares on the first principal components. A test output is T Uᵀ Y, a training output U Uᵀ Y."""
+    values, vectors = _eigen(gram)
+    step(len(PENALTIES))
+    u = vectors if z is None else z @ (vectors / np.sqrt(values))
+    t = on_test(vectors / (values if z is None else np.sqrt(values)))
+    coefficients = u.T @ targets
+    n, most = len(targets), len(values)
+    halvings = range(2 * int(np.log2(n)) + 1)
+    counts = np.array(sorted({most, *(k for i in halvings if (k := round(n * 2 ** (-i / 2))) <= most)}))
+    outputs = [np.stack([side[:, :k] @ coefficients[:k] for k in counts], axis=1) for side in (u, t)]
     columns = {
-        "epoch": np.zeros(len(PENALTIES)),
-        "penalty": np.array(PENALTIES),
-        **_scores("train", outputs.reshape(n, *shape), train.labels),
-        **_scores("test", test_outputs.reshape(-1, *shape), test.labels),
-        "weight_norm": np.sqrt(squares.clip(0).reshape(shape).sum(1)),
+        "components": counts,
+        "weight_norm": np.sqrt((coefficients**2 / values[:, None]).sum(1).cumsum())[counts - 1],
+        "train_effective_parameters": (u**2).sum(0).cumsum()[counts - 1],
+        "test_effective_parameters": (n / len(t) * (t**2).sum(0).cumsum())[counts - 1],
     }
-    facts = {"num_features": count, "least_norm_by": how, "seconds_solve": round(time.monotonic() - started, 1)}
-    return {name: values.astype(float).tolist() for name, values in columns.items()}, facts
+    return outputs[0], outputs[1], columns, {}
 
 
 def _check_memory(n: int, count: int) -> None:
@@ -107,9 +162,15 @@ def _solve_one(matrix: np.ndarray, right: np.ndarray, penalty: float) -> tuple[n
     try:
         return cho_solve(cho_factor(regularized, lower=True, overwrite_a=True), right), "cholesky"
     except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(matrix)
-        kept = values > len(values) * np.finfo(float).eps * values[-1]
-        return vectors[:, kept] @ ((vectors[:, kept].T @ right) / (values[kept, None] + penalty)), "eigenvalues"
+        values, vectors = _eigen(matrix)
+        return vectors @ ((vectors.T @ right) / (values[:, None] + penalty)), "eigenvalues"
+
+
+def _eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues above rounding, the largest first, and their vectors as columns."""
+    values, vectors = np.linalg.eigh(matrix)
+    kept = values > len(values) * np.finfo(float).eps * values[-1]
+    return values[kept][::-1], vectors[:, kept][:, ::-1]
 
 
 def _scores(split: str, outputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:

@@ -3,6 +3,13 @@
 One fit gives all stages. A forest is a mean over its first trees. A tree that was grown best-first, with at most k
 leaves, is the beginning of the same tree with more: its nodes are numbered as they were made, two for each split, so
 the tree with k leaves has the first 2k - 1. Learners without stages have one.
+
+Trees, forests on all examples and boosting of the squared error smooth labels: the output at x is ŝ(x)·Y, where Y are
+the one-hot training labels, or what a class has of them. Their **effective parameters** on m inputs are n/m Σ‖ŝ(x)‖²
+(Curth et al. 2023, Section 5). The weights of a tree are 1/|leaf| for the examples in the leaf of x, so on the training
+inputs it has as many effective parameters as leaves. The weights of a forest are the mean over its trees. A round of
+boosting adds `rate` times the weights of a tree, of what is left of the labels: each row of the smoother less its mean
+over the leaf of x. As classes have trees of their own, the number is the mean over the classes.
 """
 
 from __future__ import annotations
@@ -12,6 +19,8 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from rethink_gen.errors import ComponentError
 
 SHOWN = 40  # stages that are measured, spaced evenly on a logarithmic axis
 
@@ -44,6 +53,91 @@ def follow(fitted: Any, splits: Sequence[np.ndarray]) -> Iterator[Stage]:
     else:
         kind = _rounds if _is_boosted(fitted) else _whole
     yield from kind(fitted, splits, measured(fitted))
+
+
+def effective_parameters(fitted: Any, splits: Sequence[np.ndarray]) -> dict[int, list[float]]:
+    """The effective parameters of the measured stages of a fitted learner: number → those on each split.
+
+    Args:
+      splits: inputs float32[m, D] of each split, the training inputs first.
+
+    Raises:
+      ComponentError: the learner is no smoother of which they are known.
+    """
+    if _is_best_first(fitted):
+        smoothers = _smoothers_of_leaves
+    elif is_forest(fitted) and not fitted.bootstrap:
+        smoothers = _smoothers_of_trees
+    elif hasattr(fitted, "ensembles_"):
+        smoothers = _smoothers_of_boosting
+    else:
+        raise ComponentError(
+            f"effective parameters of {type(fitted).__name__} are not known, but those of decision_tree, extra_trees, "
+            "l2_boosting, random_forest(bootstrap=false)"
+        )
+    return smoothers(fitted, splits, measured(fitted))
+
+
+def _smoothers_of_leaves(fitted: Any, splits: Sequence[np.ndarray], wanted: Sequence[int]) -> dict[int, list[float]]:
+    size = fitted.tree_.n_node_samples
+    return {
+        number: [float(size[0] * np.mean(1 / size[leaf])) for leaf in leaves]
+        for number, leaves in _reached(fitted, splits, wanted)
+    }
+
+
+def _smoothers_of_trees(fitted: Any, splits: Sequence[np.ndarray], wanted: Sequence[int]) -> dict[int, list[float]]:
+    totals = [np.zeros((len(x), len(splits[0])), np.float32) for x in splits]
+    found = {}
+    for number, tree in enumerate(fitted.estimators_, 1):
+        means = _means(tree, splits[0])
+        for total, x in zip(totals, splits, strict=True):
+            total += means[tree.apply(x)].toarray()
+        if number in wanted:
+            found[number] = [_norm(total) / number**2 for total in totals]
+    return found
+
+
+def _smoothers_of_boosting(fitted: Any, splits: Sequence[np.ndarray], wanted: Sequence[int]) -> dict[int, list[float]]:
+    classes, n = len(fitted.classes_), len(splits[0])
+    found = {number: [0.0 for _ in splits] for number in wanted}
+    for k in range(classes):
+        totals = [np.zeros((len(x), n), np.float32) for x in splits]
+        for member, ensemble in enumerate(fitted.ensembles_):
+            smoothers = [np.zeros((len(x), n), np.float32) for x in splits]
+            for number, tree in enumerate(ensemble[k].estimators_.flat, 1):
+                _add_round(smoothers, tree, splits, fitted.rate)
+                if not member and number in found:
+                    found[number] = [now + _norm(s) / classes for now, s in zip(found[number], smoothers, strict=True)]
+            for total, smoother in zip(totals, smoothers, strict=True):
+                total += smoother
+            if member:
+                now = found[fitted.rounds + member]
+                more = [_norm(total) / (member + 1) ** 2 / classes for total in totals]
+                found[fitted.rounds + member] = [a + b for a, b in zip(now, more, strict=True)]
+    return found
+
+
+def _add_round(smoothers: list[np.ndarray], tree: Any, splits: Sequence[np.ndarray], rate: float) -> None:
+    """Adds a tree of boosting to smoothers float32[m, n] of the splits, in place."""
+    means = rate * _means(tree, splits[0])
+    weights = means.toarray() - means @ smoothers[0]
+    for smoother, x in zip(smoothers, splits, strict=True):
+        smoother += weights[tree.apply(x)]
+
+
+def _means(tree: Any, x: np.ndarray) -> Any:
+    """The means over the training examples x in each leaf of a tree: a sparse matrix float32[nodes, n]."""
+    from scipy.sparse import csr_matrix
+
+    leaf = tree.apply(x)
+    weights = (1 / np.bincount(leaf)[leaf]).astype(np.float32)
+    return csr_matrix((weights, (leaf, np.arange(len(x)))), (tree.tree_.node_count, len(x)))
+
+
+def _norm(smoother: np.ndarray) -> float:
+    """n/m times the sum of all squares of a smoother [m, n]."""
+    return float(np.vdot(smoother, smoother) * smoother.shape[1] / len(smoother))
 
 
 def _count_stages(fitted: Any) -> int:
@@ -82,9 +176,16 @@ def _rounds(fitted: Any, splits: Sequence[np.ndarray], wanted: Sequence[int]) ->
 
 def _leaves(fitted: Any, splits: Sequence[np.ndarray], wanted: Sequence[int]) -> Iterator[Stage]:
     """A tree with each number of leaves."""
-    tree = fitted.tree_
-    values = tree.value[:, 0, :]
+    values = fitted.tree_.value[:, 0, :]
     values = values / values.sum(1, keepdims=True)
+    for number, leaves in _reached(fitted, splits, wanted):
+        yield Stage(number, [values[leaf] for leaf in leaves], {"leaves": number})
+
+
+def _reached(
+    fitted: Any, splits: Sequence[np.ndarray], wanted: Sequence[int]
+) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """A number of leaves, and of each split the nodes that inputs reach in the tree with so many."""
     paths = [fitted.decision_path(x) for x in splits]
     for path in paths:
         path.sort_indices()  # a child has a larger number than its parent
@@ -93,7 +194,7 @@ def _leaves(fitted: Any, splits: Sequence[np.ndarray], wanted: Sequence[int]) ->
         for path in paths:
             depth = np.add.reduceat(path.indices < 2 * number - 1, path.indptr[:-1], dtype=np.int64)
             reached.append(path.indices[path.indptr[:-1] + depth - 1])
-        yield Stage(number, [values[leaf] for leaf in reached], {"leaves": number})
+        yield number, reached
 
 
 def capacity(fitted: Any) -> dict[str, float]:

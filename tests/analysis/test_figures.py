@@ -160,6 +160,21 @@ def test_the_threshold_is_named_above_every_panel():
         assert any(list(line.get_xdata()) == [0.5, 0.5] for line in axes.get_lines())
 
 
+def test_a_line_may_turn_back_and_is_dashed_beyond_the_turn():
+    """Of two seeds, the points 1 to 5 lie at x = 10, 20, 40, 30 and 20, in this order; the seeds' mean is 0.5 more."""
+    xs, losses = np.array([10, 20, 40, 30, 20]), np.array([3.0, 4, 5, 2, 1])
+    of_seed = [{"seed": seed, "size": range(1, 6), "effective": xs + seed, "loss": losses} for seed in (0, 1)]
+    frame = pd.concat(map(pd.DataFrame, of_seed)).assign(family="trees", last=True, status="finished")
+    figure = figures.turning(frame, ["size", "effective"], "loss", along="size", turn=3, hue="family", threshold="size")
+    for axes, x in zip(figure.axes, (np.arange(1, 6), xs + 0.5), strict=True):
+        full, dashed = data(axes)
+        np.testing.assert_array_equal(full.get_xydata(), np.column_stack([x, losses])[:3])
+        np.testing.assert_array_equal(dashed.get_xydata(), np.column_stack([x, losses])[2:])
+        assert [line.is_dashed() for line in (full, dashed)] == [False, True]
+    assert texts(figure).count("interpolation threshold") == 1
+    assert "Full: first axis; dashed: second axis." in "".join(texts(figure))
+
+
 def test_numbers_of_others_are_a_line_of_their_own():
     theirs = pd.DataFrame({"test_accuracy": [0.7, 0.2]}, index=[0.0, 1.0])
     figure = figures.against(

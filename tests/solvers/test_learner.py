@@ -167,6 +167,67 @@ def test_l2_boosting_is_one_regression_for_each_class_and_then_a_mean():
     assert np.diff([0, *curves["leaves"]]).tolist() == [40, 40, 40, 40, 160]
 
 
+def smoother(fitted, x, inputs, *, boosted):
+    """ŝ [m, n] by another route: one example has the label 1, the others 0, and all leaves get new means."""
+    trees = list(np.ravel(fitted.estimators_))
+    rate = fitted.learning_rate if boosted else 1 / len(trees)
+    weights = np.zeros((len(inputs), len(x)))
+    for i in range(len(x)):
+        left, outputs = np.eye(len(x))[i], np.zeros(len(inputs))
+        for each in trees:
+            leaf = each.apply(x)
+            mean = {node: left[leaf == node].mean() for node in set(leaf)}
+            outputs += rate * np.array([mean[node] for node in each.apply(inputs)])
+            left = left - rate * np.array([mean[node] for node in leaf]) if boosted else left
+        weights[:, i] = outputs
+    return weights
+
+
+def effective(weights):
+    return weights.shape[1] * np.square(weights).sum(1).mean()
+
+
+def test_effective_parameters_of_one_tree_are_its_leaves_on_training_inputs():
+    curves = solve("decision_tree(features=sqrt)", replace(SMALL, effective_parameters=True))
+    np.testing.assert_allclose(curves["train_effective_parameters"], curves["leaves"])
+    assert curves["test_effective_parameters"][0] == 1, "one leaf is the mean of all labels"
+    assert "test_effective_parameters" not in solve("decision_tree(features=sqrt)")
+
+
+def test_effective_parameters_of_a_forest_are_those_of_its_smoother():
+    (x, y), (test, _) = [(inputs[:30].astype(np.float32), labels[:30]) for inputs, labels in arrays()]
+    forest = learners.random_forest(0, trees=3, bootstrap=False, leaves=6).fit(x, y)
+    found = stages.effective_parameters(forest, (x, test))
+    weights = [smoother(forest, x, inputs, boosted=False) for inputs in (x, test)]
+    np.testing.assert_allclose(weights[1] @ (y == 1), forest.predict_proba(test)[:, 1], atol=1e-6)
+    np.testing.assert_allclose(found[3], [effective(each) for each in weights], rtol=1e-5)
+    assert found[1][0] == pytest.approx(6), "one tree of six leaves"
+
+
+def test_effective_parameters_of_boosting_are_those_of_its_smoothers():
+    (x, y), (test, _) = [(inputs[:30].astype(np.float32), labels[:30] % 2) for inputs, labels in arrays()]
+    boosted = learners.l2_boosting(0, rounds=3, rate=0.5, leaves=4, members=2).fit(x, y)
+    found = stages.effective_parameters(boosted, (x, test))
+    of_members = [
+        [[smoother(each, x, inputs, boosted=True) for inputs in (x, test)] for each in classes]
+        for classes in boosted.ensembles_
+    ]
+    first, both = of_members[0], np.mean(of_members, axis=0)
+    np.testing.assert_allclose(first[1][1] @ (y == 1), boosted.ensembles_[0][1].predict(test), atol=1e-6)
+    for number, by_class in ((3, first), (4, both)):
+        expected = np.mean([[effective(weights) for weights in of_class] for of_class in by_class], axis=0)
+        np.testing.assert_allclose(found[number], expected, rtol=1e-5)
+
+
+def test_a_learner_that_is_no_smoother_has_no_effective_parameters():
+    run = replace(SMALL, effective_parameters=True)
+    for text in ("svm", "random_forest(trees=2)", "gradient_boosting(rounds=2)"):
+        with pytest.raises(
+            ComponentError, match=r"effective parameters of .* are not known, but those of decision_tree"
+        ):
+            solve(text, run)
+
+
 def test_long_axes_are_measured_at_forty_stages_and_every_ensemble():
     numbers = stages.measured(learners.L2Boosting(rounds=1, members=2).fit(*arrays()[0]))
     assert numbers == [1, 2]

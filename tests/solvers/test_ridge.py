@@ -43,6 +43,35 @@ def test_each_penalty_is_the_solution_of_an_extended_least_squares_problem(count
     assert (curves["train_loss"][-1] < 1e-9) == (count >= 60), "from N = n on, every label is fitted"
 
 
+@pytest.mark.parametrize("count", [20, 60, 1500])
+def test_each_number_of_components_is_least_squares_on_projected_features(count):
+    """The other route: a singular value decomposition of Z, and `lstsq` on Z projected to its first k right vectors. An
+    effective parameter is read off a smoother that `pinv` gives, and of training inputs it is a component.
+    """
+    run = replace(SMALL, features=f"fourier(count={count})", path="components")
+    dataset, _ = pipeline.load(run)
+    curves, facts = ridge.solve(run, dataset, quiet)
+    z, test = (all_features(run, split.images) for split in (dataset.train, dataset.test))
+    y = np.eye(10)[dataset.train.labels]
+    right = np.linalg.svd(z, full_matrices=False)[2]
+    assert (curves["components"][-1], facts["num_features"]) == (min(60, count), count)
+    for i, k in enumerate(map(int, curves["components"])):
+        projected, shown = z @ right[:k].T, test @ right[:k].T
+        w = np.linalg.lstsq(projected, y, rcond=None)[0]
+        smoother = shown @ np.linalg.pinv(projected)
+        assert curves["weight_norm"][i] == pytest.approx(np.linalg.norm(w), rel=1e-4)
+        assert curves["test_accuracy"][i] == ((shown @ w).argmax(1) == dataset.test.labels).mean()
+        assert curves["test_effective_parameters"][i] == pytest.approx(60 / 40 * np.square(smoother).sum(), rel=1e-4)
+        assert curves["train_effective_parameters"][i] == pytest.approx(k, rel=1e-6)
+    least_norm, _ = ridge.solve(replace(run, path="penalties"), dataset, quiet)
+    assert curves["test_loss"][-1] == pytest.approx(least_norm["test_loss"][-1], rel=1e-5)
+
+
+def test_a_path_that_is_unknown_is_refused():
+    with pytest.raises(UsageError, match="no path named 'component'; did you mean 'components'"):
+        RidgeRun(path="component")
+
+
 def test_many_features_are_near_the_gaussian_kernel():
     run = replace(SMALL, features="fourier(count=20000)")
     dataset, _ = pipeline.load(run)
