@@ -21,6 +21,7 @@ DESCENT = {  # experiment → scale of its figure
     "belkin2019_double_descent": "laptop",
     "gu2024_mlp_label_noise": "paper",
     "belkin2019_trees": "laptop",
+    "curth2023_u_turn": "laptop",
     "belkin2018_kernel_noise": "laptop",
     "power2022_grokking": "laptop",
 }

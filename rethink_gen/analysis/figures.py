@@ -137,30 +137,34 @@ def against(
 
 @styled
 def turning(
-    frame: pd.DataFrame, x: Sequence[str], y: str, *, along: str, turn: float, hue: str, threshold: str, log: str = ""
+    frame: pd.DataFrame, x: Sequence[str], y: str, *, along: str, turn: float, hue: str, top: float, log: str = ""
 ) -> Figure:
     """One metric against several columns, a panel each: the same points, in the order of `along`, joined by a line that
-    may turn back. From `turn` on it is dashed.
+    may turn back. From `turn` on it is dashed; the panel of `along` marks it.
 
     Args:
       frame: a row per seed and point; a point is at the means over its seeds.
-      threshold: the column among `x` in whose panel the turn is the interpolation threshold.
+      top: where the vertical axis ends; lines that go on leave the panel.
       log: the axes that are logarithmic: "x", "y" or "xy".
     """
     figure, panels = _panels(len(x), log=log)
     lines: list[Line] = []
     for axes, column in zip(panels, x, strict=True):
-        lines = []
+        lines, inside = [], []
         for value, rows in _groups(frame, hue):
             points = rows.groupby(along).agg(
                 x=(column, "mean"), mean=(y, "mean"), min=(y, "min"), max=(y, "max"), bound=(y, lambda _: False)
             )
+            inside.append(points["x"][points["mean"] <= top])
             for part, dashes in ((points[points.index <= turn], "-"), (points[points.index >= turn], DASHES)):
                 lines.append(Line(_called(hue, value), look(value, frame[hue]), part.set_index("x"), dashes))
         axes.set(xlabel=axis(column), ylabel=axis(y))
         draw_lines(axes, lines, y)
-        if column == threshold:
-            mark_threshold(axes, turn)
+        axes.set_ylim(top=top)
+        if inside:
+            axes.set_xlim(right=1.5 * max(map(max, inside)))
+        if column == along:
+            mark_threshold(axes, turn, "the second axis begins")
     name_lines(panels[-1], lines)
     return _small_print(figure, [*_about(frame, hue), "full: first axis; dashed: second axis"])
 

@@ -75,11 +75,11 @@ def name_lines(axes: Axes, lines: list[Line]) -> None:
         axes.text(1.055, place, line.name, color=dark(line.look.color), va="center_baseline", parse_math=False, **free)
 
 
-def mark_threshold(axes: Axes, x: float) -> None:
-    """Marks the interpolation threshold by an upright line, named above the panel."""
+def mark_threshold(axes: Axes, x: float, name: str = "interpolation threshold") -> None:
+    """Marks a threshold by an upright line, named above the panel."""
     axes.axvline(x, color=GREY, linewidth=1, linestyle=DASHES, zorder=1)
     place: dict[str, Any] = {"va": "bottom", "ha": "center", "fontsize": 7, "color": GREY}
-    axes.text(x, 1.01, "interpolation threshold", transform=axes.get_xaxis_transform(), **place)
+    axes.text(x, 1.01, name, transform=axes.get_xaxis_transform(), **place)
 
 
 def _face(color: str, dashes: Any) -> str:

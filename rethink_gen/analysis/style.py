@@ -185,6 +185,7 @@ LOOKS: dict[Any, Look] = {
     "gradient boosting": Look("#882255", "P"),
     "one tree": Look("#999933", "s"),
     "L2 boosting": Look("#AA4499", "o"),
+    "random features": Look("#4477AA", "s"),
     "extra trees": Look("#44AA99", "D"),
     "AdaBoost, stumps": Look("#E69F00", "o"),
     "AdaBoost, depth 8": Look("#D55E00", "^"),

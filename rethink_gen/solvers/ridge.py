@@ -57,7 +57,7 @@ def solve(run: RidgeRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[str
     train, test = dataset.train, dataset.test
     features: Features = registry.resolve("features", run.features)(run, train.images)
     n, count, blocks = len(train.labels), sum(features.widths), len(features.widths)
-    _check_memory(n, count)
+    _check_memory(n, count, matrices=3 if run.path == "penalties" else 5)
     steps, done = 2 * blocks + len(PENALTIES), 0
     started = time.monotonic()
 
@@ -143,9 +143,9 @@ def _along_components(
     return outputs[0], outputs[1], columns, {}
 
 
-def _check_memory(n: int, count: int) -> None:
-    """Refuses a problem that does not fit: three matrices of the size of the equations, and all features if few."""
-    needed = 8 * (3 * min(n, count) ** 2 + (n * count if count <= n else 0))
+def _check_memory(n: int, count: int, matrices: int) -> None:
+    """Refuses a problem that does not fit: some matrices of the size of the equations, and all features if few."""
+    needed = 8 * (matrices * min(n, count) ** 2 + (n * count if count <= n else 0))
     if needed > (free := memory.free()):
         raise UsageError(
             f"{n} images with {count} features need {memory.gigabytes(needed)}; {memory.gigabytes(free)} are free: "

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rethink_gen.errors import ComponentError
+from rethink_gen.solvers import memory
 
 SHOWN = 40  # stages that are measured, spaced evenly on a logarithmic axis
 
@@ -62,8 +63,9 @@ def effective_parameters(fitted: Any, splits: Sequence[np.ndarray]) -> dict[int,
       splits: inputs float32[m, D] of each split, the training inputs first.
 
     Raises:
-      ComponentError: the learner is no smoother of which they are known.
+      ComponentError: the learner is no smoother of which they are known, or its weights do not fit into memory.
     """
+    needed = 12 * len(splits[0]) * sum(map(len, splits))  # two sums of float32 and what is added to them
     if _is_best_first(fitted):
         smoothers = _smoothers_of_leaves
     elif is_forest(fitted) and not fitted.bootstrap:
@@ -75,6 +77,9 @@ def effective_parameters(fitted: Any, splits: Sequence[np.ndarray]) -> dict[int,
             f"effective parameters of {type(fitted).__name__} are not known, but those of decision_tree, extra_trees, "
             "l2_boosting, random_forest(bootstrap=false)"
         )
+    if smoothers is not _smoothers_of_leaves and needed > (free := memory.free_of_host()):
+        sizes = f"{memory.gigabytes(needed)}; {memory.gigabytes(free)} are free"
+        raise ComponentError(f"effective parameters need {sizes}: set a smaller train_size or test_size")
     return smoothers(fitted, splits, measured(fitted))
 
 

@@ -165,13 +165,15 @@ def test_a_line_may_turn_back_and_is_dashed_beyond_the_turn():
     xs, losses = np.array([10, 20, 40, 30, 20]), np.array([3.0, 4, 5, 2, 1])
     of_seed = [{"seed": seed, "size": range(1, 6), "effective": xs + seed, "loss": losses} for seed in (0, 1)]
     frame = pd.concat(map(pd.DataFrame, of_seed)).assign(family="trees", last=True, status="finished")
-    figure = figures.turning(frame, ["size", "effective"], "loss", along="size", turn=3, hue="family", threshold="size")
+    figure = figures.turning(frame, ["size", "effective"], "loss", along="size", turn=3, hue="family", top=4.5)
     for axes, x in zip(figure.axes, (np.arange(1, 6), xs + 0.5), strict=True):
         full, dashed = data(axes)
         np.testing.assert_array_equal(full.get_xydata(), np.column_stack([x, losses])[:3])
         np.testing.assert_array_equal(dashed.get_xydata(), np.column_stack([x, losses])[2:])
         assert [line.is_dashed() for line in (full, dashed)] == [False, True]
-    assert texts(figure).count("interpolation threshold") == 1
+        assert axes.get_ylim()[1] == 4.5
+    assert figure.axes[1].get_xlim()[1] == 1.5 * 30.5, "the point at 40 is above the top"
+    assert texts(figure).count("the second axis begins") == 1
     assert "Full: first axis; dashed: second axis." in "".join(texts(figure))
 
 

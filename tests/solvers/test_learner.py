@@ -228,6 +228,15 @@ def test_a_learner_that_is_no_smoother_has_no_effective_parameters():
             solve(text, run)
 
 
+def test_effective_parameters_that_do_not_fit_into_memory_are_refused(monkeypatch):
+    """Of 120 training and 60 test images there are 12 · 120 · 180 bytes of weights."""
+    forest = learners.random_forest(0, trees=1, bootstrap=False).fit(*arrays()[0])
+    splits = [inputs.astype(np.float32) for inputs, _ in arrays()]
+    monkeypatch.setattr(memory, "free_of_host", lambda: 12 * 120 * 180 - 1)
+    with pytest.raises(ComponentError, match=r"effective parameters need 0.0 GB; .* set a smaller train_size"):
+        stages.effective_parameters(forest, splits)
+
+
 def test_long_axes_are_measured_at_forty_stages_and_every_ensemble():
     numbers = stages.measured(learners.L2Boosting(rounds=1, members=2).fit(*arrays()[0]))
     assert numbers == [1, 2]
