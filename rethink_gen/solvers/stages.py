@@ -106,6 +106,11 @@ def _smoothers_of_trees(fitted: Any, splits: Sequence[np.ndarray], wanted: Seque
 def _smoothers_of_boosting(fitted: Any, splits: Sequence[np.ndarray], wanted: Sequence[int]) -> dict[int, list[float]]:
     classes, n = len(fitted.classes_), len(splits[0])
     found = {number: [0.0 for _ in splits] for number in wanted}
+
+    def add(number: int, smoothers: list[np.ndarray], scale: float) -> None:
+        shares = [scale**2 * _norm(each) / classes for each in smoothers]
+        found[number] = [so_far + share for so_far, share in zip(found[number], shares, strict=True)]
+
     for k in range(classes):
         totals = [np.zeros((len(x), n), np.float32) for x in splits]
         for member, ensemble in enumerate(fitted.ensembles_):
@@ -113,13 +118,11 @@ def _smoothers_of_boosting(fitted: Any, splits: Sequence[np.ndarray], wanted: Se
             for number, tree in enumerate(ensemble[k].estimators_.flat, 1):
                 _add_round(smoothers, tree, splits, fitted.rate)
                 if not member and number in found:
-                    found[number] = [now + _norm(s) / classes for now, s in zip(found[number], smoothers, strict=True)]
+                    add(number, smoothers, 1)
             for total, smoother in zip(totals, smoothers, strict=True):
                 total += smoother
             if member:
-                now = found[fitted.rounds + member]
-                more = [_norm(total) / (member + 1) ** 2 / classes for total in totals]
-                found[fitted.rounds + member] = [a + b for a, b in zip(now, more, strict=True)]
+                add(fitted.rounds + member, totals, 1 / (member + 1))
     return found
 
 
