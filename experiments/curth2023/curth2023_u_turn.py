@@ -49,11 +49,10 @@ def points(study):
     frame = study.curves
     if not len(frame):
         return frame
-    parts = [of_learner(text, rows) for text, rows in frame.groupby("learner")] if "learner" in frame else []
-    rows = pd.concat([*parts, of_features(frame[frame["kind"] == "ridge"])])
-    boosted = rows[(rows["family"] == BOOSTING) & (rows["turn"] > 0)]
-    rows = rows[(rows["family"] != BOOSTING) | (rows["turn"] == boosted["turn"].max()) | (rows["size"] >= 1)]
-    rows["turn"] = rows["turn"].where((rows["family"] != BOOSTING) | (rows["turn"] < boosted["turn"].max()), 0)
+    most = frame["learner.rounds"].max() if "learner.rounds" in frame else 0  # boosting with fewer turns early
+    parts = [of_learner(text, rows, most) for text, rows in frame.groupby("learner")] if "learner" in frame else []
+    parts += [of_features(rows) for kind, rows in frame.groupby("kind") if kind == "ridge"]
+    rows = pd.concat(parts)
     thinned = (10 ** ((PER_DECADE * np.log10(rows["size"])).round() / PER_DECADE)).round(4)
     rows = rows.assign(
         relative_size=thinned.where(rows["family"] != FEATURES, rows["size"]),
@@ -63,19 +62,19 @@ def points(study):
     return rows.drop_duplicates(["run", "turn", "relative_size"], keep="last")
 
 
-def of_learner(text, rows):
-    """`family`, `turn` and `size` of a learner; of boosting, the turn is its rounds."""
-    options = registry.options_of("learner", text)
+def of_learner(text, rows, most):
+    """`family`, `turn` and `size` of a learner; of boosting, the turn is its rounds, if they are not the most."""
+    options, number = registry.options_of("learner", text), rows["epoch"]
     if text.startswith("decision_tree"):
-        return rows.assign(family=FOREST, turn=0, size=rows["epoch"] / rows.groupby("run")["epoch"].transform("max"))
+        return rows.assign(family=FOREST, turn=0, size=number / rows.groupby("run")["epoch"].transform("max"))
     if text.startswith("random_forest"):
         turn = options["leaves"] if options["leaves"] < ALL else 0
-        rows = rows.assign(family=FOREST, turn=turn, size=rows["epoch"])
-        return rows[(rows["size"] > 1) | (rows["turn"] > 0)]  # one full tree is the end of the first axis
-    rounds, number = options["rounds"], rows["epoch"]
-    return rows.assign(
-        family=BOOSTING, turn=rounds, size=(number / rounds).where(number <= rounds, number - rounds + 1)
-    )
+        # One full tree is the end of the first axis.
+        return rows.assign(family=FOREST, turn=turn, size=number)[(number > 1) | (turn > 0)]
+    rounds = options["rounds"]
+    turn = rounds if rounds < most else 0
+    size = (number / rounds).where(number <= rounds, number - rounds + 1)
+    return rows.assign(family=BOOSTING, turn=turn, size=size)[(size >= 1) | (turn == 0)]
 
 
 def of_features(rows):
