@@ -29,6 +29,7 @@ COUNTS = (100, 250, 500, 1000, 2500, 5000, 7500, 9000, 9500, 10_000)  # up to th
 COUNTS += (10_500, 11_000, 12_500, 15_000, 20_000, 30_000, 45_000, 60_000)
 PAPER = Scale(10_000, None, COUNTS, (10, 100, 1000), 200, (10, 50), 20, seeds=1)
 LAPTOP = Scale(1000, 2000, tuple(count // 10 for count in COUNTS), (10, 30, 100), 100, (5, 20), 10, seeds=3)
+SMALL = Scale(1000, 2000, (64, 256, 512), (10,), 5, (2,), 2, seeds=1)  # of the smoke scale
 FAMILIES = FOREST, BOOSTING, FEATURES = "random forest", "L2 boosting", "random features"
 PER_DECADE = 8  # points of a curve
 EFFECTIVE = "test_effective_parameters"
@@ -181,6 +182,7 @@ EXPERIMENT = Experiment(
     locator="Sections 2 to 5",
     runs=runs(PAPER),
     laptop=runs(LAPTOP),
+    smoke=runs(SMALL),
     table=table,
     figure=figure,
     checks=[
