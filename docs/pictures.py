@@ -20,6 +20,7 @@ DESCENT = {  # experiment → scale of its figure
     "belkin2020_weak_features": "paper",
     "belkin2019_double_descent": "laptop",
     "gu2024_mlp_label_noise": "paper",
+    "nakkiran2019_deep_double_descent": "laptop",
     "belkin2019_trees": "laptop",
     "curth2023_u_turn": "laptop",
     "belkin2018_kernel_noise": "laptop",

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from frames import MLP, result, tidy
 
-from rethink_gen import papers
+from rethink_gen import papers, registry
 from rethink_gen.errors import UsageError
 from rethink_gen.papers.gu2024 import protocol
 from rethink_gen.papers.hoffer2017 import protocol as hoffer2017
+from rethink_gen.papers.nakkiran2019 import protocol as nakkiran
 
 
 def test_the_papers_values_join_onto_our_frame():
@@ -51,6 +52,23 @@ def test_numbers_of_gu_2024_are_those_of_the_widths_that_are_run():
     assert list(theirs.index) == [*protocol.NARROW, *protocol.WIDE]
     assert theirs["test_accuracy"].loc[4:].idxmin() == 12
     assert set(papers.values(paper="gu2024")["model"]) == {run.model for run in protocol.runs(*theirs.index, seeds=1)}
+
+
+def test_numbers_of_nakkiran_2019_are_of_widths_that_are_run_and_those_of_others_have_their_peak():
+    theirs = papers.values(paper="nakkiran2019").query("item != 'cnn_epoch_100'")
+    assert set(theirs["model"]) <= {run.model for run in nakkiran.runs()}
+    assert set(theirs["augmentations"]) == {"+".join(nakkiran.RESNET.augmentations)}
+    errors = nakkiran.third_party()
+    assert errors["test_error"].loc[4:].idxmax() == 12
+    assert errors["train_error"].loc[14] == pytest.approx(0.011)
+
+
+def test_half_a_million_steps_are_the_epochs_of_the_paper_scale():
+    steps = 50_000 // nakkiran.CNN.batch_size
+    assert 500_000 / steps == pytest.approx(nakkiran.CNN.epochs, abs=1)
+    small = nakkiran.SMALL.train_size // nakkiran.SMALL.batch_size
+    for run, of_epoch in ((nakkiran.CNN, steps), (nakkiran.SMALL, small)):
+        assert round(registry.options_of("schedule", run.schedule)["period"] * of_epoch) == 512
 
 
 @pytest.mark.parametrize("name", papers.names())

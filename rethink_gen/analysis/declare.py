@@ -77,7 +77,7 @@ def lines(
       where: column → value, or list of values; other rows are not drawn.
       path: of runs that solve a path of penalties, each row is drawn, and not the last row alone.
       options: of `figures.curves` (dashed, best, log) or `figures.against` (relative_to, chance, threshold, theory,
-        beside, log).
+        beside, top, log).
     """
     draw = figures.curves if x in ("epoch", "step") else figures.against
 

@@ -83,6 +83,7 @@ def against(
     theory: str | None = None,
     beside: tuple[str, pd.DataFrame] | None = None,
     about: str = "",
+    top: float | None = None,
     log: str = "",
 ) -> Figure:
     """Metrics of whole runs against one of their fields, a line per value of `hue`: time to fit over corruption level.
@@ -97,6 +98,7 @@ def against(
       theory: the metric that a theory predicts for the first; it is drawn as a line, and what was measured as points.
       beside: a name and numbers of others, a frame with x as its index and the metrics as columns; a dotted line.
       about: what the small print says of the points; empty: of how many seeds they are the mean.
+      top: where the vertical axes end; None: above all, and at 1 for fractions.
       log: the axes that are logarithmic: "x", "y" or "xy".
 
     Raises:
@@ -124,6 +126,8 @@ def against(
         relation = "" if relative_to is None else f", relative to {axis(x)} {relative_to:g}"
         axes.set(xlabel=axis(x), ylabel=axis(metric) + relation)
         draw_lines(axes, lines, metric)
+        if top is not None:
+            axes.set_ylim(top=top)
         if threshold is not None:
             mark_threshold(axes, threshold)
         if chance is not None:

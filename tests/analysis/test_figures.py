@@ -153,10 +153,11 @@ def test_theory_is_a_line_through_the_points_that_were_measured_with_one_name():
 
 def test_the_threshold_is_named_above_every_panel():
     figure = figures.against(
-        tidy(LEVELS), "corruption_level", ["test_accuracy", "train_accuracy"], hue="model", threshold=0.5
+        tidy(LEVELS), "corruption_level", ["test_accuracy", "train_accuracy"], hue="model", threshold=0.5, top=0.9
     )
     assert texts(figure).count("interpolation threshold") == 2
     for axes in figure.axes:
+        assert axes.get_ylim() == (0, 0.9)
         assert any(list(line.get_xdata()) == [0.5, 0.5] for line in axes.get_lines())
 
 
