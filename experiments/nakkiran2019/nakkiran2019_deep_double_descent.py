@@ -5,7 +5,8 @@ Paper scale: the 5-layer CNN and ResNet-18 on CIFAR-10, 15 widths, 105 runs for 
 400 and 3,999 stand beside them, and those of a third party in the figure.
 
 Laptop scale: the CNN with k, 2k, 4k and 8k channels on 4,000 digits of 16×16 pixels, 80 epochs, one seed; 7 widths
-with 20 % wrong labels, 4 without. Of 1,000 digits the peak has no left side (see the protocol).
+with 20 % wrong labels, 4 without. The number of digits was chosen after trials of a few widths with the same seed: of
+1,000 the peak has no left side (see the protocol).
 
 Expected: with noise, the test error falls with width, rises to where all labels are just fitted, and falls again.
 Without noise, or at the best epoch of each width, it only falls. Over epochs that of a wide network falls, rises and
