@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rethink_gen import memory
 from rethink_gen.errors import ComponentError
-from rethink_gen.solvers import memory
 
 SHOWN = 40  # stages that are measured, spaced evenly on a logarithmic axis
 

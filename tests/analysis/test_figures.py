@@ -291,10 +291,10 @@ def test_names_of_one_figure_that_would_share_a_color_get_two():
 
 def test_looks_of_one_kind_differ_in_color_marker_and_contrast():
     names = list(style.LOOKS)
-    for kind in (names[:5], names[5:10], names[10:17], names[30:]):  # corruptions, models, regularizers, regimes
+    for kind in (names[:5], names[5:10], names[10:17], names[31:]):  # corruptions, models, regularizers, regimes
         looks = [style.LOOKS[name] for name in kind]
         assert len({look.color for look in looks}) == len({look.marker for look in looks}) == len(kind)
-    learners = names[17:30]  # more than there are markers
+    learners = names[17:31]  # more than there are markers
     assert len({style.LOOKS[name].color for name in learners}) == len(learners)
     for look in style.LOOKS.values():
         red, green, blue = to_rgb(style.dark(look.color))
