@@ -8,10 +8,13 @@ process itself has packed is unpacked.
 from __future__ import annotations
 
 import base64
+import io
 import sys
+from collections import ChainMap
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from types import CodeType
+from typing import Any, ClassVar
 
 from rethink_gen import digests, registry
 from rethink_gen.runs import AnyRun
@@ -39,11 +42,29 @@ def pack(elsewhere: Iterable[AnyRun] = ()) -> str:
     ]
     for module in by_value:
         cloudpickle.register_pickle_by_value(module)
+    content = io.BytesIO()
     try:
-        return base64.b64encode(cloudpickle.dumps((items, files))).decode()
+        _pickler(content).dump((items, files))
+        return base64.b64encode(content.getvalue()).decode()
     finally:
         for module in by_value:
             cloudpickle.unregister_pickle_by_value(module)
+
+
+def _pickler(content: io.BytesIO) -> Any:
+    """Cloudpickle's, but code keeps the name of its file for errors to tell: cloudpickle 3.1.3 takes it away."""
+    import cloudpickle
+
+    reduce = cloudpickle.Pickler.dispatch_table[CodeType]
+
+    def with_file(code: CodeType) -> tuple[Any, ...]:
+        make, arguments, *rest = reduce(code)
+        return make, tuple(code.co_filename if each == "<dynamic-code>" else each for each in arguments), *rest
+
+    class Pickler(cloudpickle.Pickler):
+        dispatch_table: ClassVar = ChainMap({CodeType: with_file}, cloudpickle.Pickler.dispatch_table)
+
+    return Pickler(content)
 
 
 def unpack(text: str) -> None:
