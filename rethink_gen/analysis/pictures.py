@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _SIDE = 8  # filters per row, and rows
-_PAIRS = 4  # of images in a row
+_PAIRS = 5  # of images in a row
 _MOST_NAMED = 20  # a confusion matrix with more classes has neither names nor numbers
 _SIGNS = ("−1", "+1")  # the labels of classes 0 and 1 under `random_signs`
 
@@ -170,7 +170,7 @@ def pairs(images: np.ndarray, tests: np.ndarray, examples: pd.DataFrame, dataset
     from matplotlib.figure import Figure
 
     rows = -(-len(images) // _PAIRS)
-    figure = Figure(figsize=(0.1 + 2.3 * _PAIRS, 0.1 + 1.35 * rows))
+    figure = Figure(figsize=(0.8 * (0.1 + 2.3 * _PAIRS), 0.8 * (0.1 + 1.35 * rows)))
     axes = figure.add_axes((0, 0, 1, 1))
     names = _class_names(dataset, int(examples[["label", "test_label"]].to_numpy().max()) + 1)
     for i, row in enumerate(examples.to_dict("records")):
@@ -183,7 +183,7 @@ def pairs(images: np.ndarray, tests: np.ndarray, examples: pd.DataFrame, dataset
             extent = (left, left + 1, top + 1, top)
             axes.imshow(shown.squeeze(-1) if gray else shown, extent=extent, interpolation="nearest", **gray)
             words = f"{names[row['test_label' if side else 'label']]}, {told[side]}"
-            axes.text(left + 0.5, top + 1.05, words, ha="center", va="top", fontsize=6.5, parse_math=False)
+            axes.text(left + 0.5, top + 1.05, words, ha="center", va="top", fontsize=5.5, parse_math=False)
     axes.set(xlim=(-0.1, 2.3 * _PAIRS), ylim=(1.35 * rows, -0.1), aspect="equal")
     axes.set_axis_off()
     return figure

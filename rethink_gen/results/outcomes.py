@@ -59,6 +59,20 @@ def _of_run(result: Result) -> Outcomes:
     return Outcomes(*right, seen=bits(SEEN, True), changed=bits(CHANGED, False))
 
 
+def accuracies(outcomes: Outcomes, part: np.ndarray) -> dict[str, np.ndarray]:
+    """Of each run, float64[R]: `accuracy_seen` on the examples that it was trained on, `accuracy_unseen` on the others.
+
+    Args:
+      part: bool[N], the examples that count.
+    """
+    import numpy as np
+
+    right, seen = outcomes.train[:, part], outcomes.seen[:, part]
+    columns = {"accuracy_seen": seen, "accuracy_unseen": ~seen}
+    with np.errstate(invalid="ignore"):  # a run that has seen all of them
+        return {name: (right & those).sum(1) / those.sum(1) for name, those in columns.items()}
+
+
 class Memorization(NamedTuple):
     """How the training examples of runs on different subsets depend on being seen; NaN where one kind of run lacks."""
 

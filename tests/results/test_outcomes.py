@@ -1,15 +1,19 @@
 """Outcomes: bits of runs as text, and what follows from them, against three runs counted by hand."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rethink_gen import experiment
 from rethink_gen.errors import UsageError
+from rethink_gen.papers import feldman2020
 from rethink_gen.results import outcomes, store
 from rethink_gen.results.outcomes import Outcomes
 from rethink_gen.results.records import to_text
 from rethink_gen.runs import Run
+from rethink_gen.study import studies
 
 
 def bits(*rows):
@@ -47,6 +51,13 @@ def test_example_that_all_runs_have_seen_has_no_memorization():
     np.testing.assert_allclose(found.seen, [2 / 3, 2 / 3, 0, 1])
 
 
+def test_accuracies_of_runs_are_counted_by_hand():
+    found = outcomes.accuracies(THREE, np.array([True, True, False, True]))
+    # Run 0 has seen examples 0 and 1, both right, and not 3, which is right, too.
+    assert found["accuracy_seen"].tolist() == [1, 1, 1]
+    assert found["accuracy_unseen"].tolist() == [1, 0.5, 0]
+
+
 def test_influence_is_counted_by_hand():
     # Test example 0: right in runs 0 and 2. With training example 0: in one of two; without it: in one of one.
     found = outcomes.influence(THREE)
@@ -59,3 +70,13 @@ def test_runs_without_bits_say_how_to_have_them():
         outcomes.of([replace(result(0), correct={})])
     with pytest.raises(UsageError, match="record='correct'"):
         outcomes.of([])
+
+
+def test_committed_ranking_is_that_of_the_committed_runs():
+    """Of the 1,000 most memorized images; the experiment leaves some of them out."""
+    long_tail = experiment.find("feldman2020_long_tail").at("laptop")
+    study = studies.gather(long_tail, Path(__file__).parents[2] / "results")
+    runs = [each for each in study.results if (each.run.corruption, each.run.order) == ("true_labels", "subset")]
+    found = outcomes.memorization(outcomes.of(runs)).memorization
+    ranking = Path(feldman2020.__file__).with_name("memorized.txt").read_text().split()
+    assert list(map(int, ranking)) == np.argsort(-found, kind="stable")[:1000].tolist()
