@@ -145,6 +145,7 @@ def page(found: dict[str, Any]) -> str:
 
 
 def page_of_parts(made_by: str, rows: list[dict[str, Any]]) -> str:
+    """A row for each part of a run, a column for each number of runs side by side."""
     lines = ["| part of a run, CPU ms | " + " | ".join(f"{lanes} side by side" for lanes in LANES) + " |"]
     lines.append("|---|" + "--:|" * len(LANES))
     for what in dict.fromkeys(row["what"] for row in rows):
@@ -154,6 +155,7 @@ def page_of_parts(made_by: str, rows: list[dict[str, Any]]) -> str:
 
 
 def page_of_turns(made_by: str, rows: list[dict[str, Any]]) -> str:
+    """A row for each side: what one more run takes."""
 
     def each(side: str, what: str) -> float:
         """Of a run: the median over turns of the difference between many and few."""
