@@ -71,9 +71,8 @@ def correct(rows: Rows, labels: Labels, run: Run) -> dict[str, str]:
     right = {name: to_text(rows[f"{name}/prediction"][-1] == given) for name, (given, _) in labels.items()}
     given, true = labels["train"]
     [seen], changed = rows.get(SEEN, [np.ones(len(given), bool)]), given != true
-    return (
-        right | ({} if seen.all() else {SEEN: to_text(seen)}) | ({CHANGED: to_text(changed)} if changed.any() else {})
-    )
+    right |= {} if seen.all() else {SEEN: to_text(seen)}
+    return right | ({CHANGED: to_text(changed)} if changed.any() else {})
 
 
 def with_scores(curves: Curves, kept: Mapping[str, Records] | None) -> Curves:

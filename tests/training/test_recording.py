@@ -11,7 +11,7 @@ import rethink_gen as rg
 from rethink_gen.errors import Interrupted, StorageError, UsageError
 from rethink_gen.execution import scheduler
 from rethink_gen.models.mlp import MLP
-from rethink_gen.results import kept, locks, outcomes, store
+from rethink_gen.results import kept, locks, outcomes, results_cache, store
 from rethink_gen.runs import Run
 from rethink_gen.study import packing
 from rethink_gen.training import core, preparation, trainer, vectorize
@@ -171,7 +171,7 @@ SUBSETS = replace(RUN, record="correct", order="subset(share=0.5)", corruption_s
 
 def test_bits_of_all_examples_with_true_labels_are_not_kept(folder):
     """They would tell nothing: each example was trained on, and none was changed."""
-    plain = rg.train(replace(RUN, corruption="true_labels", record="correct"), results=folder)
+    plain = rg.train(replace(RUN, corruption="true_labels", corruption_level=1.0, record="correct"), results=folder)
     assert plain.correct.keys() == {"train", "test"}
     assert outcomes.of([plain]).seen.all()
     noisy = rg.train(replace(RUN, record="correct"), results=folder)
