@@ -5,6 +5,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,4 +43,16 @@ def machine() -> str:
     """Where and beside what it is measured."""
     load = os.getloadavg()[0]
     python = platform.python_version()
-    return f"{os.cpu_count()} cores, Python {python}, {load:.1f} processes at work on average in the minute before."
+    here = f"{processor()}, {os.cpu_count()} cores, Python {python}"
+    return f"{here}, {load:.1f} processes at work on average in the minute before."
+
+
+def processor() -> str:
+    """The name of the processor, and its family and model, which tell apart what has one name."""
+    with suppress(OSError):
+        lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+        told = {name.strip(): value.strip() for name, _, value in lines}
+        return (
+            f"{told.get('model name', platform.machine())} (family {told.get('cpu family')}, model {told.get('model')})"
+        )
+    return platform.processor() or platform.machine()

@@ -2,7 +2,8 @@
 
 The first page of `rethink-gen report` on the committed results and one of its sections, through Chromium; images of
 CIFAR-10 under every corruption; the figures of double descent; the answers of a network with half of its labels drawn
-at random; and digits with suspicious labels. Needs CIFAR-10, the extra `dev`, and a Chromium that the shell finds.
+at random; digits with suspicious labels; and digits that are memorized, of committed results. Needs CIFAR-10, MNIST,
+the extra `dev`, and a Chromium that the shell finds.
 """
 
 import shutil
@@ -12,7 +13,10 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
+import rethink_gen as rg
+from rethink_gen.analysis import figures
 from rethink_gen.cli.main import main as command
+from rethink_gen.study import ranking
 
 DOCS = Path(__file__).parent
 DESCENT = {  # experiment → scale of its figure
@@ -57,6 +61,14 @@ def screenshots(chromium: Browser, report: Path, folder: Path) -> None:
     page.close()
 
 
+def memorization(folder: Path) -> None:
+    """Leaves two pictures in a folder: the most memorized digits, and pairs of large influence."""
+    study = rg.load("feldman2020_long_tail", scale="laptop", only={"order": "subset", "corruption": "true_labels"})
+    memorized = ranking.Ranking(study, by="memorization")
+    figures.save(memorized.figure(32), folder / "memorized.png")
+    figures.save(memorized.figure_of_pairs(20), folder / "influence.png")
+
+
 def main() -> int:
     """Draws them all; the exit code of the command that failed, if one did."""
     images = ["plot", "corruptions", "--dataset", "cifar10", "--output", str(DOCS / "corruptions.png")]
@@ -73,6 +85,7 @@ def main() -> int:
         if wrong := next(filter(None, map(command, commands)), 0):
             return wrong
         shutil.copy(Path(folder) / "suspicious-digits.png", DOCS / "wrong_labels.png")
+        memorization(DOCS)
         chromium = driver.chromium.launch(executable_path=browser(), args=QUIET)
         screenshots(chromium, report, DOCS)
         chromium.close()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _SIDE = 8  # filters per row, and rows
+_PAIRS = 5  # of images in a row
 _MOST_NAMED = 20  # a confusion matrix with more classes has neither names nor numbers
 _SIGNS = ("−1", "+1")  # the labels of classes 0 and 1 under `random_signs`
 
@@ -152,6 +153,38 @@ def suspicious(images: np.ndarray, examples: pd.DataFrame, dataset: str) -> Figu
         axes.text(left + 0.5, top + 1.05, told, color=color, fontweight="bold" if wrong else "normal", **style)
         axes.text(left + 0.5, top + 1.24, f"#{row['index']}", color=GREY, **style)
     axes.set(xlim=(-0.1, 1.1 * _SIDE), ylim=(1.55 * rows, -0.1), aspect="equal")
+    axes.set_axis_off()
+    return figure
+
+
+@styled
+def pairs(images: np.ndarray, tests: np.ndarray, examples: pd.DataFrame, dataset: str) -> Figure:
+    """Draws pairs of a training image and a test image side by side, with their labels and what joins them.
+
+    Args:
+      images, tests: [N, H, W, C] in [0, 255].
+      examples: N rows with label, test_label, memorization (of the training image) and influence (on the test image).
+      dataset: for the names of its classes.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    rows = -(-len(images) // _PAIRS)
+    figure = Figure(figsize=(0.8 * (0.1 + 2.3 * _PAIRS), 0.8 * (0.1 + 1.35 * rows)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    names = _class_names(dataset, int(examples[["label", "test_label"]].to_numpy().max()) + 1)
+    for i, row in enumerate(examples.to_dict("records")):
+        top = 1.35 * (i // _PAIRS)
+        told = (f"memorized {row['memorization']:.2f}", f"influence {row['influence']:.2f}")
+        for side, pixels in enumerate((images[i], tests[i])):
+            left = 2.3 * (i % _PAIRS) + 1.04 * side
+            shown = np.clip(pixels, 0, 255) / 255
+            gray = {"cmap": "gray", "vmin": 0, "vmax": 1} if shown.shape[-1] == 1 else {}
+            extent = (left, left + 1, top + 1, top)
+            axes.imshow(shown.squeeze(-1) if gray else shown, extent=extent, interpolation="nearest", **gray)
+            words = f"{names[row['test_label' if side else 'label']]}, {told[side]}"
+            axes.text(left + 0.5, top + 1.05, words, ha="center", va="top", fontsize=5.5, parse_math=False)
+    axes.set(xlim=(-0.1, 2.3 * _PAIRS), ylim=(1.35 * rows, -0.1), aspect="equal")
     axes.set_axis_off()
     return figure
 

@@ -40,6 +40,7 @@ OPTION_RANGES: dict[str, tuple[float, float]] = {
     "final": (0, 1e3),
     "capacity": (1, 10**9),
     "times": (1, 10**6),
+    "share": (1e-6, 1),
     "alpha": (0, 10**6),
     "side": (1, 4096),
     "q": (1e-6, 1),

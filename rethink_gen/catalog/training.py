@@ -82,5 +82,6 @@ ORDERS = entries(
         entry("with_replacement", "with_replacement", "Independent uniform draws."),
         entry("buffer", "buffer", "A shuffle buffer, as tf.data has it.", capacity=1000),
         entry("echo", "echo", "Each batch or example used several times.", times=2, of="batch"),
+        entry("subset", "subset", "A random part of the examples; the others are never seen.", share=0.7),
     ],
 )

@@ -32,7 +32,7 @@ def scores(arguments: argparse.Namespace) -> int:
     with progress() as report:
         found = ranking.scores(
             run,
-            seeds=ranking.SEEDS if seeds is None else seeds,
+            seeds=seeds,
             by=arguments.by,
             results=arguments.results,
             force=arguments.force,
@@ -46,7 +46,7 @@ def scores(arguments: argparse.Namespace) -> int:
         told = {"examples": rows, "scores": judged, "files": [str(path) for path in paths]}
         print(json.dumps(strict_json.finite(told), indent=1, allow_nan=False))
         return 0
-    trained = f"by {found.by}, {words.count(found.records, 'seed')}"
+    trained = f"by {found.by}, {words.count(found.finished, 'seed')}"
     print(f"the {len(rows)} most suspicious of {len(found.frame)} training examples, {trained}\n")
     show_rows(rows)
     if judged:
@@ -61,6 +61,6 @@ def scores(arguments: argparse.Namespace) -> int:
 
 def _rows(found: ranking.Ranking, count: int) -> list[dict[str, object]]:
     """The most suspicious examples, with the score that orders them."""
-    known = [name for name in ("true_label",) if name in found.frame]
-    table = found.frame[:count][["index", "label", "suggested_label", *known, found.by]]
+    known = [name for name in ("suggested_label", "true_label") if name in found.frame]
+    table = found.frame[:count][["index", "label", *known, found.by]]
     return table.assign(**{found.by: table[found.by].astype(float).round(3)}).to_dict("records")

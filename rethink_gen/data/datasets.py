@@ -28,6 +28,8 @@ from rethink_gen.registry import DATASET, dataset_name
 MODULUS = 97  # of `modular_addition`
 
 logger = logging.getLogger(__name__)
+# The data set that this process has read last, by the stamps of its files: many short runs need not read it each time.
+_kept: dict[tuple[Any, ...], Dataset] = {}
 
 
 def load(name: str, *, data_dir: Folder = None) -> Dataset:
@@ -52,6 +54,14 @@ def load(name: str, *, data_dir: Folder = None) -> Dataset:
     source = find(name, data_dir)
     if source.streamed:
         raise UsageError(f"{name} is too large to be loaded: it is streamed, to runs that train; see streaming.py")
+    stamps = _stamps(source)
+    if stamps not in _kept:
+        _kept.clear()  # before the next one is read
+        _kept[stamps] = _read_or_decode(source)
+    return _kept[stamps]
+
+
+def _read_or_decode(source: Source) -> Dataset:
     if source.folder is None:
         return _as_published(read(source), source.cache)
     if source.cache.exists():
@@ -69,6 +79,13 @@ def load(name: str, *, data_dir: Folder = None) -> Dataset:
     except DataError as error:
         logger.warning("%s; until then it is decoded again each time", error)
     return dataset
+
+
+def _stamps(source: Source) -> tuple[Any, ...]:
+    """The source, and size, times and inode of its files and of its cache file: what changes if the data do."""
+    files = sorted(source.folder.iterdir()) if source.folder else []
+    stats = [path.stat() for path in (*files, source.cache) if path.exists()]
+    return source, *((each.st_size, each.st_mtime_ns, each.st_ctime_ns, each.st_ino) for each in stats)
 
 
 def prepare(name: str, *, data_dir: Folder = None, fetch: download.Fetch = download.download) -> Source:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 Key = jax.Array
 # Orders that can have an example twice in a batch.
-REPEATING = ("with_replacement", "echo")
+REPEATING = ("with_replacement", "echo", "subset")
 
 
 def reshuffle(key: Key, epoch: jax.Array, size: int, batch_size: int) -> jax.Array:
@@ -134,6 +134,29 @@ def _echo_examples(key: Key, epoch: jax.Array, size: int, batch_size: int, times
     one_pass = reshuffle(pass_key, epoch // times, size, batch_size).reshape(-1)
     echoed = one_pass[(epoch % times * used + jnp.arange(used)) // times]
     return _batches(jax.random.permutation(jax.random.fold_in(mix_key, epoch), echoed), batch_size)
+
+
+def subset(key: Key, epoch: jax.Array, size: int, batch_size: int, *, share: float = 0.7) -> jax.Array:
+    """A random part of the examples, drawn once for each key; the run never trains on the others.
+
+    The part has round(share · size) examples, at least one. It is seen in passes, each in a new uniform permutation,
+    one after the other without a gap. An epoch has as many draws as under the other orders, so it is about 1 / share
+    passes: with share 0.7, seven epochs are ten passes.
+
+    Args:
+      share: of the examples, in (0, 1].
+
+    References:
+      Feldman & Zhang 2020, Section 2 (memorization and influence from random subsets).
+    """
+    part_key, pass_key = jax.random.split(key)
+    count, draws = max(1, round(share * size)), size - size % batch_size
+    part = jax.random.permutation(part_key, size)[:count]
+    first = epoch * draws
+    passes = first // count + jnp.arange(1 + -(-draws // count))  # an epoch may begin and end within a pass
+    orders = jax.vmap(lambda number: jax.random.permutation(jax.random.fold_in(pass_key, number), count))(passes)
+    places = orders.reshape(-1)[first % count + jnp.arange(draws)]
+    return part[places].reshape(-1, batch_size)
 
 
 def _batches(order: jax.Array, batch_size: int) -> jax.Array:

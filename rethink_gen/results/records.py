@@ -4,7 +4,7 @@ A run keeps them if it asks for them, `Run(record="examples")`, as named arrays 
 takes 7 bytes an epoch: 50,000 examples and 100 epochs are 35 MB, in memory while the run trains, and on disk.
 
 `Run(record="correct")` keeps much less: which examples are classified as their label at the end, one bit each. They are
-text in the result itself, so that hundreds of runs with their bits are one pack.
+text in the result itself, so that hundreds of runs with their bits are one pack. See `outcomes` for what follows.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPLITS = ("train", "test", "validation")
+# Beside the bits of splits, where they tell training examples apart: the run was trained on the example; its label is
+# not the true one.
+SEEN, CHANGED = "seen", "changed"
 
 
 class Records(NamedTuple):

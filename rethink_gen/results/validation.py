@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rethink_gen.errors import StorageError
-from rethink_gen.results.records import SPLITS, from_text
+from rethink_gen.results.records import CHANGED, SEEN, SPLITS, from_text
 from rethink_gen.runs import KINDS, NAME, Run, fields
 from rethink_gen.version import __version__
 from rethink_gen.words import in_one_line
@@ -108,8 +108,8 @@ def check_correct(correct: Any, provenance: Mapping[str, Any]) -> dict[str, str]
     if not isinstance(correct, dict):
         raise ValueError("correct must be an object")
     for split, text in correct.items():
-        count = provenance.get(f"num_{split}")
-        if split not in SPLITS or not isinstance(count, int) or not _is_count(count):
+        count = provenance.get("num_train" if split in (SEEN, CHANGED) else f"num_{split}")
+        if split not in (*SPLITS, SEEN, CHANGED) or not isinstance(count, int) or not _is_count(count):
             raise ValueError(f"correct is of a split {split[:64]!r}, which the run has not")
         try:
             from_text(text, count)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from rethink_gen import atomic
 from rethink_gen.errors import UsageError, unknown
+from rethink_gen.results import outcomes
 from rethink_gen.results.records import Records
+from rethink_gen.results.store import Result
 from rethink_gen.runs import Run, grid
 from rethink_gen.study import examples, running
 from rethink_gen.study.studies import Folder, Study
@@ -21,8 +23,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from rethink_gen.data.dataset import Dataset
+
 SEEDS = range(3)
 BY = "mean_loss"  # the score to rank by
+MEMORIZATION = "memorization"  # another one, from many runs on random subsets
+SUBSETS = range(100)  # seeds of those
+MEMORIZED = 0.25  # the least memorization of a memorized example, as in Feldman and Zhang 2020
 COUNT = 24  # examples that are shown
 
 
@@ -33,13 +40,27 @@ class Ranking:
     study: Study
     by: str = BY
 
+    @property
+    def scores(self) -> dict[str, tuple[int, str]]:
+        """Score → its sign (1: large values point to a wrong label, -1: small ones), and what it is."""
+        from rethink_gen.results import scores
+
+        if self.by in outcomes.SCORES:
+            return outcomes.SCORES
+        return {name: (score.sign, score.about) for name, score in scores.SCORES.items()}
+
     @cached_property
     def records(self) -> list[Records]:
         """Of the training examples of each run."""
+        return [examples.read(result, self.study.folder)["train"] for result in self.finished]
+
+    @property
+    def finished(self) -> list[Result]:
+        """The results of the runs that did not diverge."""
         done = [result for result in self.study.results if result.status == "finished"]
         if not done:
             raise UsageError("every run diverged, so there are no scores; set a smaller learning_rate")
-        return [examples.read(result, self.study.folder)["train"] for result in done]
+        return done
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -47,8 +68,18 @@ class Ranking:
 
         Columns are `index` (its place in the training images, from 0), `label` (as given), `suggested_label` (the other
         class as which it was classified most often; its label if it never was), and every score, as a mean over the
-        runs. Where a corruption was asked for, also `true_label`.
+        runs. Where a corruption was asked for, also `true_label`. By memorization, they are `index`, `label`,
+        `memorization`, and of the runs that were not trained on the example, and of those that were, the share that
+        classifies it as its label: `unseen_accuracy`, `seen_accuracy`.
         """
+        import numpy as np
+
+        table = self._of_outcomes() if self.by in outcomes.SCORES else self._of_records()
+        order = np.argsort(-self.scores[self.by][0] * table[self.by].to_numpy(), kind="stable")
+        return table.take(order).reset_index(drop=True)
+
+    def _of_records(self) -> pd.DataFrame:
+        """A row per training example, in their order, with the scores of `results.scores`."""
         import numpy as np
         import pandas as pd
 
@@ -61,9 +92,20 @@ class Ranking:
         columns["suggested_label"] = scores.suggestions(self.records)
         if first.changed.any():
             columns["true_label"] = first.true_label
-        table = pd.DataFrame({**columns, **means})
-        order = np.argsort(-scores.SCORES[self.by].sign * means[self.by], kind="stable")
-        return table.take(order).reset_index(drop=True)
+        return pd.DataFrame({**columns, **means})
+
+    def _of_outcomes(self) -> pd.DataFrame:
+        """The same with the scores of `results.outcomes`."""
+        import numpy as np
+        import pandas as pd
+
+        data = self._data()
+        found = outcomes.memorization(outcomes.of(self.finished))
+        columns = {"index": np.arange(len(found.seen)), "label": data.train.labels}
+        if data.changed.any():
+            columns["true_label"] = data.true_labels
+        scores = {"memorization": found.memorization, "unseen_accuracy": found.unseen, "seen_accuracy": found.seen}
+        return pd.DataFrame({**columns, **scores})
 
     @property
     def judged(self) -> pd.DataFrame:
@@ -75,6 +117,7 @@ class Ranking:
         Raises:
           UsageError: no label is known to be wrong.
         """
+        import numpy as np
         import pandas as pd
 
         from rethink_gen.results import scores
@@ -83,29 +126,82 @@ class Ranking:
             raise UsageError("no label is known to be wrong; give a corruption, such as uniform_wrong, to judge scores")
         wrong = (self.frame["label"] != self.frame["true_label"]).to_numpy()
         rows = []
-        for name, score in scores.SCORES.items():
-            suspicion = score.sign * self.frame[name].to_numpy()
-            found = (scores.auroc(suspicion, wrong), scores.precision(suspicion, wrong))
-            rows.append((name, *found, score.about))
+        for name, (sign, about) in self.scores.items():
+            suspicion = sign * self.frame[name].to_numpy()
+            known = ~np.isnan(suspicion)  # an example that all runs were trained on, or none, has no memorization
+            found = (judge(suspicion[known], wrong[known]) for judge in (scores.auroc, scores.precision))
+            rows.append((name, *found, about))
         table = pd.DataFrame(rows, columns=["score", "auroc", "precision", "about"])
         return table.sort_values("auroc", ascending=False, kind="stable", ignore_index=True)
 
     def figure(self, count: int = COUNT) -> Figure:
-        """The most suspicious images, as the network sees them, each with its label and the suggested one.
+        """The most suspicious images, as the network sees them, each with its label and the suggested one, if any.
 
         Raises:
           UsageError: the examples are no images, or are no longer those of the runs.
         """
         from rethink_gen.analysis import figures, pictures
+
+        data = self._data()
+        chosen = self.frame[:count]
+        chosen = chosen if "suggested_label" in chosen else chosen.assign(suggested_label=chosen["label"])
+        images = data.train.images[chosen["index"].to_numpy()]
+        return figures.shown_in_notebooks(pictures.suspicious(images, chosen, self.study.results[0].run.dataset))
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """One row per pair of a memorized training example and a test example, the largest influence first.
+
+        Memorized are examples with a memorization of MEMORIZED or more. Columns are `index` (of the training example),
+        `test_index`, `label` and `test_label`, `memorization`, and `influence`: how much more often the test example is
+        classified right by the networks that were trained on the training example. With R networks, an influence
+        within about 3 / √R of zero may be chance.
+
+        Raises:
+          UsageError: the ranking is not by memorization.
+        """
+        import numpy as np
+        import pandas as pd
+
+        if self.by not in outcomes.SCORES:
+            raise UsageError(f"pairs need a ranking by {MEMORIZATION}")
+        data = self._data()
+        recorded = outcomes.of(self.finished)
+        found = outcomes.memorization(recorded).memorization
+        chosen = np.flatnonzero(found >= MEMORIZED)
+        influence = outcomes.influence(recorded, chosen)
+        rows, columns = np.unravel_index(np.argsort(-influence, axis=None, kind="stable"), influence.shape)
+        index = chosen[rows]
+        labels = {"label": data.train.labels[index], "test_label": data.test.labels[columns]}
+        values = {"memorization": found[index], "influence": influence[rows, columns]}
+        return pd.DataFrame({"index": index, "test_index": columns, **labels, **values})
+
+    def figure_of_pairs(self, count: int = COUNT) -> Figure:
+        """The pairs with the largest influence, the training example on the left.
+
+        Raises:
+          UsageError: as `pairs` and `figure`.
+        """
+        from rethink_gen.analysis import figures, pictures
+
+        data = self._data()
+        chosen = self.pairs[:count]
+        sides = (data.train.images[chosen["index"]], data.test.images[chosen["test_index"]])
+        return figures.shown_in_notebooks(pictures.pairs(*sides, chosen, self.study.results[0].run.dataset))
+
+    def _data(self) -> Dataset:
+        """The data of the runs as the networks see them.
+
+        Raises:
+          UsageError: the data that are here are others.
+        """
         from rethink_gen.data import pipeline
 
         result = self.study.results[0]
         data, clean = pipeline.load(result.run)
         if clean.checksum != result.provenance["data_sha256"]:
             raise UsageError(f"{result.id} was trained on other data than the {result.run.dataset} that is here")
-        chosen = self.frame[:count]
-        images = data.train.images[chosen["index"].to_numpy()]
-        return figures.shown_in_notebooks(pictures.suspicious(images, chosen, result.run.dataset))
+        return data
 
     @property
     def has_images(self) -> bool:
@@ -128,7 +224,7 @@ class Ranking:
         return [path, path.with_suffix(".png")]
 
     def __repr__(self) -> str:
-        return f"Ranking({count(self.frame, 'example')} by {self.by}, {count(self.records, 'run')})"
+        return f"Ranking({count(self.frame, 'example')} by {self.by}, {count(self.finished, 'run')})"
 
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(repr(self))}</p>{self.frame[:COUNT].to_html(index=False)}"
@@ -137,7 +233,7 @@ class Ranking:
 def scores(
     run: Run,
     *,
-    seeds: Iterable[int] = SEEDS,
+    seeds: Iterable[int] | None = None,
     by: str = BY,
     results: Folder = "results",
     force: bool = False,
@@ -150,8 +246,9 @@ def scores(
 
     Args:
       run: the data, the network and its training; `seed` is that of the corruption, if `corruption_seed` is not given.
-      seeds: more seeds make a better ranking.
-      by: the score to rank by: aum, mean_loss, consistency, forgetting, first_learned, el2n, last_loss.
+      seeds: more seeds make a better ranking; None: three, or for memorization a hundred.
+      by: the score to rank by: aum, mean_loss, consistency, forgetting, first_learned, el2n, last_loss; or
+        memorization, for which each seed trains on a random 70 % of the examples.
       force, report: as in `rg.run`.
 
     Raises:
@@ -159,12 +256,15 @@ def scores(
     """
     from rethink_gen.results.scores import SCORES
 
-    if by not in SCORES:
-        raise unknown("score", by, SCORES)
-    recording = replace(run, record=("examples",))
+    if by not in (*SCORES, MEMORIZATION):
+        raise unknown("score", by, (*SCORES, MEMORIZATION))
+    if by == MEMORIZATION:
+        recording, default = replace(run, record=("correct",), order="subset", measurements=2), SUBSETS
+    else:
+        recording, default = replace(run, record=("examples",)), SEEDS
     if run.corruption != "true_labels":
         recording = replace(recording, corruption_seed=run.seed_of("corruption"))
-    runs = grid(recording, seed=tuple(dict.fromkeys(seeds)))
+    runs = grid(recording, seed=tuple(dict.fromkeys(default if seeds is None else seeds)))
     study = running.run(runs, results=results, force=force, report=report)
     for failure in study.failures:
         raise running.RethinkError(f"{failure.run.id} failed: {failure.reason}")

@@ -8,23 +8,34 @@ from typing import Any
 import numpy as np
 
 from rethink_gen.results import scores
-from rethink_gen.results.records import Records, to_text
+from rethink_gen.results.records import CHANGED, SEEN, Records, to_text
 from rethink_gen.results.store import Curves
 from rethink_gen.runs import CORRECT, EXAMPLES, Run
 from rethink_gen.training.program import Answers
 
 _PREFIX = "records/"
-Rows = dict[str, list[np.ndarray]]  # such as train/loss → float16[N] for each measured epoch
+Rows = dict[str, list[np.ndarray]]  # such as train/loss → float16[N] for each measured epoch; SEEN → bool[N], once
 Labels = Mapping[str, tuple[np.ndarray, np.ndarray]]  # split → int32[N], as the run was given them, and true ones
 
 
 def add(rows: Rows, answers: Mapping[str, Answers], run: Run) -> None:
     """Adds what the network answered after an epoch, split → answers; it replaces the last, if that is all to keep."""
-    if EXAMPLES not in run.record:
-        rows.clear()
     for split, each in answers.items():
         for name, array in each._asdict().items():
-            rows.setdefault(f"{split}/{name}", []).append(np.asarray(array))
+            before = rows.get(f"{split}/{name}", []) if EXAMPLES in run.record else []
+            rows[f"{split}/{name}"] = [*before, np.asarray(array)]
+
+
+def add_seen(rows: Rows, order: Any, size: int, run: Run) -> None:
+    """Notes which examples an epoch trains on.
+
+    Args:
+      order: int32[S, B], of the epoch.
+      size: the number of training examples.
+    """
+    if CORRECT in run.record:
+        seen = rows.setdefault(SEEN, [np.zeros(size, bool)])
+        seen[0][np.asarray(order)] = True
 
 
 def to_arrays(rows: Rows) -> dict[str, np.ndarray]:
@@ -50,10 +61,18 @@ def records(rows: Rows, epochs: list[Any], labels: Labels, run: Run) -> dict[str
 
 
 def correct(rows: Rows, labels: Labels, run: Run) -> dict[str, str]:
-    """Split → which of its examples were classified as their label at the end, as text, if the run asks for it."""
+    """Split → which of its examples were classified as their label at the end, as text, if the run asks for it.
+
+    Besides, where they tell training examples apart: SEEN, which of them the run was trained on, and CHANGED, which
+    have not their true label.
+    """
     if CORRECT not in run.record:
         return {}
-    return {name: to_text(rows[f"{name}/prediction"][-1] == given) for name, (given, _) in labels.items()}
+    right = {name: to_text(rows[f"{name}/prediction"][-1] == given) for name, (given, _) in labels.items()}
+    given, true = labels["train"]
+    [seen], changed = rows.get(SEEN, [np.ones(len(given), bool)]), given != true
+    right |= {} if seen.all() else {SEEN: to_text(seen)}
+    return right | ({CHANGED: to_text(changed)} if changed.any() else {})
 
 
 def with_scores(curves: Curves, kept: Mapping[str, Records] | None) -> Curves:

@@ -22,7 +22,7 @@ from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import Interrupted
 from rethink_gen.results import frames, store
 from rethink_gen.results.store import Result
-from rethink_gen.runs import MEASURES, Run
+from rethink_gen.runs import CORRECT, MEASURES, Run
 from rethink_gen.training import (
     checkpointing,
     collectives,
@@ -214,6 +214,9 @@ class _Cohort:
         end = (epoch + 1) * self.steps_per_epoch
         draw_order = compilation.jit(core.epoch_order, self.lanes)
         order = draw_order(self.program, self.hparams, epoch, self.num_train, self.program.batch_size)
+        if CORRECT in self.runs[0].record:
+            for run, own in zip(self.runs, self.lanes.unstack(order), strict=False):
+                recording.add_seen(self.rows[run], own, self.num_train, run)
         while self.step < end:
             count = min(self.steps_per_call, end - self.step)
             self.state = self.step_function(self.hparams, self.train_data, order, self.state, count)

@@ -27,6 +27,7 @@ CASES = {
     "large_buffer": ("buffer", {}),
     "echo_batch": ("echo", {"times": 3}),
     "echo_example": ("echo", {"times": 3, "of": "example"}),
+    "subset": ("subset", {"share": 0.4}),
 }
 
 
@@ -78,7 +79,7 @@ def test_an_epoch_sees_an_example_at_most_once(name, batch_size):
         assert len(set(ours)) == len(ours) == SIZE - SIZE % batch_size
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if case != "subset"])
 def test_every_example_is_seen_in_the_long_run(case):
     """In 60 epochs an order that drops 3 of 23 at random misses an example with probability (3/23)⁶⁰."""
     name, options = CASES[case]
@@ -231,3 +232,22 @@ def test_echoed_examples_are_shuffled():
 def test_an_unknown_echo_is_refused():
     with pytest.raises(ValueError, match="known: batch, example"):
         ORDERS["echo"](KEY, 0, SIZE, BATCH, of="epoch")
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.7, 16), (0.4, 9), (0.01, 1), (1.0, 23)])
+def test_a_subset_is_seen_in_passes_of_its_examples_alone(share, count):
+    """16 = round(0.7 · 23); five epochs are 100 draws, which are whole passes and the beginning of one."""
+    draws = epochs("subset", 5, share=share).ravel()
+    passes = [set(draws[i : i + count].tolist()) for i in range(0, len(draws) - count + 1, count)]
+    assert {len(each) for each in passes} == {count}
+    assert len(set(map(frozenset, passes))) == 1
+    assert set(draws[len(passes) * count :].tolist()) <= passes[0]
+
+
+def test_subsets_of_keys_are_independent():
+    """Each example is in 70 % of the subsets, within four standard errors."""
+    keys = jax.random.split(KEY, 400)
+    orders = jax.vmap(lambda key: ORDERS["subset"](key, 0, 20, 20, share=0.7))(keys)
+    seen = np.stack([np.isin(np.arange(20), each) for each in orders])
+    assert (seen.sum(1) == 14).all()
+    np.testing.assert_allclose(seen.mean(0), 0.7, atol=4 * (0.21 / 400) ** 0.5)

@@ -45,6 +45,7 @@ WRONG = {
     "provenance.num_classes": [[], True, 10**30],
     "provenance.seconds_train": ["1", -1, [], 10**400],
     "provenance.versions": [None, [], "1", {"jax": 1}],
+    "correct": [None, [], "1", {"train": 1}, {"elsewhere": "AA=="}, {"seen": "AA=="}],
     "provenance.code": [[], "x", {"a": None}],
     "provenance.data_sha256": [7, [], None],
 }

@@ -166,3 +166,48 @@ def test_merged_results_bring_their_records(ranking, folder, tmp_path):
     [again] = merge([folder], results=tmp_path)
     assert again.copied == 1, "the same result without its records gives way to the one that has them"
     assert first.read_bytes() == content
+
+
+@pytest.fixture(scope="module")
+def memorized(folder):
+    run = replace(RUN, train_size=200, corruption_level=0.2, epochs=25, learning_rate=0.1)
+    return rg.scores(run, seeds=range(12), by="memorization", results=folder)
+
+
+def test_memorization_finds_wrong_labels(memorized):
+    assert len(memorized.frame) == 200
+    assert memorized.frame["memorization"].dropna().is_monotonic_decreasing
+    assert set(memorized.judged["score"]) == {"memorization", "unseen_accuracy"}
+    assert memorized.judged.set_index("score").loc["memorization", "auroc"] > 0.9
+    differs = (
+        memorized.frame["seen_accuracy"] - memorized.frame["unseen_accuracy"] - memorized.frame["memorization"]
+    ).abs()
+    assert differs.max() < 1e-12
+    data = load_digits().target
+    assert len(memorized.figure(3).axes) == 1
+    assert (memorized.frame["label"] != memorized.frame["true_label"]).mean() == pytest.approx(0.2, abs=0.1)
+    assert set(memorized.frame["true_label"]) == set(data)
+
+
+def test_pairs_are_those_of_large_influence(memorized):
+    table = memorized.pairs
+    assert table["influence"].is_monotonic_decreasing
+    assert table["memorization"].min() >= 0.25
+    assert len(table) == 100 * (memorized.frame["memorization"] >= 0.25).sum()
+    assert len(memorized.figure_of_pairs(3).axes) == 1
+
+
+def test_pairs_of_another_ranking_are_refused(ranking):
+    with pytest.raises(UsageError, match="pairs need a ranking by memorization"):
+        ranking.pairs  # noqa: B018
+
+
+def test_command_ranks_by_memorization(memorized, folder, tmp_path, monkeypatch, capsys):
+    options = "--dataset digits --train-size 200 --test-size 100 --batch-size 32 --epochs 25 --model mlp(hidden=32)"
+    noise = "--learning-rate 0.1 --corruption uniform_wrong --corruption-level 0.2 --by memorization --seeds 0..11"
+    place = ["--results", str(folder), "--output", str(tmp_path / "mine.csv"), "--json"]
+    assert main.main(["scores", *options.split(), *noise.split(), *place]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["examples"][0]["index"] == int(memorized.frame["index"][0])
+    assert {each["score"] for each in told["scores"]} == {"memorization", "unseen_accuracy"}
+    assert list(pd.read_csv(tmp_path / "mine.csv")["index"]) == list(memorized.frame["index"])

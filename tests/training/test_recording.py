@@ -11,7 +11,7 @@ import rethink_gen as rg
 from rethink_gen.errors import Interrupted, StorageError, UsageError
 from rethink_gen.execution import scheduler
 from rethink_gen.models.mlp import MLP
-from rethink_gen.results import kept, locks, results_cache, store
+from rethink_gen.results import kept, locks, outcomes, results_cache, store
 from rethink_gen.runs import Run
 from rethink_gen.study import packing
 from rethink_gen.training import core, preparation, trainer, vectorize
@@ -164,3 +164,52 @@ def test_what_cannot_be_recorded_is_named():
     streamed = Run(dataset="generated_imagenet", record="examples", train_size=8, test_size=8, batch_size=4)
     with pytest.raises(UsageError, match="generated_imagenet is streamed: examples are recorded in memory only"):
         preparation.prepare([streamed])
+
+
+SUBSETS = replace(RUN, record="correct", order="subset(share=0.5)", corruption_seed=0)
+
+
+def test_bits_of_all_examples_with_true_labels_are_not_kept(folder):
+    """They would tell nothing: each example was trained on, and none was changed."""
+    plain = rg.train(replace(RUN, corruption="true_labels", corruption_level=1.0, record="correct"), results=folder)
+    assert plain.correct.keys() == {"train", "test"}
+    assert outcomes.of([plain]).seen.all()
+    noisy = rg.train(replace(RUN, record="correct"), results=folder)
+    assert noisy.correct.keys() == {"train", "test", "changed"}
+    np.testing.assert_array_equal(
+        outcomes.of([noisy]).changed[0], rg.train(RUN, results=folder).records["train"].changed
+    )
+
+
+def test_a_run_on_a_subset_learns_that_by_heart(folder):
+    study = rg.run(rg.grid(replace(SUBSETS, epochs=30), seed=range(4)), results=folder)
+    found = outcomes.of(study.results)
+    assert (found.seen.sum(1) == 100).all()
+    assert (found.changed == found.changed[0]).all()
+    assert (found.seen != found.seen[0]).any()
+    assert found.train.mean(1).tolist() == pytest.approx(study.runs["train_accuracy"].tolist())
+    assert found.train[found.seen].mean() > found.train[~found.seen].mean() + 0.1
+
+
+def test_an_interrupted_run_remembers_what_it_was_trained_on(folder, tmp_path):
+    def stopped():
+        if seen and seen[-1].epoch == 2:
+            raise Interrupted
+
+    seen, work = [], locks.work_folder(tmp_path / "train", SUBSETS)
+    work.parent.mkdir(parents=True)
+    with pytest.raises(Interrupted):
+        list(trainer.train({SUBSETS: work}, report=seen.append, stopped=stopped))
+    resumed = rg.train(SUBSETS, results=tmp_path)
+    assert resumed.correct == rg.train(SUBSETS, results=folder).correct
+
+
+def test_lanes_have_outcomes_of_their_own(folder, monkeypatch):
+    runs = rg.grid(SUBSETS, seed=range(2))
+    monkeypatch.setattr(vectorize, "width", lambda run: 2)
+    monkeypatch.setattr(preparation, "width", lambda run: 2)
+    together = list(trainer.train(dict.fromkeys(runs), report=lambda _: None, stopped=lambda: None))
+    for result in together:
+        alone = rg.train(result.run, results=folder).correct
+        assert {"lanes"} <= result.provenance.keys()
+        assert result.correct["seen"] == alone["seen"]
