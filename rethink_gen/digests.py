@@ -273,7 +273,7 @@ def _tree(target: Any) -> ast.Module | None:
 def _source(target: Any) -> str:
     """The source without comments and layout; where there is none, as of a notebook's classes, the bytecode."""
     if tree := _tree(target):
-        return ast.dump(tree)
+        return _dump(tree)
     parts = []
     for function in _functions(target):
         defaults = _constant((function.__defaults__, function.__kwdefaults__))
@@ -299,7 +299,13 @@ def _bytecode(code: types.CodeType) -> str:
 
 
 def _text(source: str) -> str:
-    return ast.dump(ast.parse(source))
+    return _dump(ast.parse(source))
+
+
+def _dump(tree: ast.Module) -> str:
+    """The tree as Python 3.11 writes it: later versions leave out empty lists, and know parameters of types."""
+    all_lists: dict[str, Any] = {"show_empty": True} if sys.version_info >= (3, 13) else {}
+    return ast.dump(tree, **all_lists).replace(", type_params=[]", "")
 
 
 def _constant(value: Any) -> str:
