@@ -247,3 +247,15 @@ def sums(images: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
     counts = np.array([sum(np.bincount(part.ravel(), minlength=256) for part in channel) for channel in channels])
     values = np.arange(256)
     return tuple((counts @ values).tolist()), tuple((counts @ values**2).tolist())
+
+
+def unlike_published(dataset: Dataset) -> str:
+    """What tells a data set from the one whose sums are published; empty where nothing does, or none are."""
+    if dataset.name not in PUBLISHED_SUMS:
+        return ""
+    found, expected = sums(dataset.train.images), PUBLISHED_SUMS[dataset.name]
+    if found != expected:
+        pixels, squares, *others = ("/".join(map(str, each)) for each in (*found, *expected))
+        return f"its training pixels sum to {pixels}, their squares to {squares}, not to {' and '.join(others)}"
+    by_class = [np.bincount(labels, minlength=dataset.num_classes) for _, labels in (dataset.train, dataset.test)]
+    return "" if all(np.ptp(counts) == 0 for counts in by_class) else "its classes are not of equal size"

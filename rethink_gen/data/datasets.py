@@ -20,7 +20,7 @@ import numpy as np
 
 from rethink_gen import atomic, registry
 from rethink_gen.data import download, generated
-from rethink_gen.data.dataset import PUBLISHED, PUBLISHED_SUMS, Dataset, freeze, sums
+from rethink_gen.data.dataset import PUBLISHED, PUBLISHED_SUMS, Dataset, freeze, unlike_published
 from rethink_gen.data.tfds import Folder, Source, cache_folder, data_root, decode, describe, version
 from rethink_gen.errors import DataError, StorageError, UsageError, unknown
 from rethink_gen.registry import DATASET, dataset_name
@@ -218,22 +218,10 @@ def _as_published(dataset: Dataset, where: object) -> Dataset:
 def _decoded(source: Source) -> Dataset:
     """The data set that tfds prepared in the folder of its source, after it was compared with the published one."""
     dataset = _as_published(freeze(source, *decode(source)), source.folder)
-    if dataset.name in PUBLISHED_SUMS:
-        found, expected = sums(dataset.train.images), PUBLISHED_SUMS[dataset.name]
-        by_class = [np.bincount(labels, minlength=dataset.num_classes) for _, labels in (dataset.train, dataset.test)]
-        if found != expected:
-            why = f"its training pixels sum to {_listed(found[0])}, their squares to {_listed(found[1])}, not to"
-            why = f"{why} {_listed(expected[0])} and {_listed(expected[1])}"
-        else:
-            why = "" if all(np.ptp(counts) == 0 for counts in by_class) else "its classes are not of equal size"
-        if why:
-            way_out = "delete it and prepare it again"
-            raise DataError(f"{dataset.name} in {source.folder} is not the published data set ({why}); {way_out}")
+    if why := unlike_published(dataset):
+        way_out = "delete it and prepare it again"
+        raise DataError(f"{dataset.name} in {source.folder} is not the published data set ({why}); {way_out}")
     return dataset
-
-
-def _listed(numbers: tuple[int, ...]) -> str:
-    return "/".join(map(str, numbers))
 
 
 def holds(path: Path, checksum: str) -> bool:

@@ -15,6 +15,7 @@ from archives import NAMES, change, cifar_archive, cifar_members, from_folder, o
 from conftest import needs_real_data
 
 from rethink_gen.data import datasets, download, tfds
+from rethink_gen.data.dataset import sums
 from rethink_gen.errors import DataError, UsageError
 
 # --- the cache ---
@@ -384,7 +385,7 @@ def test_real_data_are_as_published(name, real_data):
 def test_published_mean_and_deviation_give_mnists_sums(real_data):
     """The sums of other sets were found in this way; both numbers are those that the field prints."""
     n, mean, deviation = 60_000 * 28 * 28, 0.1306604762738429, 0.30810780385646264
-    [total], [squares] = datasets.sums(datasets.load("mnist").train.images)
+    [total], [squares] = sums(datasets.load("mnist").train.images)
     assert total == round(mean * n * 255)
     assert squares == pytest.approx((deviation**2 + mean**2) * n * 255**2, rel=1e-12)
 

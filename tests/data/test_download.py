@@ -23,6 +23,7 @@ from archives import (
 )
 
 from rethink_gen.data import datasets, download
+from rethink_gen.data.dataset import sums
 from rethink_gen.errors import DataError, UsageError
 
 # --- preparing ---
@@ -91,7 +92,7 @@ def test_mnist_under_the_name_of_a_set_whose_sums_are_published_is_refused(own_d
 
 @pytest.mark.parametrize(("n", "balanced"), [(40, True), (20, False)])  # with 10 and with 5 test images
 def test_published_sums_with_classes_of_another_size_are_refused(n, balanced, own_data, tmp_path, monkeypatch):
-    monkeypatch.setitem(datasets.PUBLISHED_SUMS, "kmnist", datasets.sums(random_images(n, (28, 28))[..., None]))
+    monkeypatch.setitem(datasets.PUBLISHED_SUMS, "kmnist", sums(random_images(n, (28, 28))[..., None]))
     fetch = from_folder(idx_archives(tmp_path / "idx", n))
     if balanced:
         datasets.prepare("kmnist", fetch=fetch)
@@ -104,7 +105,7 @@ def test_published_sums_with_classes_of_another_size_are_refused(n, balanced, ow
 def test_sums_of_pixels_are_exact_and_by_channel():
     images = random_images(3, (5, 4, 2))
     exact = images.astype(object)
-    assert datasets.sums(images) == (tuple(exact.sum((0, 1, 2))), tuple((exact**2).sum((0, 1, 2))))
+    assert sums(images) == (tuple(exact.sum((0, 1, 2))), tuple((exact**2).sum((0, 1, 2))))
 
 
 def test_a_set_that_needs_tensorflow_says_so(own_data, monkeypatch):
