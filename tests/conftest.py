@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -109,13 +110,15 @@ def sweep(done: Path, tmp_path: Path, places: dict[str, Path]) -> Path:
     return places["results"] / "labels" / "laptop"
 
 
-@pytest.fixture
-def small_disk():
-    """No file may grow beyond 20,000 bytes, as on a disk that is almost full."""
+@contextmanager
+def small_disk(most: int = 20_000):
+    """No file may grow beyond so many bytes, as on a full disk. Around a write alone, for pytest writes files, too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from archives import NAMES, change, cifar_archive, cifar_members, from_folder, one_line, random_images, write_tar
-from conftest import needs_real_data
+from conftest import needs_real_data, small_disk
 
 from rethink_gen.data import datasets, download, tfds
 from rethink_gen.data.dataset import sums
@@ -147,9 +147,9 @@ def test_other_labels_in_files_of_the_same_names_and_sizes_are_decoded_anew(cifa
     assert datasets.holds(before.cache, new.checksum)
 
 
-def test_an_interrupted_write_leaves_no_cache(cifar10, request, caplog):
-    request.getfixturevalue("small_disk")
-    datasets.load("cifar10")
+def test_an_interrupted_write_leaves_no_cache(cifar10, caplog):
+    with small_disk():
+        datasets.load("cifar10")
     said = caplog.records[-1].getMessage()
     assert all(part in said for part in (str(tfds.cache_folder()), "make room", "RETHINK_GEN_CACHE"))
     assert os.listdir(tfds.cache_folder()) == []

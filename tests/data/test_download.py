@@ -21,6 +21,7 @@ from archives import (
     rows,
     write_tar,
 )
+from conftest import small_disk
 
 from rethink_gen.data import datasets, download
 from rethink_gen.data.dataset import sums
@@ -261,11 +262,10 @@ def test_no_network_is_one_line_with_the_way_out(address, tmp_path):
     assert os.listdir(tmp_path / "downloads") == []
 
 
-def test_no_space_for_a_download_is_one_line_with_the_way_out(tmp_path, request):
+def test_no_space_for_a_download_is_one_line_with_the_way_out(tmp_path):
     source, path = tmp_path / "source", tmp_path / "downloads" / "file"
     source.write_bytes(b"data" * 10_000)
-    request.getfixturevalue("small_disk")
-    with pytest.raises(DataError) as error:
+    with small_disk(), pytest.raises(DataError) as error:
         download.download(source.as_uri(), sha256(source.read_bytes()), path)
     one_line(error, path, "free disk space")
     assert os.listdir(path.parent) == []

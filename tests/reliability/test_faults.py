@@ -1,7 +1,6 @@
 """Failed runs, damaged files, full disks, exit codes: what is wrong is named, and nothing is lost."""
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from conftest import small_disk
 from sweeps import SMALL, flips, last_line, result, train
 
 import rethink_gen as rg
@@ -238,13 +238,8 @@ def test_folder_that_vanishes_stops_the_sweep_and_is_not_made_anew(places, optio
 def test_disk_that_takes_no_more_is_named_and_nothing_half_written_stays(tmp_path):
     path = tmp_path / "file"
     atomic.write(path, b"before")
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))  # a real refusal, after a write in part
-    try:
-        with pytest.raises(StorageError, match="file: cannot be written"):
-            atomic.write(path, bytes(100_000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    with small_disk(), pytest.raises(StorageError, match="file: cannot be written"):
+        atomic.write(path, bytes(100_000))  # a real refusal, after a write in part
     assert path.read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
