@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rethink_gen.results import strict_json
@@ -12,12 +12,16 @@ if TYPE_CHECKING:
 
 
 def same_end(one: Result, other: Result) -> bool:
-    """Whether two results of a run are the same: status and curves. Metrics that one alone has do not count, for
-    versions of this package measure different ones; nor do seconds, which are others each time.
+    """Whether two results of a run are the same: status, curves and bits of examples. What one alone has does not
+    count, for versions of this package measure different metrics; nor do seconds, which are others each time.
     """
-    mine, theirs = strict_json.finite(one.curves), strict_json.finite(other.curves)
-    both = [name for name in mine.keys() & theirs.keys() if not name.startswith("seconds_")]
-    return one.status == other.status and all(mine[name] == theirs[name] for name in both)
+
+    def alike(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+        both = [name for name in mine.keys() & theirs.keys() if not name.startswith("seconds_")]
+        return all(mine[name] == theirs[name] for name in both)
+
+    curves = alike(strict_json.finite(one.curves), strict_json.finite(other.curves))
+    return one.status == other.status and curves and alike(one.correct, other.correct)
 
 
 def different_data(results: Iterable[Any]) -> dict[str, dict[str, list[Any]]]:

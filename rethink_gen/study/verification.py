@@ -161,7 +161,8 @@ def _compare(then: Result, now: Result | Failure) -> Finding:
         return Finding(what, [f"{then.run.id}: {now.reason}"])
     if _fingerprint(then) == _fingerprint(now):
         differ = not comparing.same_end(then, now)
-        return Finding(f"{what}, to the last bit", [f"{then.run.id}: its curves are not those recorded"] * differ)
+        wrong = f"{then.run.id}: its curves{' or its bits of examples' * bool(then.correct)} are not those recorded"
+        return Finding(f"{what}, to the last bit", [wrong] * differ)
     pairs = {key: (then.summary.get(key), now.summary.get(key)) for key in ("train_accuracy", "test_accuracy")}
     apart = [f"{key} {a}, recorded {b}" for key, (b, a) in pairs.items() if not _near(a, b)]
     return Finding(f"{what} on another device or version, within {CLOSE:g}", [f"{then.run.id}: {x}" for x in apart])

@@ -184,6 +184,9 @@ def test_results_that_measure_more_than_older_ones_are_the_same(tmp_path):
     assert comparing.same_end(older, newer)
     assert not comparing.same_end(replace(older, status="diverged"), newer)
     assert not comparing.same_end(older, replace(newer, curves={**newer.curves, "test_loss": [0.0] * 4}))
+    with_bits = replace(older, correct={"train": "gA=="})
+    assert comparing.same_end(with_bits, replace(newer, correct={"train": "gA==", "seen": "gA=="}))
+    assert not comparing.same_end(with_bits, replace(newer, correct={"train": "QA=="})), "other examples are right"
     store.save(older, tmp_path)
     assert store.save(newer, tmp_path).suffix == ".json"
     assert not [*tmp_path.glob("*.conflict")]
