@@ -46,9 +46,9 @@ def frame(results: Iterable[Result]) -> pd.DataFrame:
 
 
 def with_last(curves: Curves, values: Mapping[str, float | None]) -> Curves:
-    """Curves, and beside them values that are known at the last epoch alone."""
-    before = [None] * (len(curves["epoch"]) - 1)
-    return {**curves, **{name: [*before, value] for name, value in values.items()}}
+    """Curves, with values of the last epoch; what they have of such a name at the epochs before stays."""
+    nothing = [None] * len(curves["epoch"])
+    return {**curves, **{name: [*curves.get(name, nothing)[:-1], value] for name, value in values.items()}}
 
 
 class Block(NamedTuple):

@@ -328,7 +328,7 @@ class _Cohort:
         records = recording.records(self.rows[run], self.curves[run]["epoch"], labels, run)
         diverged = measurement.diverged(self.curves[run]["train_loss"], self.guess, ended=True)
         curves = recording.with_scores(self.curves[run], records)
-        if MEASURES not in run.record:
+        if diverged or MEASURES not in run.record:
             curves = frames.with_last(curves, dict.fromkeys(run.measures) if diverged else self.measures(run))
         seconds_compile = (self.clock() - self.compiled) / len(self.runs)
         return Result(

@@ -79,6 +79,14 @@ def test_recorded_measures_are_there_at_each_epoch_and_the_last_ones_are_those_o
     assert recorded.records is None
 
 
+def test_measuring_recorded_measures_again_keeps_their_course(tmp_path):
+    """All but the last values became empty."""
+    recorded = rg.train(replace(RUN, record="measures", measures="margin"), results=tmp_path, keep_weights=True)
+    [again] = measuring.measured(studies.load("train", results=tmp_path), ["margin", "fisher_rao"]).results
+    assert again.curves["margin"] == recorded.curves["margin"]
+    assert again.curves["fisher_rao"][:-1] == [None, None]
+
+
 def test_a_record_of_no_measures_is_refused():
     with pytest.raises(rg.errors.UsageError, match="record=measures has nothing to record"):
         replace(RUN, measures=(), record="measures")
@@ -196,3 +204,11 @@ def test_a_run_that_diverged_has_no_measures(tmp_path):
     result = rg.train(replace(RUN, loss="no_number", measures="margin"), results=tmp_path)
     assert result.status == "diverged"
     assert result.curves["margin"][-1] is None
+
+
+def test_a_run_that_diverged_and_recorded_its_measures_has_none_at_the_end_either(tmp_path):
+    """Its loss is finite; the last margin was there with record=measures, and was not without."""
+    wild = replace(RUN, learning_rate=1000.0, model="mlp(hidden=16+16)", measures="margin", record="measures")
+    result = rg.train(wild, results=tmp_path)
+    assert result.status == "diverged"
+    assert [value is None for value in result.curves["margin"]] == [False, False, True]
