@@ -73,7 +73,7 @@ class Run(AnyRun):
         if self.learning_rate is None:
             rate = catalog.LEARNING_RATES.get(registry.parse(self.model)[0], catalog.LEARNING_RATE)
             object.__setattr__(self, "learning_rate", rate)
-        for name in ("augmentations", "measures"):
+        for name in ("augmentations", "measures", "record"):
             if len(set(given := getattr(self, name))) < len(given):
                 raise UsageError(f"{name} must each be named once, got {','.join(given)}")
         if others := sorted({*self.record} - {*RECORDS}):

@@ -161,6 +161,8 @@ def test_answers_beyond_float16_and_beyond_256_classes():
 def test_what_cannot_be_recorded_is_named():
     with pytest.raises(UsageError, match=r"no record named 'example'; did you mean 'examples'"):
         Run(record="example")
+    with pytest.raises(UsageError, match="record must each be named once, got correct,correct"):
+        Run(record="correct,correct")
     streamed = Run(dataset="generated_imagenet", record="examples", train_size=8, test_size=8, batch_size=4)
     with pytest.raises(UsageError, match="generated_imagenet is streamed: examples are recorded in memory only"):
         preparation.prepare([streamed])
