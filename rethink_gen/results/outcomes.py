@@ -39,13 +39,17 @@ def of(results: Sequence[Result]) -> Outcomes:
     """The outcomes of runs on the same examples, bool[R, …].
 
     Raises:
-      UsageError: there are no runs, or one recorded none.
+      UsageError: there are no runs, one recorded none, or they have different numbers of examples.
     """
     import numpy as np
 
     if not results:
         raise UsageError("no runs here; train some that record='correct'")
-    return Outcomes(*map(np.stack, zip(*map(_of_run, results), strict=True)))
+    columns = list(zip(*map(_of_run, results), strict=True))
+    for split, rows in zip(("training", "test"), columns, strict=False):
+        if len(sizes := sorted({*map(len, rows)})) > 1:
+            raise UsageError(f"runs have {' and '.join(map(str, sizes))} {split} examples: choose runs on the same")
+    return Outcomes(*map(np.stack, columns))
 
 
 def _of_run(result: Result) -> Outcomes:
@@ -99,15 +103,20 @@ def memorization(outcomes: Outcomes) -> Memorization:
 def influence(outcomes: Outcomes, examples: Any = slice(None)) -> np.ndarray:
     """float64[N, M]: how much more often a test example is classified right if a training example was trained on.
 
+    It is NaN of a training example that all runs were trained on, or none.
+
     Args:
       examples: which training examples, as an index of arrays.
 
     References:
       Feldman & Zhang 2020, Equation 2.
     """
+    import numpy as np
+
     seen, right = outcomes.seen[:, examples].astype(float), outcomes.test.astype(float)
     with_it = seen.sum(0)[:, None]
-    return seen.T @ right / with_it - (1 - seen).T @ right / (len(seen) - with_it)
+    with np.errstate(invalid="ignore"):
+        return seen.T @ right / with_it - (1 - seen).T @ right / (len(seen) - with_it)
 
 
 def _mean(chosen: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -49,6 +49,7 @@ def test_example_that_all_runs_have_seen_has_no_memorization():
     found = outcomes.memorization(everywhere)
     assert np.isnan(found.memorization).all()
     np.testing.assert_allclose(found.seen, [2 / 3, 2 / 3, 0, 1])
+    assert np.isnan(outcomes.influence(everywhere)).all()
 
 
 def test_accuracies_of_runs_are_counted_by_hand():
@@ -70,6 +71,13 @@ def test_runs_without_bits_say_how_to_have_them():
         outcomes.of([replace(result(0), correct={})])
     with pytest.raises(UsageError, match="record='correct'"):
         outcomes.of([])
+
+
+def test_runs_on_different_numbers_of_examples_are_named():
+    """They ended in an error of NumPy about shapes."""
+    other = replace(result(1), correct={"train": "gA==", "test": "gA=="}, provenance={"num_train": 5, "num_test": 2})
+    with pytest.raises(UsageError, match="runs have 4 and 5 training examples"):
+        outcomes.of([result(0), other])
 
 
 def test_committed_ranking_is_that_of_the_committed_runs():
