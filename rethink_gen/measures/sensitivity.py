@@ -19,7 +19,8 @@ def sensitivity_gini(network: Network, *, steps: int = 100, batch_size: int = 32
     """The Gini coefficient of loss sensitivity over the training examples: near 1, if few of them shape the training.
 
     The network is trained once more for this, from its first weights, by plain SGD with these options; see
-    `sensitivities`.
+    `sensitivities`. So it does not depend on how far the run has trained, but for the statistics of batch norm: those
+    are the network's. All training images are in memory at once, and so are the weights after each step.
 
     References:
       Arpit et al. 2017, Section 3.2.
