@@ -228,6 +228,17 @@ def test_a_learner_that_is_no_smoother_has_no_effective_parameters():
             solve(text, run)
 
 
+def test_effective_parameters_that_are_not_known_are_refused_before_the_fit_and_not_after_it(monkeypatch):
+    monkeypatch.setattr(learner, "_fit", lambda *_: pytest.fail("it was fitted in vain"))
+    run = replace(SMALL, effective_parameters=True)
+    with pytest.raises(ComponentError, match="effective parameters of RandomForestClassifier are not known"):
+        solve("random_forest", run)
+    monkeypatch.setattr(memory, "free_of_host", lambda: 0)
+    for text in ("l2_boosting", "random_forest(bootstrap=false)"):
+        with pytest.raises(ComponentError, match="effective parameters need"):
+            solve(text, run)
+
+
 def test_effective_parameters_that_do_not_fit_into_memory_are_refused(monkeypatch):
     """Of 120 training and 60 test images there are 12 · 120 · 180 bytes of weights."""
     forest = learners.random_forest(0, trees=1, bootstrap=False).fit(*arrays()[0])
