@@ -103,6 +103,19 @@ def test_each_stage_of_lightgbm_is_a_fit_of_that_many_rounds():
         assert curves["leaves"][rounds - 1] == leaves
 
 
+def test_the_trees_of_lightgbm_are_asked_once_and_not_again_in_each_later_round():
+    """So that the time of all stages does not grow with the square of the rounds."""
+    pytest.importorskip("lightgbm", reason="LightGBM is not installed: pip install lightgbm", exc_type=Exception)
+    (x, y), _ = arrays()
+    for labels in (y, y % 2):
+        fitted, asked = learners.lightgbm(0, rounds=4, leaves=4).fit(x, labels), []
+        whole = [fitted.predict_proba(x, num_iteration=number) for number in range(1, 5)]
+        predict = fitted.predict_proba
+        fitted.predict_proba = lambda *a, predict=predict, asked=asked, **k: asked.append(k) or predict(*a, **k)
+        np.testing.assert_allclose(list(fitted.staged_predict_proba(x)), whole, rtol=1e-6)
+        assert sum(each["num_iteration"] for each in asked) == 4
+
+
 def test_lightgbm_that_is_missing_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     with pytest.raises(UsageError, match="learner lightgbm needs LightGBM: pip install lightgbm"):
