@@ -96,6 +96,13 @@ def test_weight_decay_of_every_optimizer_is_explained(name):
     assert sum(f"`{name}`" in line for line in conventions) == 1
 
 
+def test_the_choices_of_every_paper_are_on_the_page_of_choices():
+    protocols = [path.parent.name for path in DOCS.parent.glob("rethink_gen/papers/*/protocol.py")]
+    page = (DOCS / "choices.md").read_text()
+    assert len(protocols) > 15
+    assert [paper for paper in protocols if f"::: rethink_gen.papers.{paper}.protocol\n" not in page] == []
+
+
 MODULES = sorted({name for page in PAGES for name in re.findall(r"\brethink_gen(?:\.\w+)+", page.read_text())})
 
 

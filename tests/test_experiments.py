@@ -60,13 +60,24 @@ def verdicts(study):
     return [*cells, *(f"{place} | {check.statement} | {words[check.holds]}" for check in study.checks())]
 
 
-def test_verdicts_are_those_of_before():
-    """Of the committed results at laptop and paper scale; update the list when new results change a verdict."""
-    found = []
+def is_stale(study, folder):
+    """Whether a committed table is missing, or says something else than the results beside it."""
+    table = COMMITTED / folder / "table.md"
+    return not table.exists() or table.read_text() != study.text()
+
+
+def test_verdicts_are_those_of_before_and_committed_tables_say_so():
+    """Of the committed results at laptop and paper scale; update the list when new results change a verdict, and write
+    a table anew with `rethink-gen run NAME --scale SCALE`.
+    """
+    found, stale = [], []
     for name in NAMES:
         for scale in ("laptop", "paper"):
             study = studies.gather(experiment.find(name).at(scale), COMMITTED)
-            found += verdicts(study) if study.results else []
+            if study.results:
+                found += verdicts(study)
+                stale += [f"{name}/{scale}"] * is_stale(study, f"{name}/{scale}")
+    assert stale == []
     before = (DATA / "verdicts.txt").read_text().splitlines()
     assert set(before) - set(found) == set()
     known = {line.partition("/")[0] for line in before}
@@ -101,6 +112,8 @@ def test_tables_figures_and_checks_come_from_results_alone(name, tmp_path):
     study = studies.load(name, scale="smoke", results=tmp_path)
     assert not study.missing
     assert len(study.table())
+    if committed.keys() >= {run.id for run in study.experiment.runs}:
+        assert not is_stale(study, f"{study.experiment.name}/smoke")
     for kind in ("markdown", "latex", "csv", "html", "json"):
         assert study.text(kind)
     if study.experiment.has_verdict:

@@ -14,8 +14,8 @@ falls.
 
 Found at laptop scale: so it is. The test error is 18.1 % at width 1, 12.7 % at 2, 22.2 % at 4 and 12.5 % at 12. Width
 4 misses 3.7 % of the labels, width 6 none. Longer training moves the peak to narrower networks, as the paper says of
-its effective complexity: after 21 epochs the error still rises up to width 12, after 44 it is highest at 6, after 80
-at 4. Stopped at its best epoch each width from 2 on errs on 7.2 to 9.0 %. Without noise the error falls from 9.8 to
+its effective complexity: after 21 epochs the error rises from width 2 up to width 12, after 44 its peak is at 6, after
+80 at 4. Stopped at its best epoch each width from 2 on errs on 7.2 to 9.0 %. Without noise the error falls from 9.8 to
 3.6 %. At width 12 it is 7.2 % after 3 epochs, 16.8 % after 13 and 12.5 % at last; from one epoch to the next it may
 jump by 9 points at first, so single epochs say little. The second descent ends near the first minimum over width, and
 not below the early epochs. The 11 runs took 10 minutes of one core, 34 minutes while others worked on it.

@@ -93,7 +93,7 @@ def deep_convolutional_networks_do_not(study):
 
 EXPERIMENT = Experiment(
     claim="From one image, shallow convolutional networks learn to return any image, dense networks never do, and deep "
-    "ones answer all images with the one that they were given.",
+    "dense ones answer all images with the one that they were given.",
     locator="Section 4",
     runs=PAPER,
     laptop=LAPTOP,

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rethink_gen import memory
 from rethink_gen.data import randomness
 from rethink_gen.data.dataset import Dataset
 from rethink_gen.errors import UsageError
@@ -34,6 +35,7 @@ from rethink_gen.results.store import Curves
 from rethink_gen.runs import IdentityRun
 
 Tick = Callable[[int, int, dict[str, float | None]], None]  # (step, steps, metrics) of the progress
+_PART = 100  # images of which outputs are computed at once: of all test images they might not fit into memory
 
 
 class _Network(nn.Module):
@@ -72,12 +74,13 @@ def solve(run: IdentityRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[
       and train_loss, the mean squared error on the training images.
 
     Raises:
-      UsageError: training diverges.
+      UsageError: training diverges, or the network does not fit into memory.
     """
     train, test = (jnp.asarray(split.images, jnp.float32) / 255 for split in (dataset.train, dataset.test))
     key = randomness.root_key(run.seed)
     noise = jax.random.uniform(randomness.stream(key, "noise"), test.shape)
     network = _Network(run.network, run.layers, run.units)
+    _check_memory(run, network, train)
     weights = jax.jit(network.init)(randomness.stream(key, "init"), train[:1])
     curves: Curves = {}
     row: dict[str, float | None] = {}
@@ -86,8 +89,7 @@ def solve(run: IdentityRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[
             loss = float(_loss(network, weights, train))
             if not np.isfinite(loss):
                 raise UsageError("gradient descent diverges; set a smaller learning_rate")
-            compared = _compared(network, weights, train[0], test, noise)
-            row = {"train_loss": loss, **{name: float(value) for name, value in compared.items()}}
+            row = {"train_loss": loss, **_compared_in_parts(network, weights, train[0], test, noise)}
             for name, value in {"epoch": step, "step": step, **row}.items():
                 curves.setdefault(name, []).append(value)
         if step < run.steps:
@@ -107,6 +109,29 @@ def _step(network: _Network, weights: Any, images: jax.Array, learning_rate: flo
     """The weights after a step of gradient descent. Not in a compiled loop, in which convolutions are slow on CPU."""
     gradient = jax.grad(_loss, argnums=1)(network, weights, images)
     return jax.tree.map(lambda leaf, slope: leaf - learning_rate * slope, weights, gradient)
+
+
+def _check_memory(run: IdentityRun, network: _Network, train: jax.Array) -> None:
+    """Refuses a network that does not fit: weights, new ones and a gradient, and what each layer returns, twice."""
+    shapes = jax.eval_shape(network.init, jax.random.key(0), train[:1])
+    weights = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    places = train[..., 0].size if run.network == "convolutional" else len(train)
+    needed = 4 * (3 * weights + 2 * run.layers * run.units * places)
+    if needed > (free := memory.free()):
+        sizes = f"need {memory.gigabytes(needed)}; {memory.gigabytes(free)} are free"
+        raise UsageError(f"{run.layers} layers of {run.units} units {sizes}: set fewer units or a smaller train_size")
+
+
+def _compared_in_parts(
+    network: _Network, weights: Any, trained: jax.Array, test: jax.Array, noise: jax.Array
+) -> dict[str, float]:
+    """The means of `_compared` over all images, computed for a part of them after the other."""
+    totals: dict[str, float] = {}
+    for first in range(0, len(test), _PART):
+        part, of_noise = (images[first : first + _PART] for images in (test, noise))
+        for name, value in _compared(network, weights, trained, part, of_noise).items():
+            totals[name] = totals.get(name, 0.0) + float(value) * len(part) / len(test)
+    return totals
 
 
 @partial(jax.jit, static_argnums=0)

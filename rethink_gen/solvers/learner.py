@@ -86,6 +86,8 @@ def _fit_and_follow(run: LearnerRun, dataset: Dataset, done: list[float]) -> tup
     with threadpool_limits(run.threads), warnings.catch_warnings(record=True) as warned, naming("learner", run.learner):
         warnings.simplefilter("always")
         learner = _create(run)
+        if run.effective_parameters:
+            stages.smoothers(learner, (train, test))  # refused before the fit, which may take long
         started = time.monotonic()
         _fit(run, learner, train, dataset, done)
         seconds = time.monotonic() - started

@@ -90,9 +90,14 @@ def lightgbm(seed: int, *, rounds: int = 100, rate: float = 0.1, leaves: int = 3
 
     class Classifier(LGBMClassifier):
         def staged_predict_proba(self, x: np.ndarray) -> Iterator[np.ndarray]:
-            """Probabilities float64[N, K] after each round."""
-            for number in range(1, self.n_iter_ + 1):
-                yield np.asarray(self.predict_proba(x, num_iteration=number))
+            """Probabilities float64[N, K] after each round, whose trees are added up: each is asked once."""
+            from scipy.special import expit, softmax
+
+            scores: Any = 0.0
+            for i in range(self.n_iter_):
+                scores = scores + self.predict_proba(x, raw_score=True, start_iteration=i, num_iteration=1)
+                of_two = scores.ndim == 1  # classes, which have one score
+                yield np.stack([expit(-scores), expit(scores)], 1) if of_two else softmax(scores, axis=1)
 
         def leaves_by_round(self) -> list[int]:
             """The leaves that each round adds."""

@@ -26,6 +26,10 @@ from rethink_gen.errors import ComponentError
 SHOWN = 40  # stages that are measured, spaced evenly on a logarithmic axis
 
 
+# Computes, of a fitted learner, the inputs of each split and numbers of stages: number → effective parameters.
+_Smoothers = Callable[[Any, Sequence[np.ndarray], Sequence[int]], dict[int, list[float]]]
+
+
 class Stage(NamedTuple):
     """A stage: its number, counted from 1, the outputs on each split, and what the learner consists of."""
 
@@ -63,24 +67,35 @@ def effective_parameters(fitted: Any, splits: Sequence[np.ndarray]) -> dict[int,
       splits: inputs float32[m, D] of each split, the training inputs first.
 
     Raises:
+      ComponentError: as of `smoothers`.
+    """
+    return smoothers(fitted, splits)(fitted, splits, measured(fitted))
+
+
+def smoothers(learner: Any, splits: Sequence[np.ndarray]) -> _Smoothers:
+    """How effective parameters of a learner are computed. It need not be fitted, so that none is fitted in vain.
+
+    Raises:
       ComponentError: the learner is no smoother of which they are known, or its weights do not fit into memory.
     """
-    needed = 12 * len(splits[0]) * sum(map(len, splits))  # two sums of float32 and what is added to them
-    if _is_best_first(fitted):
-        smoothers = _smoothers_of_leaves
-    elif is_forest(fitted) and not fitted.bootstrap:
-        smoothers = _smoothers_of_trees
-    elif hasattr(fitted, "ensembles_"):
-        smoothers = _smoothers_of_boosting
+    from rethink_gen.solvers.learners import L2Boosting
+
+    if _is_best_first(learner):
+        return _smoothers_of_leaves
+    if is_forest(learner) and not learner.bootstrap:
+        found = _smoothers_of_trees
+    elif isinstance(learner, L2Boosting):
+        found = _smoothers_of_boosting
     else:
         raise ComponentError(
-            f"effective parameters of {type(fitted).__name__} are not known, but those of decision_tree, extra_trees, "
+            f"effective parameters of {type(learner).__name__} are not known, but those of decision_tree, extra_trees, "
             "l2_boosting, random_forest(bootstrap=false)"
         )
-    if smoothers is not _smoothers_of_leaves and needed > (free := memory.free_of_host()):
+    needed = 12 * len(splits[0]) * sum(map(len, splits))  # two sums of float32 and what is added to them
+    if needed > (free := memory.free_of_host()):
         sizes = f"{memory.gigabytes(needed)}; {memory.gigabytes(free)} are free"
         raise ComponentError(f"effective parameters need {sizes}: set a smaller train_size or test_size")
-    return smoothers(fitted, splits, measured(fitted))
+    return found
 
 
 def _smoothers_of_leaves(fitted: Any, splits: Sequence[np.ndarray], wanted: Sequence[int]) -> dict[int, list[float]]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rethink_gen import memory
 from rethink_gen.data import pipeline, randomness
 from rethink_gen.errors import UsageError
 from rethink_gen.runs import IdentityRun
@@ -75,3 +76,25 @@ def test_a_rate_at_which_training_diverges_is_named():
 def test_an_unknown_network_is_refused():
     with pytest.raises(UsageError, match="convolutional"):
         IdentityRun(network="convolution")
+
+
+def test_many_test_images_are_compared_in_parts_that_fit_into_memory(monkeypatch):
+    """The outputs for all test images of MNIST of 512 channels at once need tens of gigabytes."""
+    sizes, compared, network = [], identity._compared, identity._Network("convolutional", 1, 3)
+    images = jax.random.uniform(jax.random.key(0), (7, 8, 8, 1))
+    weights, noise = network.init(jax.random.key(1), images), 1 - images
+    whole = {name: float(value) for name, value in compared(network, weights, images[0], images, noise).items()}
+    monkeypatch.setattr(identity, "_PART", 3)
+    monkeypatch.setattr(identity, "_compared", lambda *given: sizes.append(len(given[3])) or compared(*given))
+    assert identity._compared_in_parts(network, weights, images[0], images, noise) == pytest.approx(whole, rel=1e-5)
+    assert sizes == [3, 3, 1]
+
+
+def test_a_network_that_does_not_fit_into_memory_is_refused(monkeypatch):
+    """Two layers of 10 units for an image of 64 values have 64 · 10 + 10 + 10 · 64 + 64 weights."""
+    needed = 4 * (3 * (64 * 10 + 10 + 10 * 64 + 64) + 2 * 2 * 10)
+    monkeypatch.setattr(memory, "free", lambda: needed - 1)
+    with pytest.raises(UsageError, match=r"2 layers of 10 units need 0.0 GB; .* set fewer units"):
+        solved(replace(RUN, layers=2, units=10))
+    monkeypatch.setattr(memory, "free", lambda: needed)
+    solved(replace(RUN, layers=2, units=10, steps=1, learning_rate=0.1))

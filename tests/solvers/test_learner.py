@@ -103,6 +103,19 @@ def test_each_stage_of_lightgbm_is_a_fit_of_that_many_rounds():
         assert curves["leaves"][rounds - 1] == leaves
 
 
+def test_the_trees_of_lightgbm_are_asked_once_and_not_again_in_each_later_round():
+    """So that the time of all stages does not grow with the square of the rounds."""
+    pytest.importorskip("lightgbm", reason="LightGBM is not installed: pip install lightgbm", exc_type=Exception)
+    (x, y), _ = arrays()
+    for labels in (y, y % 2):
+        fitted, asked = learners.lightgbm(0, rounds=4, leaves=4).fit(x, labels), []
+        whole = [fitted.predict_proba(x, num_iteration=number) for number in range(1, 5)]
+        predict = fitted.predict_proba
+        fitted.predict_proba = lambda *a, predict=predict, asked=asked, **k: asked.append(k) or predict(*a, **k)
+        np.testing.assert_allclose(list(fitted.staged_predict_proba(x)), whole, rtol=1e-6)
+        assert sum(each["num_iteration"] for each in asked) == 4
+
+
 def test_lightgbm_that_is_missing_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     with pytest.raises(UsageError, match="learner lightgbm needs LightGBM: pip install lightgbm"):
@@ -225,6 +238,17 @@ def test_a_learner_that_is_no_smoother_has_no_effective_parameters():
         with pytest.raises(
             ComponentError, match=r"effective parameters of .* are not known, but those of decision_tree"
         ):
+            solve(text, run)
+
+
+def test_effective_parameters_that_are_not_known_are_refused_before_the_fit_and_not_after_it(monkeypatch):
+    monkeypatch.setattr(learner, "_fit", lambda *_: pytest.fail("it was fitted in vain"))
+    run = replace(SMALL, effective_parameters=True)
+    with pytest.raises(ComponentError, match="effective parameters of RandomForestClassifier are not known"):
+        solve("random_forest", run)
+    monkeypatch.setattr(memory, "free_of_host", lambda: 0)
+    for text in ("l2_boosting", "random_forest(bootstrap=false)"):
+        with pytest.raises(ComponentError, match="effective parameters need"):
             solve(text, run)
 
 
