@@ -232,8 +232,7 @@ PUBLISHED = {
 
 # The sums of the training pixels and of their squares, by channel, of sets whose checksum is not known here. They are
 # whole numbers, found from the means and standard deviations, printed in 16 digits, by which the field normalizes these
-# sets. MNIST's mean, 0.1306604762738429, gives in the same way the true sum of MNIST's pixels, 1567298545. (The
-# deviations of CIFAR-100 divide by n - 1.)
+# sets. MNIST's mean, 0.1306604762738429, gives in the same way the true sum of MNIST's pixels, 1567298545.
 PUBLISHED_SUMS = {
     "cifar100": ((6620373279, 6352382090, 5756623363), (1093977562105, 1007075543166, 901128318593)),
     "fashion_mnist": ((3431114169,), (631470052347,)),

@@ -390,6 +390,20 @@ def test_published_mean_and_deviation_give_mnists_sums(real_data):
     assert squares == pytest.approx((deviation**2 + mean**2) * n * 255**2, rel=1e-12)
 
 
+def test_published_sums_give_back_the_deviations_that_are_printed():
+    """Those of CIFAR-100 divide by n; a comment said n - 1. A number and its square are both even, or both odd."""
+    printed = {
+        "cifar100": (50_000 * 32 * 32, (0.2673342858792401, 0.2564384629170883, 0.27615047132568404)),
+        "fashion_mnist": (60_000 * 28 * 28, (0.35302424451492237,)),
+        "kmnist": (60_000 * 28 * 28, (0.34834283034636876,)),
+    }
+    for name, (n, deviations) in printed.items():
+        totals, squares = datasets.PUBLISHED_SUMS[name]
+        assert [total % 2 for total in totals] == [square % 2 for square in squares]
+        found = [(n * square - total**2) ** 0.5 / n / 255 for total, square in zip(totals, squares, strict=True)]
+        assert found == pytest.approx(deviations, rel=1e-14)
+
+
 @pytest.mark.slow
 @needs_real_data("cifar10")
 def test_what_is_prepared_here_is_what_tfds_prepares(real_data, tmp_path, monkeypatch):
