@@ -66,7 +66,8 @@ class Dataset:
           train: images and labels. Images [N, H, W, C], [N, H, W] or feature vectors [N, D], which become [N, 1, 1, D]:
             uint8 as they are; floats are multiplied by `scale` and kept as float32. Labels: whole numbers 0 … K - 1.
             Runs on feature vectors usually want `whitening=False`.
-          test: the same for the test split; None: every fifth example of a fixed permutation of `train` is held out.
+          test: the same for the test split; None: every fifth example of a fixed permutation of `train` is held out,
+            and the others, in their order, are the training examples.
           num_classes: K; None: one more than the largest label.
           scale: 255 for floats in [0, 1] or standardized ones, 1 for floats in [0, 255]. Runs divide by 255 again.
 
