@@ -36,7 +36,7 @@ def test_the_cache_stands_in_for_its_source(cifar10):
 
 
 def test_a_data_set_is_read_once_as_long_as_its_files_are_the_same(cifar10, monkeypatch):
-    """A run of half a second spent a third of it on reading MNIST again."""
+    """Each of many short runs read MNIST again, which took about a fifth of its time."""
     datasets.load("cifar10")  # decoded, which writes the cache
     first = datasets.load("cifar10")
     source, reads = datasets.find("cifar10"), []
