@@ -173,7 +173,7 @@ def page_of_turns(made_by: str, rows: list[dict[str, Any]]) -> str:
         cells = [f"{1000 * mine:.0f} | {ratio:.2f}" for mine, ratio in zip(taken, ratios, strict=True)]
         lines.append(f"| {side} | {' | '.join(cells)} |")
     loads = f"{min(row['load'] for row in rows):.1f} to {max(row['load'] for row in rows):.1f}"
-    return "\n".join([*lines, "", f"{made_by} While it was measured, {loads}.", ""])
+    return "\n".join([*lines, "", f"{made_by} While it was measured, the load average was {loads}.", ""])
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from rethink_gen.papers.feldman2020.protocol import BASE, SUBSET, THRESHOLD, run
 LAPTOP = replace(BASE, train_size=4000, test_size=5000)
 COUNT = f"memorization of {THRESHOLD} or more"
 SHARES = (0.025, 0.05, 0.1)  # of the images, that are left out
+LEFT_OUT = ("without_memorized", "without_random")  # which ones
 # Images of LAPTOP, the most memorized of its 200 runs with true labels first; see tests/results/test_outcomes.py.
 RANKING = Path(protocol.__file__).with_name("memorized.txt")
 
@@ -62,10 +63,9 @@ def without(dataset, left_out):
 def removals(base, seeds):
     """Runs on all images, and without some of them."""
     whole = replace(base, order="reshuffle", epochs=10, record=())
-    left_out = ("without_memorized", "without_random")
     return (
         *grid(whole, seed=range(seeds)),
-        *grid(whole, corruption=left_out, corruption_level=SHARES, seed=range(seeds)),
+        *grid(whole, corruption=LEFT_OUT, corruption_level=SHARES, seed=range(seeds)),
     )
 
 
@@ -116,7 +116,8 @@ def table(study):
         frame = frame.assign(**{"data": name, COUNT: count}, **columns)
         rows.append(tables.mean_and_interval(frame, keys, [*columns, "test_accuracy"]))
     whole = every[every["order"].ne(SUBSET)] if len(every) else every
-    rows.append(tables.mean_and_interval(whole.assign(**{"data": named(whole), COUNT: ""}), keys, "test_accuracy"))
+    whole = whole.assign(**{"data": named(whole), COUNT: ""})
+    rows.append(tables.mean_and_interval(whole, keys if rows else keys[:1], "test_accuracy"))
     return pd.concat(rows)
 
 
@@ -144,21 +145,23 @@ def draw(study, figure):
     from rethink_gen.analysis.style import look
 
     left, right = figure.subplots(1, 2)
-    for name, values in memorized(study).items():
+    scores = memorized(study)
+    for name, values in scores.items():
         at = np.linspace(-0.1, 1, 111)
         share = [(values >= each).mean() for each in at]
-        left.plot(at, share, label=name, color=look(name, memorized(study)).color)
+        left.plot(at, share, label=name, color=look(name, scores).color)
     left.axvline(THRESHOLD, color="#666666", linewidth=1, linestyle=(0, (4, 3)))
     left.set(xlabel="memorization", ylabel="share of images with at least so much", xlim=(-0.1, 1), ylim=(0, 1.02))
-    left.legend(loc="upper right")
+    if scores:
+        left.legend(loc="upper right")
     whole = study.runs[study.runs["order"].ne(SUBSET)]
     accuracy = whole.groupby(["corruption", "corruption_level"])["test_accuracy"]
-    for kind in ("without_memorized", "without_random"):
+    for kind in LEFT_OUT:
         means, spread = (getattr(accuracy, what)() for what in ("mean", "sem"))
         chosen = [("true_labels", 0.0), *((kind, share) for share in sorted(SHARES))]
         chosen = [each for each in chosen if each in means]
         label = {"without_memorized": "the most memorized", "without_random": "random ones"}[kind]
-        style = {"label": label, "color": look(kind, ("without_memorized", "without_random")).color, "marker": "o"}
+        style = {"label": label, "color": look(kind, LEFT_OUT).color, "marker": "o"}
         shares = [share for _, share in chosen]
         right.errorbar(shares, [means[each] for each in chosen], [2 * spread[each] for each in chosen], **style)
     right.set(xlabel="share of training images left out", ylabel="test accuracy, ± 2 standard errors")
@@ -219,7 +222,7 @@ def memorized_images_have_influence(study):
     return many > chance, f"{many} pairs of {len(chosen)} images with {whole.test.shape[1]}; exchanged, {chance}"
 
 
-@needs(order="reshuffle")
+@needs(corruption=list(LEFT_OUT))
 def memorized_images_are_needed(study):
     """At each share, the test accuracy is lower without the most memorized images than without random ones."""
     means = study.runs.groupby(["corruption_level", "corruption"])["test_accuracy"].mean().unstack()

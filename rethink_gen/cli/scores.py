@@ -10,7 +10,7 @@ from rethink_gen.cli.arguments import output_file, parse_seeds, show_rows
 from rethink_gen.coercion import coerce
 from rethink_gen.errors import UsageError
 from rethink_gen.execution.progress import progress
-from rethink_gen.results import strict_json
+from rethink_gen.results import outcomes, strict_json
 from rethink_gen.runs import Run
 from rethink_gen.study import ranking
 
@@ -39,7 +39,8 @@ def scores(arguments: argparse.Namespace) -> int:
             report=report,
         )
     name = run.dataset.replace("/", "-")
-    paths = found.save(path or arguments.results / f"suspicious-{name}.csv", count)
+    kind = "memorized" if found.by in outcomes.SCORES else "suspicious"
+    paths = found.save(path or arguments.results / f"{kind}-{name}.csv", count)
     rows = _rows(found, count)
     judged = found.judged.round(4).to_dict("records") if "true_label" in found.frame else []
     if arguments.json:
@@ -60,7 +61,8 @@ def scores(arguments: argparse.Namespace) -> int:
 
 
 def _rows(found: ranking.Ranking, count: int) -> list[dict[str, object]]:
-    """The most suspicious examples, with the score that orders them."""
+    """The most suspicious examples, with the score that orders them; of runs on subsets, with all scores."""
     known = [name for name in ("suggested_label", "true_label") if name in found.frame]
-    table = found.frame[:count][["index", "label", *known, found.by]]
-    return table.assign(**{found.by: table[found.by].astype(float).round(3)}).to_dict("records")
+    scores = [*outcomes.SCORES, "seen_accuracy"] if found.by in outcomes.SCORES else [found.by]
+    table = found.frame[:count][["index", "label", *known, *scores]]
+    return table.assign(**{name: table[name].astype(float).round(3) for name in scores}).to_dict("records")

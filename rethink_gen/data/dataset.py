@@ -66,7 +66,8 @@ class Dataset:
           train: images and labels. Images [N, H, W, C], [N, H, W] or feature vectors [N, D], which become [N, 1, 1, D]:
             uint8 as they are; floats are multiplied by `scale` and kept as float32. Labels: whole numbers 0 … K - 1.
             Runs on feature vectors usually want `whitening=False`.
-          test: the same for the test split; None: every fifth example of a fixed permutation of `train` is held out.
+          test: the same for the test split; None: every fifth example of a fixed permutation of `train` is held out,
+            and the others, in their order, are the training examples.
           num_classes: K; None: one more than the largest label.
           scale: 255 for floats in [0, 1] or standardized ones, 1 for floats in [0, 255]. Runs divide by 255 again.
 
@@ -232,8 +233,7 @@ PUBLISHED = {
 
 # The sums of the training pixels and of their squares, by channel, of sets whose checksum is not known here. They are
 # whole numbers, found from the means and standard deviations, printed in 16 digits, by which the field normalizes these
-# sets. MNIST's mean, 0.1306604762738429, gives in the same way the true sum of MNIST's pixels, 1567298545. (The
-# deviations of CIFAR-100 divide by n - 1.)
+# sets. MNIST's mean, 0.1306604762738429, gives in the same way the true sum of MNIST's pixels, 1567298545.
 PUBLISHED_SUMS = {
     "cifar100": ((6620373279, 6352382090, 5756623363), (1093977562105, 1007075543166, 901128318593)),
     "fashion_mnist": ((3431114169,), (631470052347,)),

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import html
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rethink_gen import atomic
+from rethink_gen import atomic, registry
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.results import outcomes
 from rethink_gen.results.records import Records
-from rethink_gen.results.store import Result
+from rethink_gen.results.store import FIT_THRESHOLD, Result
 from rethink_gen.runs import Run, grid
 from rethink_gen.study import examples, running
 from rethink_gen.study.studies import Folder, Study
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from rethink_gen.data.dataset import Dataset
+
+logger = logging.getLogger(__name__)
 
 SEEDS = range(3)
 BY = "mean_loss"  # the score to rank by
@@ -66,11 +69,11 @@ class Ranking:
     def frame(self) -> pd.DataFrame:
         """One row per training example, the most suspicious first.
 
-        Columns are `index` (its place in the training images, from 0), `label` (as given), `suggested_label` (the other
-        class as which it was classified most often; its label if it never was), and every score, as a mean over the
-        runs. Where a corruption was asked for, also `true_label`. By memorization, they are `index`, `label`,
-        `memorization`, and of the runs that were not trained on the example, and of those that were, the share that
-        classifies it as its label: `unseen_accuracy`, `seen_accuracy`.
+        Columns are `index` (its place in the images of the training split, from 0), `label` (as given),
+        `suggested_label` (the other class as which it was classified most often; its label if it never was), and every
+        score, as a mean over the runs. Where a corruption was asked for, also `true_label`. By memorization or
+        unseen_accuracy, they are `index`, `label`, `memorization`, and of the runs that were not trained on the
+        example, and of those that were, the share that classifies it as its label: `unseen_accuracy`, `seen_accuracy`.
         """
         import numpy as np
 
@@ -101,9 +104,10 @@ class Ranking:
 
         data = self._data()
         found = outcomes.memorization(outcomes.of(self.finished))
-        columns = {"index": np.arange(len(found.seen)), "label": data.train.labels}
-        if data.changed.any():
-            columns["true_label"] = data.true_labels
+        size = len(found.seen)  # the examples of validation_size come after these
+        columns = {"index": np.arange(size), "label": data.train.labels[:size]}
+        if data.changed[:size].any():
+            columns["true_label"] = data.true_labels[:size]
         scores = {"memorization": found.memorization, "unseen_accuracy": found.unseen, "seen_accuracy": found.seen}
         return pd.DataFrame({**columns, **scores})
 
@@ -142,7 +146,7 @@ class Ranking:
         """
         from rethink_gen.analysis import figures, pictures
 
-        data = self._data()
+        data = self._images()
         chosen = self.frame[:count]
         chosen = chosen if "suggested_label" in chosen else chosen.assign(suggested_label=chosen["label"])
         images = data.train.images[chosen["index"].to_numpy()]
@@ -180,12 +184,14 @@ class Ranking:
         """The pairs with the largest influence, the training example on the left.
 
         Raises:
-          UsageError: as `pairs` and `figure`.
+          UsageError: as `pairs` and `figure`; or there are no pairs.
         """
         from rethink_gen.analysis import figures, pictures
 
-        data = self._data()
+        data = self._images()
         chosen = self.pairs[:count]
+        if not len(chosen):
+            raise UsageError(f"no pairs to draw: no example has a memorization of {MEMORIZED} or more")
         sides = (data.train.images[chosen["index"]], data.test.images[chosen["test_index"]])
         return figures.shown_in_notebooks(pictures.pairs(*sides, chosen, self.study.results[0].run.dataset))
 
@@ -202,6 +208,16 @@ class Ranking:
         if clean.checksum != result.provenance["data_sha256"]:
             raise UsageError(f"{result.id} was trained on other data than the {result.run.dataset} that is here")
         return data
+
+    def _images(self) -> Dataset:
+        """The same, of images.
+
+        Raises:
+          UsageError: the examples cannot be drawn; or as `_data`.
+        """
+        if not self.has_images:
+            raise UsageError(f"the examples of {self.study.results[0].run.dataset} are no images that can be drawn")
+        return self._data()
 
     @property
     def has_images(self) -> bool:
@@ -248,24 +264,46 @@ def scores(
       run: the data, the network and its training; `seed` is that of the corruption, if `corruption_seed` is not given.
       seeds: more seeds make a better ranking; None: three, or for memorization a hundred.
       by: the score to rank by: aum, mean_loss, consistency, forgetting, first_learned, el2n, last_loss; or
-        memorization, for which each seed trains on a random 70 % of the examples.
+        memorization or unseen_accuracy, for which each seed trains on a random 70 % of the examples, or on the share
+        of `run.order`, such as subset(share=0.5).
       force, report: as in `rg.run`.
 
     Raises:
-      UsageError: no such score, or the run cannot record its examples. RethinkError: a run failed.
+      UsageError: no such score, too few seeds, or the run cannot record its examples or train on subsets.
+      RethinkError: a run failed.
     """
     from rethink_gen.results.scores import SCORES
 
-    if by not in (*SCORES, MEMORIZATION):
-        raise unknown("score", by, (*SCORES, MEMORIZATION))
-    if by == MEMORIZATION:
-        recording, default = replace(run, record=("correct",), order="subset", measurements=2), SUBSETS
-    else:
-        recording, default = replace(run, record=("examples",)), SEEDS
+    if by not in (*outcomes.SCORES, *SCORES):
+        raise unknown("score", by, (*outcomes.SCORES, *SCORES))
+    of_subsets = by in outcomes.SCORES
+    recording, default = (_on_subsets(run), SUBSETS) if of_subsets else (replace(run, record=("examples",)), SEEDS)
+    seeds = tuple(dict.fromkeys(default if seeds is None else seeds))
+    if len(seeds) < 1 + of_subsets:
+        least = "two seeds or more, better 50" if of_subsets else "a seed or more"
+        raise UsageError(f"{by} needs {least}, got {len(seeds)}")
     if run.corruption != "true_labels":
         recording = replace(recording, corruption_seed=run.seed_of("corruption"))
-    runs = grid(recording, seed=tuple(dict.fromkeys(default if seeds is None else seeds)))
+    runs = grid(recording, seed=seeds)
     study = running.run(runs, results=results, force=force, report=report)
     for failure in study.failures:
         raise running.RethinkError(f"{failure.run.id} failed: {failure.reason}")
-    return Ranking(replace(study, results=tuple(result for result in study.results if result.run in runs)), by)
+    found = Ranking(replace(study, results=tuple(result for result in study.results if result.run in runs)), by)
+    if of_subsets and (fitted := found.frame["seen_accuracy"].mean()) < FIT_THRESHOLD:
+        told = f"the networks fit {100 * fitted:.1f} % of the labels that they were trained on; what is not fitted"
+        logger.warning("%s is not memorized: train longer, or with a larger learning_rate", told)
+    return found
+
+
+def _on_subsets(run: Run) -> Run:
+    """The run on a random part of its examples, another one for each seed.
+
+    Raises:
+      UsageError: it has an order that leaves out no examples, or a seed of the order.
+    """
+    order = "subset" if run.order == "reshuffle" else run.order
+    if registry.parse(order)[0] != "subset" or registry.options_of("order", order)["share"] >= 1:
+        raise UsageError(f"{MEMORIZATION} needs random subsets, such as order='subset(share=0.7)', got {order!r}")
+    if run.order_seed is not None:
+        raise UsageError(f"{MEMORIZATION} needs another subset for each seed; leave order_seed away")
+    return replace(run, record=("correct",), order=order, measurements=run.measurements or 2)

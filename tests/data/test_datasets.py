@@ -36,7 +36,7 @@ def test_the_cache_stands_in_for_its_source(cifar10):
 
 
 def test_a_data_set_is_read_once_as_long_as_its_files_are_the_same(cifar10, monkeypatch):
-    """A run of half a second spent a third of it on reading MNIST again."""
+    """Each of many short runs read MNIST again, which took about a fifth of its time."""
     datasets.load("cifar10")  # decoded, which writes the cache
     first = datasets.load("cifar10")
     source, reads = datasets.find("cifar10"), []
@@ -388,6 +388,20 @@ def test_published_mean_and_deviation_give_mnists_sums(real_data):
     [total], [squares] = sums(datasets.load("mnist").train.images)
     assert total == round(mean * n * 255)
     assert squares == pytest.approx((deviation**2 + mean**2) * n * 255**2, rel=1e-12)
+
+
+def test_published_sums_give_back_the_deviations_that_are_printed():
+    """Those of CIFAR-100 divide by n; a comment said n - 1. A number and its square are both even, or both odd."""
+    printed = {
+        "cifar100": (50_000 * 32 * 32, (0.2673342858792401, 0.2564384629170883, 0.27615047132568404)),
+        "fashion_mnist": (60_000 * 28 * 28, (0.35302424451492237,)),
+        "kmnist": (60_000 * 28 * 28, (0.34834283034636876,)),
+    }
+    for name, (n, deviations) in printed.items():
+        totals, squares = datasets.PUBLISHED_SUMS[name]
+        assert [total % 2 for total in totals] == [square % 2 for square in squares]
+        found = [(n * square - total**2) ** 0.5 / n / 255 for total, square in zip(totals, squares, strict=True)]
+        assert found == pytest.approx(deviations, rel=1e-14)
 
 
 @pytest.mark.slow

@@ -9,10 +9,10 @@ import pytest
 from sklearn.datasets import load_digits
 
 import rethink_gen as rg
-from rethink_gen import registry
+from rethink_gen import registry, study
 from rethink_gen.cli import main
 from rethink_gen.errors import UsageError
-from rethink_gen.results import kept, scores, store
+from rethink_gen.results import kept, outcomes, scores, store
 from rethink_gen.study import verification
 from rethink_gen.study.merging import merge
 
@@ -133,6 +133,9 @@ def test_feature_vectors_are_ranked_without_pictures(own, tmp_path):
     assert found.save(tmp_path / "points.csv") == [tmp_path / "points.csv"]
     with pytest.raises(UsageError, match="no label is known to be wrong; give a corruption"):
         _ = found.judged
+    for figure in (found.figure, found.figure_of_pairs):
+        with pytest.raises(UsageError, match="the examples of points are no images that can be drawn"):
+            figure(3)
 
 
 def test_runs_that_all_diverged_give_no_ranking(tmp_path):
@@ -211,3 +214,45 @@ def test_command_ranks_by_memorization(memorized, folder, tmp_path, monkeypatch,
     assert told["examples"][0]["index"] == int(memorized.frame["index"][0])
     assert {each["score"] for each in told["scores"]} == {"memorization", "unseen_accuracy"}
     assert list(pd.read_csv(tmp_path / "mine.csv")["index"]) == list(memorized.frame["index"])
+
+
+def test_memorization_of_networks_that_fit_little_says_so(memorized, folder, caplog, monkeypatch):
+    """The page's example, on 600 images of three classes, found wrong labels with an AUROC of 0.57, and was silent."""
+    fitted = memorized.frame["seen_accuracy"].mean()
+    said = f"the networks fit {100 * fitted:.1f} % of the labels that they were trained on; what is not fitted is not"
+    for least in (fitted - 0.01, fitted + 0.01):
+        monkeypatch.setattr(study.ranking, "FIT_THRESHOLD", least)
+        rg.scores(memorized.study.results[0].run, seeds=range(12), by="memorization", results=folder)
+        assert (said in caplog.text) == (fitted < least)
+
+
+@pytest.mark.parametrize(
+    ("changes", "seeds", "said"),
+    [
+        ({"order": "echo"}, range(4), r"random subsets, such as order='subset\(share=0.7\)', got 'echo"),
+        ({"order": "subset(share=1.0)"}, range(4), "random subsets"),
+        ({"order_seed": 0}, range(4), "leave order_seed away"),
+        ({}, [3, 3], "memorization needs two seeds or more, better 50, got 1"),
+    ],
+)
+def test_memorization_without_subsets_of_each_seed_is_refused(changes, seeds, said, tmp_path):
+    """The order was replaced unasked; with one seed, or one subset for all, every score was nan."""
+    with pytest.raises(UsageError, match=said):
+        rg.scores(replace(RUN, **changes), seeds=seeds, by="memorization", results=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_memorization_of_another_share_and_of_held_out_examples(folder):
+    """The share was 0.7 whatever was asked for; examples of validation_size ended in a traceback."""
+    run = replace(RUN, order="subset(share=0.5)", validation_size=40, epochs=1)
+    found = rg.scores(run, seeds=range(2), by="unseen_accuracy", results=folder)
+    assert outcomes.of(found.finished).seen.sum(1).tolist() == [180] * 2
+    assert sorted(found.frame["index"]) == list(range(360))
+    assert found.frame["unseen_accuracy"].dropna().is_monotonic_increasing
+
+
+def test_pairs_are_not_drawn_where_there_are_none(memorized, monkeypatch):
+    """They ended in a traceback of NumPy."""
+    monkeypatch.setattr(study.ranking, "MEMORIZED", 1.1)
+    with pytest.raises(UsageError, match=r"no example has a memorization of 1\.1 or more"):
+        memorized.figure_of_pairs()
