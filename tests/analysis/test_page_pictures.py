@@ -52,7 +52,8 @@ def test_colors_can_be_seen_and_told_apart_on_a_dark_page():
         colors[:5],
         colors[5:10],
         colors[10:17],
-        colors[17:],
+        colors[17:31],
+        colors[31:],
         style.PALETTE,
         [style.look(level, levels).color for level in levels],
     )
