@@ -75,8 +75,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         report = Path(folder) / "report.html"
         commands = (
+            images,  # before experiments add corruptions of their own
             ["report", "--output", str(report)],
-            images,
             *(["plot", name, "--scale", DESCENT[name], "--output", str(DOCS / f"{name}.png")] for name in DESCENT),
             ["train", *HALF_RANDOM, "--keep-weights", "--results", folder],
             ["plot", "confusion", "--results", folder, "--output", str(DOCS / "confusion.png")],
