@@ -31,7 +31,8 @@ def sharpness(network: Network, *, epsilon: float = 1e-3, dimensions: int = 0, i
     flat, unravel = ravel_pytree(network.weights)
     x = np.asarray(flat)
     directions = _directions(network, len(x), dimensions) if dimensions else None
-    place = x if directions is None else np.linalg.lstsq(directions.T @ directions, directions.T @ x)[0]
+    with np.errstate(invalid="ignore"):  # see below
+        place = x if directions is None else np.linalg.lstsq(directions.T @ directions, directions.T @ x)[0]
 
     def minus_loss(z: np.ndarray) -> tuple[float, np.ndarray]:
         step = z.astype(np.float32)  # a product with float64 would copy the directions, gigabytes, at each call
@@ -42,15 +43,16 @@ def sharpness(network: Network, *, epsilon: float = 1e-3, dimensions: int = 0, i
         return -loss, -(slope if directions is None else directions.T @ slope).astype(float)
 
     size = epsilon * (np.abs(place.astype(float)) + 1)
-    found = minimize(
-        minus_loss,
-        np.zeros(len(place)),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=np.column_stack([-size, size]),
-        # At a minimum slopes are small, and the search would end before it begins, were it not for these zeros.
-        options={"maxiter": iterations, "ftol": 0, "gtol": 0},
-    )
+    with np.errstate(invalid="ignore"):  # NumPy's product of matrices warns at times though every number is finite
+        found = minimize(
+            minus_loss,
+            np.zeros(len(place)),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=np.column_stack([-size, size]),
+            # At a minimum slopes are small, and the search would end before it begins, were it not for these zeros.
+            options={"maxiter": iterations, "ftol": 0, "gtol": 0},
+        )
     here = network.loss(network.weights)
     return 100 * (max(-float(found.fun), here) - here) / (1 + here)
 
