@@ -258,7 +258,7 @@ def test_a_result_that_kept_its_weights_answers(tmp_path):
     assert test.correct.mean() == pytest.approx(result.summary["test_accuracy"])
     assert train.loss.mean() == pytest.approx(result.summary["train_loss"], rel=1e-4)
     assert (train.labels != train.true_labels).any()
-    raw = datasets.digits().test.images[:48]
+    raw = datasets.bundled.digits().test.images[:48]
     np.testing.assert_allclose(result.predict(raw), test.logits, rtol=1e-4, atol=1e-4)
     for wrong, said in ((raw[..., 0], r"\(48, 8, 8\)"), (raw[0], r"\(8, 8, 1\)"), (raw[:, :6], r"\(48, 6, 8, 1\)")):
         with pytest.raises(UsageError, match=rf"must be \[N, H, W, C\] of 8×8×1, as for digits; got shape {said}"):

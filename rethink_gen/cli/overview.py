@@ -286,7 +286,7 @@ def data_sets() -> list[dict[str, Any]]:
     for name in datasets.names():
         source = here.get(name)
         own = "registered by you" if name in registry.COMPONENTS["dataset"] else ""
-        place = "bundled" if name in datasets.BUNDLED else own or (source and (source.folder or source.cache))
+        place = "bundled" if name in datasets.bundled.DATASETS else own or (source and (source.folder or source.cache))
         rows.append(
             {
                 "name": name,

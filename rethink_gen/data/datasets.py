@@ -7,25 +7,22 @@ cache is opened without it.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rethink_gen import atomic, registry
-from rethink_gen.data import download, generated
+from rethink_gen.data import bundled, download
 from rethink_gen.data.dataset import PUBLISHED, PUBLISHED_SUMS, Dataset, freeze, unlike_published
-from rethink_gen.data.tfds import Folder, Source, cache_folder, data_root, decode, describe, version
+from rethink_gen.data.tfds import GENERATED, Folder, Source, cache_folder, data_root, decode, describe, version
 from rethink_gen.errors import DataError, StorageError, UsageError, unknown
 from rethink_gen.registry import DATASET, dataset_name
-
-MODULUS = 97  # of `modular_addition`
 
 logger = logging.getLogger(__name__)
 # The data set that this process has read last, by the stamps of its files: many short runs need not read it each time.
@@ -47,8 +44,8 @@ def load(name: str, *, data_dir: Folder = None) -> Dataset:
       DataError: it is not there, or damaged, or no image classification data set; the line says what to do.
     """
     name = dataset_name(name)
-    if name in BUNDLED:
-        return _as_published(BUNDLED[name](), "this installation")
+    if name in bundled.DATASETS:
+        return _as_published(bundled.DATASETS[name](), "this installation")
     if name in registry.COMPONENTS["dataset"]:
         return _users(name)
     source = find(name, data_dir)
@@ -96,7 +93,7 @@ def prepare(name: str, *, data_dir: Folder = None, fetch: download.Fetch = downl
       DataError: no network, no space, a wrong checksum, TensorFlow needed and not there; the line says what to do.
     """
     name = dataset_name(name)
-    if name not in BUNDLED:
+    if name not in bundled.DATASETS:
         _check_name(name)
         download.build(name, _root_of(name, data_dir), fetch)
     source = find(name, data_dir)
@@ -107,7 +104,7 @@ def prepare(name: str, *, data_dir: Folder = None, fetch: download.Fetch = downl
 
 def present(data_dir: Folder = None) -> list[Source]:
     """Every data set that can be loaded without a network, by name; nothing is decoded."""
-    found = {name: _source_of(BUNDLED[name]()) for name in BUNDLED}
+    found = {name: _source_of(bundled.DATASETS[name]()) for name in bundled.DATASETS}
     for name in [*registry.COMPONENTS["dataset"]]:
         with contextlib.suppress(DataError, UsageError):  # it cannot be made here; a run of it says why
             found[name] = _source_of(_users(name))
@@ -115,7 +112,7 @@ def present(data_dir: Folder = None) -> list[Source]:
         with contextlib.suppress(DataError):  # `load` and `verify` will say what is wrong with it
             source = _about(path).source
             found[source.name] = source
-    for root in (data_root(data_dir), _root_of(generated.NAME)):
+    for root in (data_root(data_dir), _root_of(GENERATED)):
         for path in (*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")):
             with contextlib.suppress(DataError, UsageError):  # text, audio, or otherwise not for us
                 name = ".".join(path.relative_to(root).parts[:-2])
@@ -131,7 +128,7 @@ def verify(name: str, *, data_dir: Folder = None) -> list[str]:
       DataError: something is wrong; the line names it.
     """
     name = dataset_name(name)
-    if name in BUNDLED:
+    if name in bundled.DATASETS:
         return [f"{name}: as published, {load(name).checksum}"]
     source, found = find(name, data_dir), {}
     if source.streamed:
@@ -153,13 +150,13 @@ def find(name: str, data_dir: Folder = None) -> Source:
       UsageError: there is no data set of that name; DataError: it is not here, or damaged.
     """
     name = dataset_name(name)
-    if name in BUNDLED:
-        return _source_of(BUNDLED[name]())
+    if name in bundled.DATASETS:
+        return _source_of(bundled.DATASETS[name]())
     if name in registry.COMPONENTS["dataset"]:
         return _source_of(_users(name))
     _check_name(name)
     root = _root_of(name, data_dir)
-    if name == generated.NAME and not root.exists():
+    if name == GENERATED and not root.exists():
         download.build(name, root, download.download)
     if source := _search(name, data_dir):
         return source
@@ -186,12 +183,12 @@ def _search(name: str, data_dir: Folder) -> Source | None:
 
 def _root_of(name: str, data_dir: Folder = None) -> Path:
     """The folder, as tfds arranges one, that a data set is in."""
-    return cache_folder() / "generated" if name == generated.NAME else data_root(data_dir)
+    return cache_folder() / "generated" if name == GENERATED else data_root(data_dir)
 
 
 def names() -> list[str]:
     """The data sets that are present, or can be prepared without TensorFlow."""
-    return sorted({*download.READERS, generated.NAME, *(source.name for source in present())})
+    return sorted({*download.READERS, GENERATED, *(source.name for source in present())})
 
 
 def _check_name(name: str) -> None:
@@ -354,55 +351,8 @@ def _users(name: str) -> Dataset:
     return LOADED[target]
 
 
-@cache
-def digits() -> Dataset:
-    """scikit-learn's 1,797 handwritten digits, 8×8: 1,500 to train on and 297 to test on.
-
-    Gray levels 0..16 become 0..255: level × 255/16, rounded half up. The split is drawn once and for all, from a stream
-    that NumPy keeps fixed. The stored order would not do: its last 297 images are unlike the others (nearest neighbors
-    get 94.6 % of them right, and 98.7 % of those drawn), so that the two splits would not be of one distribution.
-    """
-    spec = importlib.util.find_spec("sklearn")  # importing it takes five seconds
-    paths = [Path(folder, "datasets/data/digits.csv.gz") for folder in (spec and spec.submodule_search_locations) or ()]
-    if paths and paths[0].exists():
-        table = np.loadtxt(paths[0], delimiter=",", dtype=np.int64)
-    else:
-        from sklearn.datasets import load_digits
-
-        images, labels = load_digits(return_X_y=True)
-        table = np.column_stack([images, labels]).astype(np.int64)
-    table = table[np.random.RandomState(0).permutation(len(table))]
-    images = ((table[:, :-1] * 255 + 8) // 16).astype(np.uint8).reshape(-1, 8, 8, 1)
-    labels = table[:, -1].astype(np.int32)
-    source = Source("digits", "", (8, 8, 1), 10, 1500, 297)
-    return freeze(source, images[:1500], labels[:1500], images[1500:], labels[1500:])
-
-
-@cache
-def modular_addition() -> Dataset:
-    """All 9,409 pairs (a, b) of numbers below 97; the label is (a + b) mod 97. Half of them are to train on.
-
-    An image is 1×1 with 194 channels: a and b one-hot, 0 or 255. The order, and so the split, is drawn once and for
-    all, from a stream that NumPy keeps fixed.
-
-    References:
-      Power et al. 2022, "Grokking: generalization beyond overfitting on small algorithmic datasets".
-    """
-    pairs = np.random.RandomState(0).permutation(MODULUS**2)
-    a, b = np.divmod(pairs, MODULUS)
-    one_hot = 255 * np.eye(MODULUS, dtype=np.uint8)
-    images = np.concatenate([one_hot[a], one_hot[b]], axis=1)[:, None, None]
-    labels = ((a + b) % MODULUS).astype(np.int32)
-    half = len(pairs) // 2
-    source = Source("modular_addition", "", images.shape[1:], MODULUS, half, len(pairs) - half)
-    return freeze(source, images[:half], labels[:half], images[half:], labels[half:])
-
-
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 # Data sets that users' functions have returned, by function.
 LOADED: dict[Callable[[], Dataset], Dataset] = {}
-
-# What ships with a dependency, or is computed.
-BUNDLED: dict[str, Callable[[], Dataset]] = {"digits": digits, "modular_addition": modular_addition}

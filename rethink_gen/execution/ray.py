@@ -237,7 +237,7 @@ def _start(ray: Any, needs: Needs) -> tuple[Any, Any, Callable[[set[str]], dict[
                 if name not in known:
                     known[name] = [ray.put(path.read_bytes()), dataset.checksum]
                 files[str(path.relative_to(datasets.cache_folder()))] = known[name]
-        for name in names - {*datasets.BUNDLED, *registry.COMPONENTS["dataset"], datasets.generated.NAME}:
+        for name in names - {*datasets.bundled.DATASETS, *registry.COMPONENTS["dataset"], datasets.GENERATED}:
             source = datasets.find(name)
             if not source.streamed and name not in known:
                 checksum = datasets.load(name).checksum  # afterwards it is in the cache

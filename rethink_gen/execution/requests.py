@@ -48,7 +48,7 @@ def check_data(runs: Iterable[AnyRun]) -> None:
 
     runs = list(runs)
     for name in sorted(
-        {run.dataset for run in runs if not run.draws_data} - {*datasets.BUNDLED, datasets.generated.NAME}
+        {run.dataset for run in runs if not run.draws_data} - {*datasets.bundled.DATASETS, datasets.GENERATED}
     ):
         datasets.find(name)
     for name in sorted({run.dataset for run in runs if isinstance(run, Run) and _needs_color(run)}):

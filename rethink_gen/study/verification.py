@@ -100,7 +100,7 @@ def _different_data(results: Iterable[Result]) -> Iterator[str]:
         files = " and ".join(f"{part[0].id} ({checksum[:8]}…)" for checksum, part in parts.items())
         yield f"made from different data named {name}: {files}; delete the wrong ones, and train them again"
     made_from = {result.data for result in results}
-    for name in sorted({name for name, _ in made_from} - {*PUBLISHED, datasets.generated.NAME}):
+    for name in sorted({name for name, _ in made_from} - {*PUBLISHED, datasets.GENERATED}):
         with suppress(DataError, UsageError):  # it is not here
             source = datasets.find(name)
             there = source.fingerprint if source.streamed else datasets.load(name).checksum

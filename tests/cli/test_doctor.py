@@ -62,7 +62,7 @@ def test_an_experiment_that_cannot_be_read_is_wrong(tmp_path):
 
 def test_cifar10_that_is_missing_is_wrong(monkeypatch):
     monkeypatch.setattr(doctor, "_data", DATA)
-    monkeypatch.setattr(datasets, "present", lambda: [datasets._source_of(datasets.digits())])
+    monkeypatch.setattr(datasets, "present", lambda: [datasets._source_of(datasets.bundled.digits())])
     assert wrong() == ["CIFAR-10 is not here: rethink-gen data prepare cifar10"]
 
 

@@ -38,7 +38,7 @@ def test_digits_are_the_same_through_scikit_learns_own_loader(monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "sklearn" else found(name, *rest)
     )
-    assert datasets.digits().checksum == datasets.PUBLISHED["digits"]
+    assert datasets.bundled.digits().checksum == datasets.PUBLISHED["digits"]
 
 
 def test_digits_and_a_cached_set_are_opened_without_their_libraries(cifar10):

@@ -254,7 +254,7 @@ def test_what_is_no_image_classification_data_set_is_refused(file, alter, messag
         datasets.load("cifar10")
     one_line(error, cifar10)
     assert [source.name for source in datasets.present()] == (
-        ["cifar10", *datasets.BUNDLED] if message == "labels" else [*datasets.BUNDLED]
+        ["cifar10", *datasets.bundled.DATASETS] if message == "labels" else [*datasets.bundled.DATASETS]
     )
 
 
@@ -328,7 +328,7 @@ def test_a_set_that_is_not_there_says_how_to_get_it(own_data):
 
 
 def test_what_is_there_is_listed_without_decoding(cifar10):
-    assert [source.name for source in datasets.present()] == ["cifar10", *datasets.BUNDLED]
+    assert [source.name for source in datasets.present()] == ["cifar10", *datasets.bundled.DATASETS]
     found = datasets.present()[0]
     assert (found.train, found.test, found.shape, found.num_classes) == (16, 4, (32, 32, 3), 10)
     assert found.folder == cifar10
@@ -337,7 +337,7 @@ def test_what_is_there_is_listed_without_decoding(cifar10):
     shutil.rmtree(cifar10)
     assert datasets.present()[0] == replace(found, folder=None)
     found.cache.write_bytes(b"damaged")
-    assert [source.name for source in datasets.present()] == [*datasets.BUNDLED]
+    assert [source.name for source in datasets.present()] == [*datasets.bundled.DATASETS]
 
 
 def test_verifying_compares_the_cache_with_its_source(cifar10, tmp_path):

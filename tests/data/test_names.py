@@ -26,7 +26,7 @@ def test_folder_with_a_name_that_is_none_is_passed_over(folder, root, capsys):
     """Each ended in a RecursionError: the name was not known, and the hint looked for all names again."""
     (root / folder).mkdir(parents=True)
     (root / folder / "dataset_info.json").write_text("{}")
-    assert [source.name for source in datasets.present()] == ["cifar10", *datasets.BUNDLED]
+    assert [source.name for source in datasets.present()] == ["cifar10", *datasets.bundled.DATASETS]
     for line in (["data"], ["list", "datasets"]):
         assert main.main(line) == 0
     assert main.main(["train", "--dataset", "cifr10"]) == 2

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from rethink_gen import experiment, registry
-from rethink_gen.data import augmentations, corruptions, datasets, download, generated
+from rethink_gen.data import augmentations, corruptions, datasets, download
 from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import DataError, Interrupted, UsageError
@@ -27,7 +27,7 @@ from rethink_gen.training import collectives
 
 N, TEST = 50, 20
 RUN = Run(
-    dataset=generated.NAME, train_size=N, test_size=TEST, crop_size=28, whitening=False, batch_size=8, epochs=2,
+    dataset=datasets.GENERATED, train_size=N, test_size=TEST, crop_size=28, whitening=False, batch_size=8, epochs=2,
     corruption="random_labels", corruption_level=0.5, learning_rate=0.01, model="tiny",
 )  # fmt: skip
 
@@ -56,7 +56,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def source(cache):
-    return datasets.find(generated.NAME)
+    return datasets.find(datasets.GENERATED)
 
 
 def true(n):
@@ -90,11 +90,11 @@ def test_the_generated_set_is_kept_as_imagenet_is(source):
 
 
 def test_generated_pictures_are_large_of_many_sizes_and_the_same_each_time():
-    pictures = [generated._picture(i % 20, np.random.default_rng(i)) for i in range(40)]
+    pictures = [download._picture(i % 20, np.random.default_rng(i)) for i in range(40)]
     sizes = {Image.open(io.BytesIO(picture)).size for picture in pictures}
     assert len(sizes) > 30
     assert min(min(size) for size in sizes) >= 299
-    assert pictures[7] == generated._picture(7, np.random.default_rng(7))
+    assert pictures[7] == download._picture(7, np.random.default_rng(7))
 
 
 # Examples.
@@ -243,22 +243,22 @@ def one_line(error, *parts):
 def test_pixels_of_a_stream_cannot_be_corrupted(source):
     with pytest.raises(UsageError) as error:
         list(scheduler.execute([replace(RUN, corruption="shuffled_pixels")]))
-    one_line(error, "shuffled_pixels", generated.NAME, "random_labels")
+    one_line(error, "shuffled_pixels", datasets.GENERATED, "random_labels")
 
 
 def test_what_needs_all_images_at_once_says_so(source):
     with pytest.raises(UsageError) as error:
-        list(scheduler.execute([KernelRun(dataset=generated.NAME)]))
-    one_line(error, generated.NAME, "streamed")
-    assert len(datasets.verify(generated.NAME)) == 1
-    assert datasets.prepare(generated.NAME).train == 160
+        list(scheduler.execute([KernelRun(dataset=datasets.GENERATED)]))
+    one_line(error, datasets.GENERATED, "streamed")
+    assert len(datasets.verify(datasets.GENERATED)) == 1
+    assert datasets.prepare(datasets.GENERATED).train == 160
 
 
 def test_a_picture_that_is_damaged_is_named(own_data, monkeypatch):
-    good = generated._picture
-    monkeypatch.setattr(generated, "_SIZES", {"train": 3, "validation": 1})
-    monkeypatch.setattr(generated, "_picture", lambda label, rng: good(label, rng)[: 500 if label == 1 else None])
-    stream = Stream(datasets.find(generated.NAME), "train", true(3), crop_size=28)
+    good = download._picture
+    monkeypatch.setattr(download, "_SIZES", {"train": 3, "validation": 1})
+    monkeypatch.setattr(download, "_picture", lambda label, rng: good(label, rng)[: 500 if label == 1 else None])
+    stream = Stream(datasets.find(datasets.GENERATED), "train", true(3), crop_size=28)
     damaged = []
     for i in range(3):
         try:
@@ -300,7 +300,7 @@ def test_the_test_split_of_imagenet_is_its_validation_split(source, tmp_path):
 
 def test_at_smoke_scale_generated_pictures_stand_in_for_imagenet():
     [run] = experiment._smoke((Run(dataset="imagenet2012", crop_size=299, batch_size=256),))
-    assert (run.dataset, run.crop_size, run.train_size) == (generated.NAME, 299, 8)
+    assert (run.dataset, run.crop_size, run.train_size) == (datasets.GENERATED, 299, 8)
     requests.check_data([run])  # it need not be there yet
 
 

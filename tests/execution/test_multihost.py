@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rethink_gen.data import datasets, generated
+from rethink_gen.data import datasets
 from rethink_gen.errors import UsageError
 from rethink_gen.execution import multihost
 from rethink_gen.results import store
@@ -83,7 +83,7 @@ def experiments(tmp_path_factory):
     (folder / "many.py").write_text(EXPERIMENT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RETHINK_GEN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        datasets.find(generated.NAME)
+        datasets.find(datasets.GENERATED)
         yield folder
 
 
