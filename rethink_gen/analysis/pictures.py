@@ -42,9 +42,8 @@ def corrupted_images(name: str, count: int = 8) -> Figure:
     def first(split: Split, n: int) -> Split:
         return split._replace(images=split.images[:n], labels=split.labels[:n])
 
-    some = replace(
-        whole, train=first(whole.train, 1000), test=first(whole.test, 1)
-    )  # enough images for mean and variance
+    train, test = first(whole.train, 1000), first(whole.test, 1)  # enough images for mean and variance
+    some = replace(whole, train=train, test=test, true_labels=train.labels)  # as runs hand it to a corruption
     labels = some.train.labels.tolist()
     chosen = [labels.index(label) for label in sorted(set(labels))[:count]]
     versions = {}

@@ -54,6 +54,16 @@ def test_images_under_every_corruption(tmp_path, monkeypatch, capsys):
     assert "--dataset goes with `plot corruptions`" in capsys.readouterr().err
 
 
+def test_a_corruption_that_uses_true_labels_is_drawn_as_a_run_would_have_it(monkeypatch):
+    """The picture once handed it none, and an experiment's own corruption ended the command."""
+    turned = lambda key, dataset, level: replace(
+        dataset, train=dataset.train._replace(labels=(dataset.true_labels + 1) % 10)
+    )
+    monkeypatch.setitem(registry.COMPONENTS["corruption"], "turned", registry.Component("corruption", "turned", turned))
+    words = texts(pictures.corrupted_images("digits"))
+    assert words[words.index("turned") + 1 :][:8] == list("12345678")
+
+
 def test_answers_have_the_accuracies_that_were_measured(trained):
     true, given, train, test_true, test = commands._answers(trained)
     assert np.mean(train == given) == pytest.approx(trained.summary["train_accuracy"])
