@@ -78,6 +78,7 @@ class Run(AnyRun):
                 raise UsageError(f"{name} must each be named once, got {','.join(given)}")
         if others := sorted({*self.record} - {*RECORDS}):
             raise unknown("record", others[0], RECORDS)
+        object.__setattr__(self, "record", tuple(name for name in RECORDS if name in self.record))  # in one order
         if MEASURES in self.record and not self.measures:
             raise UsageError("record=measures has nothing to record: name measures, such as measures=margin")
 

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rethink_gen import memory
-from rethink_gen.data import randomness
+from rethink_gen.data import corruptions, randomness
 from rethink_gen.data.dataset import Dataset
 from rethink_gen.errors import UsageError
 from rethink_gen.models.families.blocks import Conv
@@ -74,8 +74,12 @@ def solve(run: IdentityRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[
       and train_loss, the mean squared error on the training images.
 
     Raises:
-      UsageError: training diverges, or the network does not fit into memory.
+      UsageError: labels are to be corrupted, training diverges, or the network does not fit into memory.
     """
+    if run.corruption in corruptions.OF_LABELS and run.corruption != "true_labels":
+        raise UsageError(
+            f"{run.corruption} changes labels, which an IdentityRun does not use; corrupt images or nothing"
+        )
     train, test = (jnp.asarray(split.images, jnp.float32) / 255 for split in (dataset.train, dataset.test))
     key = randomness.root_key(run.seed)
     noise = jax.random.uniform(randomness.stream(key, "noise"), test.shape)

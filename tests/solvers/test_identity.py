@@ -98,3 +98,8 @@ def test_a_network_that_does_not_fit_into_memory_is_refused(monkeypatch):
         solved(replace(RUN, layers=2, units=10))
     monkeypatch.setattr(memory, "free", lambda: needed)
     solved(replace(RUN, layers=2, units=10, steps=1, learning_rate=0.1))
+
+
+def test_corruption_of_labels_that_would_change_nothing_but_the_id_is_refused():
+    with pytest.raises(UsageError, match="random_labels changes labels, which an IdentityRun does not use"):
+        solved(replace(RUN, corruption="random_labels"))

@@ -163,6 +163,7 @@ def test_what_cannot_be_recorded_is_named():
         Run(record="example")
     with pytest.raises(UsageError, match="record must each be named once, got correct,correct"):
         Run(record="correct,correct")
+    assert Run(record="correct,examples").id == Run(record="examples,correct").id, "one run, whatever the order"
     streamed = Run(dataset="generated_imagenet", record="examples", train_size=8, test_size=8, batch_size=4)
     with pytest.raises(UsageError, match="generated_imagenet is streamed: examples are recorded in memory only"):
         preparation.prepare([streamed])
