@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from rethink_gen.results.store import Result
 
-KEY = "correct"  # in the provenance of a result
 # Score of an example → which of its values point to a wrong label (1: large, -1: small), and what it is.
 SCORES = {
     "memorization": (1, "how much more often it is classified as its label if it was trained on"),

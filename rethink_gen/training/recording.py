@@ -26,16 +26,15 @@ def add(rows: Rows, answers: Mapping[str, Answers], run: Run) -> None:
             rows[f"{split}/{name}"] = [*before, np.asarray(array)]
 
 
-def add_seen(rows: Rows, order: Any, size: int, run: Run) -> None:
-    """Notes which examples an epoch trains on.
+def add_seen(rows: Rows, order: Any, size: int) -> None:
+    """Notes which examples an epoch trains on, for runs that record what is correct.
 
     Args:
       order: int32[S, B], of the epoch.
       size: the number of training examples.
     """
-    if CORRECT in run.record:
-        seen = rows.setdefault(SEEN, [np.zeros(size, bool)])
-        seen[0][np.asarray(order)] = True
+    [seen] = rows.setdefault(SEEN, [np.zeros(size, bool)])
+    seen[np.asarray(order)] = True
 
 
 def to_arrays(rows: Rows) -> dict[str, np.ndarray]:

@@ -216,7 +216,7 @@ class _Cohort:
         order = draw_order(self.program, self.hparams, epoch, self.num_train, self.program.batch_size)
         if CORRECT in self.runs[0].record:
             for run, own in zip(self.runs, self.lanes.unstack(order), strict=False):
-                recording.add_seen(self.rows[run], own, self.num_train, run)
+                recording.add_seen(self.rows[run], own, self.num_train)
         while self.step < end:
             count = min(self.steps_per_call, end - self.step)
             self.state = self.step_function(self.hparams, self.train_data, order, self.state, count)
