@@ -43,17 +43,16 @@ def tidy(results, scale="paper"):
     return frame(results).assign(scale=scale)
 
 
-# An experiment of a user's own, as a file: ten runs of two epochs.
-EXPERIMENT = '''"""Digits for two epochs."""
+def own_experiment(run, axes, *by, more=""):
+    """A file of experiments of a user's own: the grid of a run over axes, its table by some, and a true sentence."""
+    names = ", ".join(map(repr, by))
+    return f'''"""Digits for a while."""
 from matplotlib.figure import Figure
 
 from rethink_gen import Experiment, Run, grid
 from rethink_gen.analysis.declare import by
 
-RUNS = grid(
-    Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=2, corruption="random_labels"),
-    corruption_level=(0.2, 0.4, 0.6, 0.8, 1.0), seed=range(2),
-)
+RUNS = grid(Run(dataset="digits", {run}), {axes})
 
 
 def there_are_runs(study):
@@ -66,8 +65,16 @@ EXPERIMENT = Experiment(
     locator="Nowhere",
     runs=RUNS,
     laptop=RUNS,
-    table=by("corruption_level", metrics=["test_accuracy"]),
-    figure=lambda study: Figure(),
-    checks=[there_are_runs],
+    table=by({names}, metrics=["test_accuracy"]),
+    checks=[there_are_runs],{more}
 )
 '''
+
+
+# Ten runs of two epochs, with a figure.
+EXPERIMENT = own_experiment(
+    'train_size=64, test_size=50, batch_size=32, epochs=2, corruption="random_labels"',
+    "corruption_level=(0.2, 0.4, 0.6, 0.8, 1.0), seed=range(2)",
+    "corruption_level",
+    more="\n    figure=lambda study: Figure(),",
+)

@@ -2,8 +2,11 @@
 
 import json
 
+import flax.linen as nn
 import numpy as np
+from frames import own_experiment
 
+from rethink_gen.models import inception
 from rethink_gen.results import store
 from rethink_gen.runs import Run
 from rethink_gen.training import trainer
@@ -13,30 +16,24 @@ SMALL = Run(
     corruption_level=0.5, augmentations=("flip",), weight_decay=1e-3,
 )  # fmt: skip
 
-EXPERIMENT = '''"""Digits for an epoch."""
-from rethink_gen import Experiment, Run, grid
-from rethink_gen.analysis.declare import by
-
-RUNS = grid(
-    Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=1, learning_rate=0.1),
-    corruption=("true_labels", "random_labels"),
+# Two runs of an epoch.
+EXPERIMENT = own_experiment(
+    "train_size=64, test_size=50, batch_size=32, epochs=1, learning_rate=0.1",
+    'corruption=("true_labels", "random_labels")',
+    "corruption",
 )
 
 
-def there_are_runs(study):
-    """There are runs."""
-    return len(study.runs) > 0, "counted"
+class TinyBatchNorm(nn.Module):
+    """A convolution with batch norm, and a linear layer: compiles in a second."""
 
+    num_classes: int
+    dropout: float = 0.0
 
-EXPERIMENT = Experiment(
-    claim="Labels matter.",
-    locator="Nowhere",
-    runs=RUNS,
-    laptop=RUNS,
-    table=by("corruption", metrics=["test_accuracy"]),
-    checks=[there_are_runs],
-)
-'''
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        x = inception.ConvModule(4, 3)(x, train=train)
+        return nn.Dense(self.num_classes)(x.mean((1, 2)))
 
 
 def result(run=SMALL, accuracy=0.5):

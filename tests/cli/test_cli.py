@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from frames import own_experiment
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,36 +23,21 @@ LINES = [
     if not line.startswith("#")
 ]
 
-EXPERIMENT = '''"""Digits for an epoch or two."""
-from rethink_gen import Experiment, Run, grid
-from rethink_gen.analysis.declare import by
 
-
-def there_are_two_runs(study):
-    """There are two runs."""
-    return study.runs["run"].nunique() == 2, "counted"
-
-
-RUNS = grid(
-    Run(dataset="digits", train_size=128, batch_size=64, epochs={epochs}),
-    corruption=("true_labels", "random_labels"),
-)
-EXPERIMENT = Experiment(
-    claim="Labels matter.",
-    locator="Nowhere",
-    runs=RUNS,
-    laptop=RUNS,
-    table=by("corruption", metrics=["test_accuracy"]),
-    checks=[there_are_two_runs],
-)
-'''
+def labels(epochs):
+    """The file of an experiment of two runs."""
+    return own_experiment(
+        f"train_size=128, batch_size=64, epochs={epochs}",
+        'corruption=("true_labels", "random_labels")',
+        "corruption",
+    )
 
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
     """A folder of one's own, with a folder of experiments in it."""
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "labels.py").write_text(EXPERIMENT.format(epochs=2))
+    (tmp_path / "mine" / "labels.py").write_text(labels(2))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -247,7 +233,7 @@ def test_train_keeps_its_result_and_does_not_repeat_it(elsewhere, capsys):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
 def test_stopped_command_names_the_one_that_continues(number, code, elsewhere):
-    (elsewhere / "mine" / "labels.py").write_text(EXPERIMENT.format(epochs=100_000))
+    (elsewhere / "mine" / "labels.py").write_text(labels(100_000))
     line = ["run", "labels", "--experiments", "mine"]
     with subprocess.Popen(command(*line), stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
@@ -268,7 +254,7 @@ def test_reader_who_has_read_enough_is_no_error(elsewhere):
 
 
 def test_unforeseen_error_is_one_line_and_a_traceback_on_request(elsewhere, capsys):
-    broken = EXPERIMENT.format(epochs=1).replace('metrics=["test_accuracy"]', "metrics=[1 / 0]")
+    broken = labels(1).replace('metrics=["test_accuracy"]', "metrics=[1 / 0]")
     (elsewhere / "mine" / "labels.py").write_text(broken.replace("table=by(", "table=lambda study: by("))
     assert main.main(["run", "labels", "--experiments", "mine"]) != 0
     err = capsys.readouterr().err
@@ -280,7 +266,7 @@ def test_unforeseen_error_is_one_line_and_a_traceback_on_request(elsewhere, caps
 
 def test_code_that_calls_sys_exit_is_an_error_not_a_success(elsewhere, capsys, monkeypatch):
     """In a plug-in, a table, and a component; as an experiment file it is in test_experiment.py."""
-    code = EXPERIMENT.format(epochs=1)
+    code = labels(1)
     monkeypatch.setitem(registry.COMPONENTS, "corruption", dict(registry.COMPONENTS["corruption"]))
     Path("quits.py").write_text("raise SystemExit(0)")
     assert main.main(["list", "models", "--plugin", "quits.py"]) == 2

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from sweeps import TinyBatchNorm
 
 from rethink_gen import registry
 from rethink_gen.data import corruptions, datasets, randomness
@@ -17,7 +18,6 @@ from rethink_gen.data.dataset import Split
 from rethink_gen.data.pipeline import corrupted
 from rethink_gen.errors import Interrupted, UsageError
 from rethink_gen.execution import processes, scheduler
-from rethink_gen.models import inception
 from rethink_gen.results import failing, frames, store
 from rethink_gen.runs import LeastSquaresRun, Run
 from rethink_gen.training import checkpointing, compilation, core, measurement, prediction, preparation, trainer
@@ -88,9 +88,9 @@ def test_a_result_says_what_made_it(finished):
     assert finished.provenance["num_params"] == 8 * 8 * 512 + 512 + 512 * 10 + 10
 
 
-@pytest.mark.parametrize("model", ["mlp_1x512", "tiny_convolution"])
+@pytest.mark.parametrize("model", ["mlp_1x512", "tiny_batch_norm"])
 def test_an_interrupted_run_resumes_with_the_numbers_of_an_undisturbed_one(
-    model, tmp_path, monkeypatch, tiny_convolution
+    model, tmp_path, monkeypatch, tiny_batch_norm
 ):
     monkeypatch.setattr(compilation, "_STEPS_PER_CALL", 4)  # so that an epoch of 6 steps can be stopped in the middle
     loss = "early_learning" if model == "mlp_1x512" else "cross_entropy"  # one that remembers, and one that does not
@@ -116,22 +116,10 @@ def test_an_interrupted_run_resumes_with_the_numbers_of_an_undisturbed_one(
 
 
 @pytest.fixture
-def tiny_convolution(monkeypatch):
-    """A network with a convolution and batch norm that compiles in a second."""
-    import flax.linen as nn
-
-    class Tiny(nn.Module):
-        num_classes: int
-        dropout: float = 0.0
-
-        @nn.compact
-        def __call__(self, x, *, train=False):
-            x = inception.ConvModule(4, 3)(x, train=train)
-            return nn.Dense(self.num_classes)(x.mean((1, 2)))
-
-    monkeypatch.setitem(
-        registry.COMPONENTS["model"], "tiny_convolution", registry.Component("model", "tiny_convolution", Tiny)
-    )
+def tiny_batch_norm(monkeypatch):
+    """A network with a convolution and batch norm."""
+    component = registry.Component("model", "tiny_batch_norm", TinyBatchNorm)
+    monkeypatch.setitem(registry.COMPONENTS["model"], "tiny_batch_norm", component)
 
 
 def test_a_run_that_diverges_is_recorded_as_diverged():

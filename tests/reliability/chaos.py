@@ -31,39 +31,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from faults import Steps
+from frames import own_experiment
 
-EXPERIMENT = '''"""A sweep to be killed."""
-from rethink_gen import Experiment, Run, grid
-from rethink_gen.analysis.declare import by
-
-RUNS = grid(Run(dataset="digits", batch_size=64, learning_rate=0.01, {base}), {axes})
-
-
-def there_are_runs(study):
-    """There are runs."""
-    return len(study.runs) > 0, "counted"
-
-
-EXPERIMENT = Experiment(
-    claim="An interruption leaves no trace.",
-    locator="Nowhere",
-    runs=RUNS,
-    laptop=RUNS,
-    table=by("model", "corruption", metrics=["train_accuracy", "test_accuracy"]),
-    checks=[there_are_runs],
-)
-'''
-SWEEPS = {
-    "toy": {
-        "base": "train_size=512, epochs=6",
-        "axes": 'model=("mlp_1x512", "tiny_batch_norm"),'
+SWEEPS = {  # name → the fields of its runs, and its axes
+    "toy": (
+        "train_size=512, epochs=6",
+        'model=("mlp_1x512", "tiny_batch_norm"),'
         ' corruption=("true_labels", "random_labels", "shuffled_pixels"), seed=(0, 1)',
-    },
-    "many": {"base": "train_size=64, epochs=1", "axes": "seed=range({runs})"},
-    "few": {"base": "train_size=256, epochs=3", "axes": 'model=("mlp_1x512", "tiny_batch_norm")'},
-    "one": {"base": "train_size=128, epochs=1", "axes": "seed=(0,)"},
+    ),
+    "many": ("train_size=64, epochs=1", "seed=range({runs})"),
+    "few": ("train_size=256, epochs=3", 'model=("mlp_1x512", "tiny_batch_norm")'),
+    "one": ("train_size=128, epochs=1", "seed=(0,)"),
 }
 ALARM_SECONDS = 600
 
@@ -74,7 +55,9 @@ class Sweep:
     def __init__(self, name: str, root: Path, runs: int = 0) -> None:
         self.name, self.root = name, root
         (root / "experiments").mkdir(parents=True)
-        text = EXPERIMENT.format(**SWEEPS[name]).replace("{runs}", str(runs))
+        fields, axes = SWEEPS[name]
+        axes = axes.format(runs=runs)
+        text = own_experiment(f"batch_size=64, learning_rate=0.01, {fields}", axes, "model", "corruption")
         (root / "experiments" / f"{name}.py").write_text(text)
         self.folder = root / "results" / name / "laptop"
         self.published: dict[Path, tuple[int, int]] = {}
@@ -380,22 +363,10 @@ def full_disk(scratch: Path) -> dict:
 
 def preload() -> None:
     """Imports what every command needs; starts no thread, so that forks are safe."""
-    import flax.linen as nn
     import pandas  # noqa: F401
+    from sweeps import TinyBatchNorm
 
     from rethink_gen import registry
-    from rethink_gen.models import inception
-
-    class TinyBatchNorm(nn.Module):
-        """A convolution with batch norm, and a linear layer: compiles in a second."""
-
-        num_classes: int
-        dropout: float = 0.0
-
-        @nn.compact
-        def __call__(self, x, *, train=False):
-            x = inception.ConvModule(4, 3)(x, train=train)
-            return nn.Dense(self.num_classes)(x.mean((1, 2)))
 
     registry.add("model", "tiny_batch_norm", TinyBatchNorm)
 

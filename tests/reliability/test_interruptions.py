@@ -17,13 +17,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from sweeps import SMALL, last_line, snapshot, train
+from sweeps import SMALL, TinyBatchNorm, last_line, snapshot, train
 
 from rethink_gen import atomic, registry
 from rethink_gen.cli import main
 from rethink_gen.data import randomness
 from rethink_gen.errors import Interrupted
-from rethink_gen.models import inception
 from rethink_gen.results import store
 from rethink_gen.training import checkpointing, compilation, core, preparation, trainer
 from rethink_gen.training.program import Hparams
@@ -113,19 +112,8 @@ def test_every_disk_operation_may_be_the_last_or_fail(act):
 )
 def test_resumed_at_any_checkpoint_is_never_interrupted(model, steps_per_epoch, steps_per_call, tmp_path, monkeypatch):
     """Curves and the state after the last step, with no tolerance: weights, momentum, batch statistics, sums."""
-    import flax.linen as nn
-
-    class Tiny(nn.Module):
-        num_classes: int
-        dropout: float = 0.0
-
-        @nn.compact
-        def __call__(self, x, *, train=False):
-            x = inception.ConvModule(4, 3)(x, train=train)
-            return nn.Dense(self.num_classes)(x.mean((1, 2)))
-
     monkeypatch.setitem(
-        registry.COMPONENTS["model"], "tiny_batch_norm", registry.Component("model", "tiny_batch_norm", Tiny)
+        registry.COMPONENTS["model"], "tiny_batch_norm", registry.Component("model", "tiny_batch_norm", TinyBatchNorm)
     )
     run = replace(SMALL, model=model, batch_size=SMALL.train_size // steps_per_epoch)
     in_long_calls = train(run, None).curves
