@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from rethink_gen.results.frames import frame
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import Run
 
 MLP = Run(model="mlp_1x512", learning_rate=0.01)
@@ -45,7 +45,7 @@ def tidy(results, scale="paper"):
 
 def own_experiment(run, axes, *by, more=""):
     """A file of experiments of a user's own: the grid of a run over axes, its table by some, and a true sentence."""
-    names = ", ".join(map(repr, by))
+    names = ", ".join(f'"{name}"' for name in by)
     return f'''"""Digits for a while."""
 from matplotlib.figure import Figure
 

@@ -16,7 +16,7 @@ import rethink_gen as rg
 from rethink_gen import registry
 from rethink_gen.analysis import standing
 from rethink_gen.cli import parser
-from rethink_gen.results.store import METRICS, VALIDATION
+from rethink_gen.results.result import METRICS, VALIDATION
 from rethink_gen.study import studies
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from rethink_gen.data.dataset import Split
-    from rethink_gen.results.store import Result
+    from rethink_gen.results.result import Result
 
 
 _SIDE = 8  # filters per row, and rows

@@ -25,7 +25,7 @@ from rethink_gen import atomic
 from rethink_gen.errors import RethinkError
 from rethink_gen.execution import machine, shipping
 from rethink_gen.execution.requests import check_data
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import AnyRun, KernelRun, Run, as_dict, from_dict
 
 SECONDS = 2.0  # of steps that are timed, or one call of them where it takes longer

@@ -11,7 +11,7 @@ from rethink_gen.execution import progress
 from rethink_gen.execution.requests import check_data, check_writable
 from rethink_gen.results import failing, store
 from rethink_gen.results.failing import Failure
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import AnyRun
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from rethink_gen.errors import RethinkError, StorageError, UsageError
 from rethink_gen.execution import costs, shipping
 from rethink_gen.results import locks, packs, store
 from rethink_gen.results.failing import Failure
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import AnyRun
 from rethink_gen.training.progress import Progress
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rethink_gen import atomic, registry
 from rethink_gen.errors import DataError, UsageError
 from rethink_gen.results.failing import Failure
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import AnyRun, Run, components
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from rethink_gen.errors import ComponentError, RethinkError, StorageError, Usage
 from rethink_gen.execution import stopping
 from rethink_gen.results import locks, store
 from rethink_gen.results.failing import Failure
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import AnyRun, Run
 from rethink_gen.training import collectives, compilation, preparation, provenance, trainer
 from rethink_gen.training.progress import Progress

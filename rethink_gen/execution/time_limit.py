@@ -11,7 +11,7 @@ from pathlib import Path
 from rethink_gen.errors import DataError, UsageError
 from rethink_gen.execution import costs, machine
 from rethink_gen.results import locks, packs, store
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import AnyRun
 from rethink_gen.words import cpu, duration
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen import registry
-from rethink_gen.results.store import FATES, METRICS, TOP5, Curves, Result
+from rethink_gen.results.result import FATES, METRICS, TOP5, Curves, Result
 from rethink_gen.runs import KINDS, AnyRun, components
 
 if TYPE_CHECKING:

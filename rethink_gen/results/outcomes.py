@@ -16,7 +16,7 @@ from rethink_gen.results.records import CHANGED, SEEN, from_text
 if TYPE_CHECKING:
     import numpy as np
 
-    from rethink_gen.results.store import Result
+    from rethink_gen.results.result import Result
 
 # Score of an example → which of its values point to a wrong label (1: large, -1: small), and what it is.
 SCORES = {

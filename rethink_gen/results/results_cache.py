@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from rethink_gen import atomic
 from rethink_gen.errors import StorageError
 from rethink_gen.results import frames, packs, store
-from rethink_gen.results.store import Damaged, Result
+from rethink_gen.results.result import Result
+from rethink_gen.results.store import Damaged
 from rethink_gen.runs import KINDS
 from rethink_gen.version import __version__
 

@@ -27,7 +27,7 @@ class Summary(NamedTuple):
     n: int = 0  # finished runs with a value; these are averaged
     diverged: int = 0  # runs
     censored: int = 0  # finished runs without a value, because they never reached a threshold
-    fitted: int = 0  # runs whose training accuracy reached store.FIT_THRESHOLD
+    fitted: int = 0  # runs whose training accuracy reached FIT_THRESHOLD
 
     @property
     def runs(self) -> int:
@@ -87,7 +87,7 @@ def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True, confi
     Args:
       ours: the summary of our runs.
       paper: the paper's value. A text says that the network failed to converge. Then the verdict is *reproduced* if no
-        seed reached store.FIT_THRESHOLD, else *off*.
+        seed reached FIT_THRESHOLD, else *off*.
       same_scale: whether our runs are at the paper's scale.
       confidence: how the value is known, see `papers`.
     """

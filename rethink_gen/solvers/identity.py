@@ -31,7 +31,7 @@ from rethink_gen.data.dataset import Dataset
 from rethink_gen.errors import UsageError
 from rethink_gen.models.families.blocks import Conv
 from rethink_gen.models.mlp import MLP
-from rethink_gen.results.store import Curves
+from rethink_gen.results.result import Curves
 from rethink_gen.runs import IdentityRun
 
 Tick = Callable[[int, int, dict[str, float | None]], None]  # (step, steps, metrics) of the progress

@@ -30,7 +30,7 @@ import numpy as np
 from rethink_gen import memory, registry
 from rethink_gen.data.dataset import Dataset
 from rethink_gen.errors import UsageError, unknown
-from rethink_gen.results.store import Curves
+from rethink_gen.results.result import Curves
 from rethink_gen.runs import KernelRun
 from rethink_gen.solvers.features import Features
 from rethink_gen.solvers.linear_algebra import (

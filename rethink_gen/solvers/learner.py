@@ -19,7 +19,7 @@ import numpy as np
 from rethink_gen import memory, registry
 from rethink_gen.data.dataset import Dataset
 from rethink_gen.errors import ComponentError, naming
-from rethink_gen.results.store import Curves
+from rethink_gen.results.result import Curves
 from rethink_gen.runs import LearnerRun
 from rethink_gen.solvers import stages
 from rethink_gen.solvers.stages import Stage

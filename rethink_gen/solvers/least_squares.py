@@ -22,7 +22,7 @@ import numpy as np
 from rethink_gen.data import augmentations, randomness
 from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import UsageError
-from rethink_gen.results.store import Curves
+from rethink_gen.results.result import Curves
 from rethink_gen.runs import LeastSquaresRun
 
 _STEPS_PER_CALL = 20_000  # in one compiled loop: a fraction of a second on two cores

@@ -44,7 +44,7 @@ from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import UsageError
 from rethink_gen.models import create
 from rethink_gen.models.create import Network
-from rethink_gen.results.store import Curves
+from rethink_gen.results.result import Curves
 from rethink_gen.runs import PacBayesRun
 
 Tick = Callable[[int, int, dict[str, float | None]], None]  # (step, steps, metrics) of the progress

@@ -25,7 +25,7 @@ import numpy as np
 from rethink_gen import memory, registry
 from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.errors import UsageError
-from rethink_gen.results.store import Curves
+from rethink_gen.results.result import Curves
 from rethink_gen.runs import RidgeRun
 from rethink_gen.solvers.features import Features
 

@@ -21,7 +21,7 @@ from rethink_gen.errors import ComponentError, naming
 from rethink_gen.models import create
 from rethink_gen.models.create import Network
 from rethink_gen.optimization import losses
-from rethink_gen.results.store import Curves
+from rethink_gen.results.result import Curves
 from rethink_gen.runs import SearchRun
 from rethink_gen.solvers.searches import Search
 

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from rethink_gen.results.store import Curves
+from rethink_gen.results.result import Curves
 from rethink_gen.runs import TeacherRun
 
 PENALTIES = (1.0, 0.1, 0.01, 0.0)  # in units of the best one

@@ -33,7 +33,7 @@ import numpy as np
 from rethink_gen.data import randomness
 from rethink_gen.data.dataset import Dataset
 from rethink_gen.errors import DataError
-from rethink_gen.results.store import Curves
+from rethink_gen.results.result import Curves
 from rethink_gen.runs import ExpressivityRun
 
 _DIRECTIONS = 10  # most directions to try; for all of CIFAR-10, one in 150 has a tie

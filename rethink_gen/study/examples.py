@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.results import kept, store
 from rethink_gen.results.records import Records, from_arrays
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import EXAMPLES
 
 if TYPE_CHECKING:

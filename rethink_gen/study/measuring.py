@@ -9,7 +9,7 @@ from dataclasses import replace
 from rethink_gen.errors import UsageError
 from rethink_gen.execution import requests
 from rethink_gen.results import frames, store
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import Run
 from rethink_gen.study import trained
 from rethink_gen.study.studies import Study

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from rethink_gen import atomic
 from rethink_gen.errors import StorageError, UsageError
 from rethink_gen.experiment import SCALES
-from rethink_gen.results import comparing, kept, packs, store
+from rethink_gen.results import kept, packs, store
+from rethink_gen.results.result import different_data, same_end
 from rethink_gen.study import finding, studies
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def merge(
             there = place / path.name
             known = chosen.setdefault(place, {}).setdefault(path.name, there if packs.exists(there) else path)
             facts(path)  # what is beside it is checked, too
-            if known != path and not comparing.same_end(store.read(known), store.read(path)):
+            if known != path and not same_end(store.read(known), store.read(path)):
                 here, other = packs.place(path), packs.place(known)
                 raise StorageError(f"{here}: conflicting results for one run: {other} and this; delete the wrong one")
             if _beside(path) > _beside(known):
@@ -102,7 +103,7 @@ def _check_data(facts: Iterable[_Facts]) -> None:
     Raises:
       StorageError: names the data set and a file of each kind.
     """
-    for name, parts in comparing.different_data(each for each in facts if not each.stale).items():
+    for name, parts in different_data(each for each in facts if not each.stale).items():
         first, second, *_ = (packs.place(made[0].path) for made in parts.values())
         raise StorageError(
             f"{second}: made from other data named {name} than {first}; delete the wrong one, and train it again"

@@ -17,7 +17,7 @@ from rethink_gen.analysis import randomization
 from rethink_gen.analysis.randomization import RANDOM, TRUE
 from rethink_gen.errors import RethinkError, UsageError, unknown
 from rethink_gen.execution import progress, requests
-from rethink_gen.results.store import FIT_THRESHOLD
+from rethink_gen.results.result import FIT_THRESHOLD
 from rethink_gen.runs import NAME, Run, grid, hints
 from rethink_gen.study import finding, running, studies
 from rethink_gen.study.studies import Folder, Study, open_folder

@@ -14,7 +14,7 @@ from rethink_gen import atomic, registry
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.results import outcomes
 from rethink_gen.results.records import Records
-from rethink_gen.results.store import FIT_THRESHOLD, Result
+from rethink_gen.results.result import FIT_THRESHOLD, Result
 from rethink_gen.runs import Run, grid
 from rethink_gen.study import examples, running
 from rethink_gen.study.studies import Folder, Study

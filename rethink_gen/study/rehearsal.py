@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rethink_gen.errors import UnknownName, UsageError
-from rethink_gen.results.store import METRICS, TOP5, VALIDATION, Curves, Result
+from rethink_gen.results.result import METRICS, TOP5, VALIDATION, Curves, Result
 from rethink_gen.runs import CORRECT, EXAMPLES, Run
 from rethink_gen.study.studies import Study
 

@@ -20,7 +20,7 @@ from rethink_gen.execution.requests import check_names
 from rethink_gen.experiment import Experiment, Scale
 from rethink_gen.results import locks, store
 from rethink_gen.results.failing import Failure
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import NAME, AnyRun
 from rethink_gen.study import finding, rehearsal, trained
 from rethink_gen.study.studies import OWN, Folder, Study, gather, open_folder, own_runs, renew, select

@@ -16,10 +16,11 @@ from rethink_gen.analysis import figures, rendering, tables
 from rethink_gen.coercion import coerce
 from rethink_gen.errors import NoResults, UsageError, naming_part, unknown
 from rethink_gen.experiment import HERE, Check, Experiment, Scale
-from rethink_gen.results import comparing, failing, locks, results_cache, store
+from rethink_gen.results import failing, locks, results_cache, store
 from rethink_gen.results.failing import Failure
 from rethink_gen.results.records import Records
-from rethink_gen.results.store import Damaged, Result
+from rethink_gen.results.result import Result, different_data
+from rethink_gen.results.store import Damaged
 from rethink_gen.results.verdicts import differing
 from rethink_gen.runs import AnyRun, components, fields, kinds
 from rethink_gen.study import checking, examples, finding
@@ -165,7 +166,7 @@ class Study:
         damaged = "".join(f" {error.place.name} is damaged and left out." for error in self.damaged)
         stale = f" Left out, made by other code or data: {', '.join(self.stale)}." if self.stale else ""
         mixed = "".join(f" Results of different code are mixed: {name}." for name in self._mixed())
-        data = comparing.different_data(self.results)
+        data = different_data(self.results)
         mixed += "".join(f" Results from different data are mixed: {name}." for name in data)
         counted = f"{part(done, self.experiment.runs, 'run')} done{failed}."
         note = f"{counted}{damaged}{stale}{mixed} {tables.describe(self.curves)}"

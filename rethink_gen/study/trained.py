@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.results import store
 from rethink_gen.results.kept import suffix
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.study.studies import Folder, open_folder
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from rethink_gen.errors import DataError, StorageError, UsageError
 from rethink_gen.execution import machine, processes, publishing, requests
 from rethink_gen.experiment import SCALES
-from rethink_gen.results import comparing, packs, store
+from rethink_gen.results import packs, store
 from rethink_gen.results.failing import Failure
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result, different_data, same_end
 from rethink_gen.results.verdicts import CLOSE
 from rethink_gen.runs import AnyRun
 from rethink_gen.study import finding, studies
@@ -96,7 +96,7 @@ def _different_data(results: Iterable[Result]) -> Iterator[str]:
     from rethink_gen.data.dataset import PUBLISHED
 
     results = [result for result in results if not store.is_stale(result)]
-    for name, parts in comparing.different_data(results).items():
+    for name, parts in different_data(results).items():
         files = " and ".join(f"{part[0].id} ({checksum[:8]}…)" for checksum, part in parts.items())
         yield f"made from different data named {name}: {files}; delete the wrong ones, and train them again"
     made_from = {result.data for result in results}
@@ -160,7 +160,7 @@ def _compare(then: Result, now: Result | Failure) -> Finding:
     if isinstance(now, Failure):
         return Finding(what, [f"{then.run.id}: {now.reason}"])
     if _fingerprint(then) == _fingerprint(now):
-        differ = not comparing.same_end(then, now)
+        differ = not same_end(then, now)
         wrong = f"{then.run.id}: its curves{' or its bits of examples' * bool(then.correct)} are not those recorded"
         return Finding(f"{what}, to the last bit", [wrong] * differ)
     pairs = {key: (then.summary.get(key), now.summary.get(key)) for key in ("train_accuracy", "test_accuracy")}

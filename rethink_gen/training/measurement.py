@@ -14,7 +14,7 @@ from rethink_gen.data.randomness import Key, root_key, stream
 from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import ComponentError, UsageError, naming
 from rethink_gen.measures.network import Network, Split, Weights
-from rethink_gen.results.store import METRICS, TOP5, VALIDATION
+from rethink_gen.results.result import METRICS, TOP5, VALIDATION
 from rethink_gen.results.validation import can_name_curve
 from rethink_gen.runs import Run
 from rethink_gen.training import collectives, core

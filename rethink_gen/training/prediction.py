@@ -12,7 +12,7 @@ from flax.traverse_util import unflatten_dict
 
 from rethink_gen.data import datasets, randomness
 from rethink_gen.errors import UsageError
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import Run
 from rethink_gen.training import compilation, core, measurement, preparation
 from rethink_gen.training.program import Data, Program

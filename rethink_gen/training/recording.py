@@ -9,7 +9,7 @@ import numpy as np
 
 from rethink_gen.results import scores
 from rethink_gen.results.records import CHANGED, SEEN, Records, to_text
-from rethink_gen.results.store import Curves
+from rethink_gen.results.result import Curves
 from rethink_gen.runs import CORRECT, EXAMPLES, Run
 from rethink_gen.training.program import Answers
 

@@ -20,8 +20,8 @@ from rethink_gen import digests
 from rethink_gen.data import randomness
 from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import Interrupted
-from rethink_gen.results import frames, store
-from rethink_gen.results.store import Result
+from rethink_gen.results import frames
+from rethink_gen.results.result import Curves, Result
 from rethink_gen.runs import CORRECT, MEASURES, Run
 from rethink_gen.training import (
     checkpointing,
@@ -125,7 +125,7 @@ class _Cohort:
         self.step = next(iter(reached.values()))
         self.runs = [run for run in folders if reached[run] == self.step]
         self.left = list(self.runs)  # runs that have not ended
-        self.curves: dict[Run, store.Curves] = {run: {} for run in self.runs}
+        self.curves: dict[Run, Curves] = {run: {} for run in self.runs}
         self.rows: dict[Run, recording.Rows] = {run: {} for run in self.runs}
         self.spent = 0.0  # seconds per run before its checkpoint
         prepared = preparation.prepare(self.runs)

@@ -20,7 +20,7 @@ from rethink_gen.errors import UsageError
 from rethink_gen.experiment import Check
 from rethink_gen.papers.gu2024 import protocol
 from rethink_gen.papers.keskar2017 import protocol as keskar
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import TeacherRun
 
 HOSTILE = [

@@ -9,7 +9,7 @@ import pytest
 
 from rethink_gen.data import pipeline, randomness
 from rethink_gen.execution import scheduler
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import Run
 
 RUN = Run(

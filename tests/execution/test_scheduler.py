@@ -19,6 +19,7 @@ from rethink_gen.data.pipeline import corrupted
 from rethink_gen.errors import Interrupted, UsageError
 from rethink_gen.execution import processes, scheduler
 from rethink_gen.results import failing, frames, store
+from rethink_gen.results.result import METRICS
 from rethink_gen.runs import LeastSquaresRun, Run
 from rethink_gen.training import checkpointing, compilation, core, measurement, prediction, preparation, trainer
 from rethink_gen.training.program import Hparams
@@ -48,7 +49,7 @@ def test_a_run_has_one_row_per_epoch_and_one_for_its_start(finished):
 
 
 def test_a_run_is_measured_by_the_metrics_that_results_names(finished):
-    assert tuple(finished.curves) == store.METRICS
+    assert tuple(finished.curves) == METRICS
 
 
 def test_training_accuracy_is_that_of_its_two_parts(finished):

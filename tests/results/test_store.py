@@ -10,7 +10,8 @@ import pytest
 
 from rethink_gen import atomic
 from rethink_gen.errors import StorageError
-from rethink_gen.results import comparing, frames, locks, store
+from rethink_gen.results import frames, locks, store
+from rethink_gen.results.result import same_end
 from rethink_gen.runs import Run
 from rethink_gen.training import checkpointing
 
@@ -181,12 +182,12 @@ def test_results_that_measure_more_than_older_ones_are_the_same(tmp_path):
     """A version that measures another metric would otherwise find every older result wrong."""
     older, newer = example(), example()
     newer = replace(newer, curves={**newer.curves, "train_recovered": [None, 0.5, 0.5, 0.5]})
-    assert comparing.same_end(older, newer)
-    assert not comparing.same_end(replace(older, status="diverged"), newer)
-    assert not comparing.same_end(older, replace(newer, curves={**newer.curves, "test_loss": [0.0] * 4}))
+    assert same_end(older, newer)
+    assert not same_end(replace(older, status="diverged"), newer)
+    assert not same_end(older, replace(newer, curves={**newer.curves, "test_loss": [0.0] * 4}))
     with_bits = replace(older, correct={"train": "gA=="})
-    assert comparing.same_end(with_bits, replace(newer, correct={"train": "gA==", "seen": "gA=="}))
-    assert not comparing.same_end(with_bits, replace(newer, correct={"train": "QA=="})), "other examples are right"
+    assert same_end(with_bits, replace(newer, correct={"train": "gA==", "seen": "gA=="}))
+    assert not same_end(with_bits, replace(newer, correct={"train": "QA=="})), "other examples are right"
     store.save(older, tmp_path)
     assert store.save(newer, tmp_path).suffix == ".json"
     assert not [*tmp_path.glob("*.conflict")]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rethink_gen.errors import UsageError
-from rethink_gen.results.store import FIT_THRESHOLD
+from rethink_gen.results.result import FIT_THRESHOLD
 from rethink_gen.results.verdicts import Summary, differing, same_scale, summarize, verdict
 
 

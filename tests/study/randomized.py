@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import Run, grid
 
 BASE = Run(dataset="digits", model="mlp_1x512", batch_size=32, epochs=100, schedule="constant")

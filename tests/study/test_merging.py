@@ -16,7 +16,7 @@ from rethink_gen.data.dataset import Dataset
 from rethink_gen.errors import StorageError
 from rethink_gen.experiment import Experiment
 from rethink_gen.results import failing, store
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import Run
 from rethink_gen.study import studies, verification
 from rethink_gen.study.merging import merge

@@ -14,7 +14,7 @@ from rethink_gen.errors import RethinkError, StorageError, UsageError
 from rethink_gen.execution import costs, requests
 from rethink_gen.models.create import create
 from rethink_gen.results import kept, store
-from rethink_gen.results.store import Result
+from rethink_gen.results.result import Result
 from rethink_gen.runs import Run
 from rethink_gen.study import running, trained, verification
 
