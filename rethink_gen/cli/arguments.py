@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rethink_gen.errors import UsageError
-from rethink_gen.study import studies
+from rethink_gen.study import finding
 
 if TYPE_CHECKING:
     pass
@@ -23,7 +23,7 @@ def parse_seeds(text: str | None) -> list[int] | None:
     for part in text.split(","):
         found = re.fullmatch(r"([0-9]{1,10})(?:\.\.([0-9]{1,10}))?", part)
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-        if not first <= last < first + studies.MOST_RUNS:
+        if not first <= last < first + finding.MOST_RUNS:
             raise UsageError(f"--seeds takes seeds and rising ranges of them, such as 0..4 or 0,3 or 5, got {text!r}")
         seeds.extend(range(first, last + 1))
     return seeds

@@ -1,4 +1,4 @@
-"""Find an experiment by its name: a file of experiments, or one that is kept beside its results.
+"""Find an experiment by its name, a file of experiments or one kept beside its results, and choose of its runs.
 
 A randomization test has no file of its own. Its runs stand in results/<name>/experiment.jsonl, so that `table`, `plot`,
 `report`, `status` and `rg.load` find it by its name.
@@ -7,18 +7,22 @@ A randomization test has no file of its own. Its runs stand in results/<name>/ex
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rethink_gen import atomic, experiment
 from rethink_gen.analysis import randomization
-from rethink_gen.errors import UsageError
+from rethink_gen.coercion import coerce
+from rethink_gen.errors import UsageError, unknown
 from rethink_gen.experiment import Experiment
 from rethink_gen.results import store
-from rethink_gen.runs import AnyRun, Run, as_dict, from_dict
+from rethink_gen.runs import AnyRun, Run, as_dict, fields, from_dict, kinds
 
 Folder = str | Path
+MOST_RUNS = 100_000
 _FILE = "experiment.jsonl"  # the notes of the test in the first line, then a run in each
 
 
@@ -101,3 +105,26 @@ def _read(name: str, path: Path) -> Experiment:
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         way_out = "delete it; the same randomization test writes it anew"
         raise UsageError(f"{path}: cannot be read ({type(error).__name__}: {error}); {way_out}") from error
+
+
+def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[str, Any] | None) -> Experiment:
+    """The experiment with these seeds instead of its own, and only the runs that have the wanted values."""
+    runs = experiment.runs
+    if seeds is not None:
+        seeds = tuple(dict.fromkeys(seeds))
+        settings = {run.setting: run for run in runs}
+        if len(settings) * len(seeds) > MOST_RUNS:  # said before they are made
+            raise UsageError(f"{experiment.name}: {len(settings) * len(seeds)} runs asked for; at most {MOST_RUNS}")
+        runs = tuple(replace(run, seed=seed) for run in settings.values() for seed in seeds)
+    for name, values in (only or {}).items():
+        if name not in fields():
+            raise unknown("field", name, fields())
+        values = values if isinstance(values, list) else [values]
+        wanted = {coerce(name, value, fields()[name], kinds().get(name, "")) for value in values}
+        present = {getattr(run, name) for run in runs if hasattr(run, name)}
+        for value in sorted(map(str, wanted - present)):
+            raise unknown(f"{name} in {experiment.name} at {experiment.scale} scale", value, map(str, present))
+        runs = tuple(run for run in runs if hasattr(run, name) and getattr(run, name) in wanted)
+    if not 0 < len(runs) <= MOST_RUNS:
+        raise UsageError(f"{experiment.name}: {len(runs)} runs asked for; it can be 1 to {MOST_RUNS}")
+    return replace(experiment, runs=runs)

@@ -23,7 +23,7 @@ from rethink_gen.results.failing import Failure
 from rethink_gen.results.result import Result
 from rethink_gen.runs import NAME, AnyRun
 from rethink_gen.study import finding, rehearsal, trained
-from rethink_gen.study.studies import OWN, Folder, Study, gather, open_folder, own_runs, renew, select
+from rethink_gen.study.studies import OWN, Folder, Study, gather, open_folder, own_runs, renew
 from rethink_gen.study.trained import TrainedResult
 from rethink_gen.words import count
 
@@ -195,6 +195,6 @@ def plan(
 ) -> Study:
     """The study that `run` would work on; its `missing` are the runs that `run` would train or copy."""
     plugins.load_installed()
-    experiment = select(_experiment_of(what, scale, results, experiments), seeds, only)
+    experiment = finding.select(_experiment_of(what, scale, results, experiments), seeds, only)
     check_names(experiment.runs)
     return gather(experiment, results)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from rethink_gen import atomic, registry
 from rethink_gen.analysis import figures, rendering, tables
-from rethink_gen.coercion import coerce
 from rethink_gen.errors import NoResults, UsageError, naming_part, unknown
 from rethink_gen.experiment import HERE, Check, Experiment, Scale
 from rethink_gen.results import failing, locks, results_cache, store
@@ -22,7 +21,7 @@ from rethink_gen.results.records import Records
 from rethink_gen.results.result import Result, different_data
 from rethink_gen.results.store import Damaged
 from rethink_gen.results.verdicts import differing
-from rethink_gen.runs import AnyRun, components, fields, kinds
+from rethink_gen.runs import AnyRun, components
 from rethink_gen.study import checking, examples, finding
 from rethink_gen.words import count, part
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 
 Folder = str | Path
-MOST_RUNS = 100_000
 TRAIN = "train"  # what runs of one's own are called, and their folder
 OWN = "own"  # the scale of runs that belong to no experiment
 PREFERENCE: tuple[Scale, ...] = ("paper", "laptop", "smoke")  # what `load` looks for: the paper's own numbers first
@@ -302,7 +300,7 @@ def _narrowed(study: Study, only: Mapping[str, Any] | None) -> Study:
     """The study of those runs that have the wanted values."""
     if not only:
         return study
-    experiment = select(study.experiment, None, only)
+    experiment = finding.select(study.experiment, None, only)
     settings = {run.setting for run in experiment.runs}
     kept = tuple(result for result in study.results if result.setting in settings)
     return replace(study, experiment=experiment, results=kept)
@@ -376,26 +374,3 @@ def open_folder(results: Folder) -> Path:
             f"{folder} cannot be read as a folder of results ({error.strerror}); name one with --results DIR"
         ) from error
     return folder
-
-
-def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[str, Any] | None) -> Experiment:
-    """The experiment with these seeds instead of its own, and only the runs that have the wanted values."""
-    runs = experiment.runs
-    if seeds is not None:
-        seeds = tuple(dict.fromkeys(seeds))
-        settings = {run.setting: run for run in runs}
-        if len(settings) * len(seeds) > MOST_RUNS:  # said before they are made
-            raise UsageError(f"{experiment.name}: {len(settings) * len(seeds)} runs asked for; at most {MOST_RUNS}")
-        runs = tuple(replace(run, seed=seed) for run in settings.values() for seed in seeds)
-    for name, values in (only or {}).items():
-        if name not in fields():
-            raise unknown("field", name, fields())
-        values = values if isinstance(values, list) else [values]
-        wanted = {coerce(name, value, fields()[name], kinds().get(name, "")) for value in values}
-        present = {getattr(run, name) for run in runs if hasattr(run, name)}
-        for value in sorted(map(str, wanted - present)):
-            raise unknown(f"{name} in {experiment.name} at {experiment.scale} scale", value, map(str, present))
-        runs = tuple(run for run in runs if hasattr(run, name) and getattr(run, name) in wanted)
-    if not 0 < len(runs) <= MOST_RUNS:
-        raise UsageError(f"{experiment.name}: {len(runs)} runs asked for; it can be 1 to {MOST_RUNS}")
-    return replace(experiment, runs=runs)
