@@ -64,7 +64,7 @@ def screenshots(chromium: Browser, report: Path, folder: Path) -> None:
 def memorization(folder: Path) -> None:
     """Leaves two pictures in a folder: the most memorized digits, and pairs of large influence."""
     study = rg.load("feldman2020_long_tail", scale="laptop", only={"order": "subset", "corruption": "true_labels"})
-    memorized = ranking.Ranking(study, by="memorization")
+    memorized = ranking.MemorizationRanking(study, by="memorization")
     figures.save(memorized.figure(32), folder / "memorized.png")
     figures.save(memorized.figure_of_pairs(20), folder / "influence.png")
 

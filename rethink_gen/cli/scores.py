@@ -10,7 +10,7 @@ from rethink_gen.cli.arguments import output_file, parse_seeds, show_rows
 from rethink_gen.coercion import coerce
 from rethink_gen.errors import UsageError
 from rethink_gen.execution.progress import progress
-from rethink_gen.results import outcomes, strict_json
+from rethink_gen.results import strict_json
 from rethink_gen.runs import Run
 from rethink_gen.study import ranking
 
@@ -39,8 +39,7 @@ def scores(arguments: argparse.Namespace) -> int:
             report=report,
         )
     name = run.dataset.replace("/", "-")
-    kind = "memorized" if found.by in outcomes.SCORES else "suspicious"
-    paths = found.save(path or arguments.results / f"{kind}-{name}.csv", count)
+    paths = found.save(path or arguments.results / f"{found.kind}-{name}.csv", count)
     rows = _rows(found, count)
     judged = found.judged.round(4).to_dict("records") if "true_label" in found.frame else []
     if arguments.json:
@@ -48,7 +47,7 @@ def scores(arguments: argparse.Namespace) -> int:
         print(json.dumps(strict_json.finite(told), indent=1, allow_nan=False))
         return 0
     trained = f"by {found.by}, {words.count(found.finished, 'seed')}"
-    print(f"the {len(rows)} most suspicious of {len(found.frame)} training examples, {trained}\n")
+    print(f"the {len(rows)} most {found.kind} of {len(found.frame)} training examples, {trained}\n")
     show_rows(rows)
     if judged:
         wrong = (found.frame["label"] != found.frame["true_label"]).sum()
@@ -61,8 +60,7 @@ def scores(arguments: argparse.Namespace) -> int:
 
 
 def _rows(found: ranking.Ranking, count: int) -> list[dict[str, object]]:
-    """The most suspicious examples, with the score that orders them; of runs on subsets, with all scores."""
+    """The first examples, with what tells why they are."""
     known = [name for name in ("suggested_label", "true_label") if name in found.frame]
-    scores = [*outcomes.SCORES, "seen_accuracy"] if found.by in outcomes.SCORES else [found.by]
-    table = found.frame[:count][["index", "label", *known, *scores]]
-    return table.assign(**{name: table[name].astype(float).round(3) for name in scores}).to_dict("records")
+    table = found.frame[:count][["index", "label", *known, *found.shown]]
+    return table.assign(**{name: table[name].astype(float).round(3) for name in found.shown}).to_dict("records")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rethink_gen import atomic, registry
 from rethink_gen.errors import UsageError, unknown
@@ -40,6 +40,8 @@ COUNT = 24  # examples that are shown
 class Ranking:
     """The training examples of runs that differ in their seeds alone, the most suspicious first."""
 
+    kind: ClassVar[str] = "suspicious"  # what its first examples are
+
     study: Study
     by: str = BY
 
@@ -48,9 +50,12 @@ class Ranking:
         """Score → its sign (1: large values point to a wrong label, -1: small ones), and what it is."""
         from rethink_gen.results import scores
 
-        if self.by in outcomes.SCORES:
-            return outcomes.SCORES
         return {name: (score.sign, score.about) for name, score in scores.SCORES.items()}
+
+    @property
+    def shown(self) -> list[str]:
+        """The columns of the frame that tell why an example stands where it does."""
+        return [self.by]
 
     @cached_property
     def records(self) -> list[Records]:
@@ -71,18 +76,16 @@ class Ranking:
 
         Columns are `index` (its place in the images of the training split, from 0), `label` (as given),
         `suggested_label` (the other class as which it was classified most often; its label if it never was), and every
-        score, as a mean over the runs. Where a corruption was asked for, also `true_label`. By memorization or
-        unseen_accuracy, they are `index`, `label`, `memorization`, and of the runs that were not trained on the
-        example, and of those that were, the share that classifies it as its label: `unseen_accuracy`, `seen_accuracy`.
+        score, as a mean over the runs. Where a corruption was asked for, also `true_label`.
         """
         import numpy as np
 
-        table = self._of_outcomes() if self.by in outcomes.SCORES else self._of_records()
+        table = self._table()
         order = np.argsort(-self.scores[self.by][0] * table[self.by].to_numpy(), kind="stable")
         return table.take(order).reset_index(drop=True)
 
-    def _of_records(self) -> pd.DataFrame:
-        """A row per training example, in their order, with the scores of `results.scores`."""
+    def _table(self) -> pd.DataFrame:
+        """A row per training example, in their order."""
         import numpy as np
         import pandas as pd
 
@@ -96,20 +99,6 @@ class Ranking:
         if first.changed.any():
             columns["true_label"] = first.true_label
         return pd.DataFrame({**columns, **means})
-
-    def _of_outcomes(self) -> pd.DataFrame:
-        """The same with the scores of `results.outcomes`."""
-        import numpy as np
-        import pandas as pd
-
-        data = self._data()
-        found = outcomes.memorization(outcomes.of(self.finished))
-        size = len(found.seen)  # the examples of validation_size come after these
-        columns = {"index": np.arange(size), "label": data.train.labels[:size]}
-        if data.changed[:size].any():
-            columns["true_label"] = data.true_labels[:size]
-        scores = {"memorization": found.memorization, "unseen_accuracy": found.unseen, "seen_accuracy": found.seen}
-        return pd.DataFrame({**columns, **scores})
 
     @property
     def judged(self) -> pd.DataFrame:
@@ -151,49 +140,6 @@ class Ranking:
         chosen = chosen if "suggested_label" in chosen else chosen.assign(suggested_label=chosen["label"])
         images = data.train.images[chosen["index"].to_numpy()]
         return figures.shown_in_notebooks(pictures.suspicious(images, chosen, self.study.results[0].run.dataset))
-
-    @property
-    def pairs(self) -> pd.DataFrame:
-        """One row per pair of a memorized training example and a test example, the largest influence first.
-
-        Memorized are examples with a memorization of MEMORIZED or more. Columns are `index` (of the training example),
-        `test_index`, `label` and `test_label`, `memorization`, and `influence`: how much more often the test example is
-        classified right by the networks that were trained on the training example. With R networks, an influence
-        within about 3 / √R of zero may be chance.
-
-        Raises:
-          UsageError: the ranking is not by memorization.
-        """
-        import numpy as np
-        import pandas as pd
-
-        if self.by not in outcomes.SCORES:
-            raise UsageError(f"pairs need a ranking by {MEMORIZATION}")
-        data = self._data()
-        recorded = outcomes.of(self.finished)
-        found = outcomes.memorization(recorded).memorization
-        chosen = np.flatnonzero(found >= MEMORIZED)
-        influence = outcomes.influence(recorded, chosen)
-        rows, columns = np.unravel_index(np.argsort(-influence, axis=None, kind="stable"), influence.shape)
-        index = chosen[rows]
-        labels = {"label": data.train.labels[index], "test_label": data.test.labels[columns]}
-        values = {"memorization": found[index], "influence": influence[rows, columns]}
-        return pd.DataFrame({"index": index, "test_index": columns, **labels, **values})
-
-    def figure_of_pairs(self, count: int = COUNT) -> Figure:
-        """The pairs with the largest influence, the training example on the left.
-
-        Raises:
-          UsageError: as `pairs` and `figure`; or there are no pairs.
-        """
-        from rethink_gen.analysis import figures, pictures
-
-        data = self._images()
-        chosen = self.pairs[:count]
-        if not len(chosen):
-            raise UsageError(f"no pairs to draw: no example has a memorization of {MEMORIZED} or more")
-        sides = (data.train.images[chosen["index"]], data.test.images[chosen["test_index"]])
-        return figures.shown_in_notebooks(pictures.pairs(*sides, chosen, self.study.results[0].run.dataset))
 
     def _data(self) -> Dataset:
         """The data of the runs as the networks see them.
@@ -240,10 +186,83 @@ class Ranking:
         return [path, path.with_suffix(".png")]
 
     def __repr__(self) -> str:
-        return f"Ranking({count(self.frame, 'example')} by {self.by}, {count(self.finished, 'run')})"
+        return f"{type(self).__name__}({count(self.frame, 'example')} by {self.by}, {count(self.finished, 'run')})"
 
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(repr(self))}</p>{self.frame[:COUNT].to_html(index=False)}"
+
+
+class MemorizationRanking(Ranking):
+    """The training examples of runs on random subsets, by memorization or unseen_accuracy, see `results.outcomes`.
+
+    The columns of `frame` are `index`, `label`, `true_label` where a corruption was asked for, `memorization`, and of
+    the runs that were not trained on the example, and of those that were, the share that classifies it as its label:
+    `unseen_accuracy` and `seen_accuracy`.
+    """
+
+    kind: ClassVar[str] = "memorized"
+
+    @property
+    def scores(self) -> dict[str, tuple[int, str]]:
+        """As of `Ranking`."""
+        return outcomes.SCORES
+
+    @property
+    def shown(self) -> list[str]:
+        """All scores: each is a difference or a part of the others."""
+        return [*outcomes.SCORES, "seen_accuracy"]
+
+    def _table(self) -> pd.DataFrame:
+        """A row per training example, in their order."""
+        import numpy as np
+        import pandas as pd
+
+        data = self._data()
+        found = outcomes.memorization(outcomes.of(self.finished))
+        size = len(found.seen)  # the examples of validation_size come after these
+        columns = {"index": np.arange(size), "label": data.train.labels[:size]}
+        if data.changed[:size].any():
+            columns["true_label"] = data.true_labels[:size]
+        scores = {"memorization": found.memorization, "unseen_accuracy": found.unseen, "seen_accuracy": found.seen}
+        return pd.DataFrame({**columns, **scores})
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """One row per pair of a memorized training example and a test example, the largest influence first.
+
+        Memorized are examples with a memorization of MEMORIZED or more. Columns are `index` (of the training example),
+        `test_index`, `label` and `test_label`, `memorization`, and `influence`: how much more often the test example is
+        classified right by the networks that were trained on the training example. With R networks, an influence
+        within about 3 / √R of zero may be chance.
+        """
+        import numpy as np
+        import pandas as pd
+
+        data = self._data()
+        recorded = outcomes.of(self.finished)
+        found = outcomes.memorization(recorded).memorization
+        chosen = np.flatnonzero(found >= MEMORIZED)
+        influence = outcomes.influence(recorded, chosen)
+        rows, columns = np.unravel_index(np.argsort(-influence, axis=None, kind="stable"), influence.shape)
+        index = chosen[rows]
+        labels = {"label": data.train.labels[index], "test_label": data.test.labels[columns]}
+        values = {"memorization": found[index], "influence": influence[rows, columns]}
+        return pd.DataFrame({"index": index, "test_index": columns, **labels, **values})
+
+    def figure_of_pairs(self, count: int = COUNT) -> Figure:
+        """The pairs with the largest influence, the training example on the left.
+
+        Raises:
+          UsageError: as `figure`; or there are no pairs.
+        """
+        from rethink_gen.analysis import figures, pictures
+
+        data = self._images()
+        chosen = self.pairs[:count]
+        if not len(chosen):
+            raise UsageError(f"no pairs to draw: no example has a memorization of {MEMORIZED} or more")
+        sides = (data.train.images[chosen["index"]], data.test.images[chosen["test_index"]])
+        return figures.shown_in_notebooks(pictures.pairs(*sides, chosen, self.study.results[0].run.dataset))
 
 
 def scores(
@@ -288,7 +307,8 @@ def scores(
     study = running.run(runs, results=results, force=force, report=report)
     for failure in study.failures:
         raise running.RethinkError(f"{failure.run.id} failed: {failure.reason}")
-    found = Ranking(replace(study, results=tuple(result for result in study.results if result.run in runs)), by)
+    ranking = MemorizationRanking if of_subsets else Ranking
+    found = ranking(replace(study, results=tuple(result for result in study.results if result.run in runs)), by)
     if of_subsets and (fitted := found.frame["seen_accuracy"].mean()) < FIT_THRESHOLD:
         told = f"the networks fit {100 * fitted:.1f} % of the labels that they were trained on; what is not fitted"
         logger.warning("%s is not memorized: train longer, or with a larger learning_rate", told)

@@ -15,6 +15,7 @@ from rethink_gen.errors import UsageError
 from rethink_gen.results import kept, outcomes, scores, store
 from rethink_gen.study import verification
 from rethink_gen.study.merging import merge
+from rethink_gen.study.ranking import MemorizationRanking
 
 RUN = rg.Run(
     dataset="digits", train_size=400, test_size=100, batch_size=32, epochs=12, model="mlp(hidden=32)",
@@ -133,7 +134,8 @@ def test_feature_vectors_are_ranked_without_pictures(own, tmp_path):
     assert found.save(tmp_path / "points.csv") == [tmp_path / "points.csv"]
     with pytest.raises(UsageError, match="no label is known to be wrong; give a corruption"):
         _ = found.judged
-    for figure in (found.figure, found.figure_of_pairs):
+    pairs = MemorizationRanking(found.study, "memorization").figure_of_pairs
+    for figure in (found.figure, pairs):
         with pytest.raises(UsageError, match="the examples of points are no images that can be drawn"):
             figure(3)
 
@@ -198,11 +200,6 @@ def test_pairs_are_those_of_large_influence(memorized):
     assert table["memorization"].min() >= 0.25
     assert len(table) == 100 * (memorized.frame["memorization"] >= 0.25).sum()
     assert len(memorized.figure_of_pairs(3).axes) == 1
-
-
-def test_pairs_of_another_ranking_are_refused(ranking):
-    with pytest.raises(UsageError, match="pairs need a ranking by memorization"):
-        ranking.pairs  # noqa: B018
 
 
 def test_command_ranks_by_memorization(memorized, folder, tmp_path, monkeypatch, capsys):
