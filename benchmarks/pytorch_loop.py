@@ -25,16 +25,17 @@ class Loop:
     Args:
       images: [n, channels, height, width], uint8, on the device.
       labels: [n], int64, beside them.
+      mode: of torch.compile; None: eager.
     """
 
     def __init__(
-        self, name: str, images: torch.Tensor, labels: torch.Tensor, precision: str = "float32", compiled: bool = False
+        self, name: str, images: torch.Tensor, labels: torch.Tensor, precision: str = "float32", mode: str | None = None
     ) -> None:
         self.images, self.labels, self.precision = images, labels, precision
         self.layout: Any = torch.contiguous_format if name.startswith("mlp") else torch.channels_last
         self.model = NETWORKS[name]().to(images.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9)
-        self.loss = torch.compile(self.loss_of) if compiled else self.loss_of
+        self.loss = torch.compile(self.loss_of, mode=mode) if mode else self.loss_of
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         x = images.float() / 255
