@@ -81,6 +81,7 @@ def assemble(blocks: list[Block]) -> pd.DataFrame:
     missing = {"step", "train_accuracy", "test_accuracy", *FATES, *TOP5} - {*everything}
     # A copy, because pandas keeps columns of different origin apart, and warns of many.
     everything = everything.reindex(columns=[*everything, *sorted(missing)]).copy()
+    everything = everything.assign(**_defaults(everything))
     whole = {name: everything[name].astype(int) for name in ("epoch", "step") if everything[name].notna().all()}
     return everything.assign(
         **whole,
@@ -120,6 +121,19 @@ def _options(run: AnyRun) -> dict[str, Any]:
         if "(" in text and kind != "measure"  # a measure with its options is a column itself
         for option, value in registry.options_of(kind, text).items()
     }
+
+
+def _defaults(runs: pd.DataFrame) -> dict[str, pd.Series]:
+    """The columns of options, with the defaults of runs that do not spell them beside the values of runs that do."""
+    filled = {}
+    for column in filter(is_option, runs):
+        kind, _, option = column.partition(".")
+        if kind in runs and runs[column].isna().any():
+            of = {text: _plain(registry.options_of(kind, text).get(option)) for text in runs[kind].dropna().unique()}
+            values = runs[column].where(runs[column].notna(), runs[kind].map(of))
+            whole = values.notna().all() and all(type(each) is int for each in of.values())
+            filled[column] = values.astype(int) if whole else values
+    return filled
 
 
 def is_option(column: str) -> bool:

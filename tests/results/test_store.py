@@ -123,6 +123,18 @@ def test_frame_has_a_row_per_run_and_epoch():
     assert frame["train_accuracy_corrupted"].isna().all()
 
 
+def test_a_sweep_over_an_option_has_the_default_value_in_its_column():
+    """mlp(hidden=512) is mlp_1x512, and example(...) spells no option that has its default."""
+    widths = [replace(example(), run=replace(example().run, model=f"mlp(hidden={width})")) for width in (256, 512)]
+    copies = [
+        replace(example(), run=replace(example().run, corruption=f"extra_noisy_copies(alpha={alpha})"))
+        for alpha in (0, 1)
+    ]
+    found = frames.frame([*widths, *copies]).query("last")
+    assert list(found["model.hidden"][:2]) == [256, 512]
+    assert list(found["corruption.alpha"][2:]) == [0, 1]
+
+
 def test_frame_of_nothing_is_empty():
     nothing, something = frames.frame([]), frames.frame([example()])
     assert len(nothing) == 0
