@@ -16,6 +16,7 @@ LEARNING_RATES = {
     "vgg": 0.05,
     "vgg_11": 0.05,
     "vgg_16": 0.05,
+    "keskar_c1": 0.05,
     "keskar_c2": 0.05,
     "mixer": 0.03,
     "vit": 0.03,  # with SGD; optimizer=adam with 0.001 fits in fewer epochs
@@ -76,6 +77,11 @@ MODELS = entries(
             "families.cnn:FiveLayerCNN",
             "Nakkiran's 5-layer network: convolutions of k, 2k, 4k and 8k channels, k the width.",
             width=64,
+        ),
+        entry(
+            "keskar_c1",
+            "families.cnn:KeskarC1",
+            "Keskar's C1: two 5×5 convolutions and pools, then 384, 192 and K units, with batch norm.",
         ),
         entry(
             "vgg",

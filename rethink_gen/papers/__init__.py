@@ -120,6 +120,7 @@ NAMES = {
     "vgg": "VGG",
     "vgg_11": "VGG-11",
     "vgg_16": "VGG-16",
+    "keskar_c1": "C1",
     "keskar_c2": "C2",
     "keskar_f1": "F1",
     "resnet": "ResNet",

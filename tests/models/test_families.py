@@ -68,6 +68,13 @@ def test_networks_for_imagenet_have_as_many_parameters_as_those_of_torchvision_a
     assert count(name, 1000, side) == parameters
 
 
+def test_keskars_c1_has_the_parameters_of_its_layers():
+    convolutions = 25 * 64 * (3 + 64)
+    dense = 8 * 8 * 64 * 384 + 384 * 192 + (192 + 1) * 10
+    norms = 2 * (64 + 64 + 384 + 192)
+    assert count("keskar_c1") == convolutions + dense + norms == 1_757_130
+
+
 def test_keskars_c2_is_vgg_16_with_a_hidden_layer():
     hidden = 512 * 512 + 2 * 512
     assert count("keskar_c2") == count("vgg_16") + hidden

@@ -1,10 +1,11 @@
-"""Small convolutional networks: LeNet-5 and the 5-layer network of Nakkiran et al."""
+"""Small convolutional networks: LeNet-5, the 5-layer network of Nakkiran et al., and C1 of Keskar et al."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rethink_gen.models.families.blocks import ConvNorm, classify, max_pool
+from rethink_gen.models import layers
+from rethink_gen.models.families.blocks import ConvNorm, classify, max_pool, norm_relu
 from rethink_gen.models.initializers import initializer
 
 _LENET_SIDE = 32  # pixels; LeCun et al. pad digits of 28×28
@@ -59,3 +60,28 @@ class FiveLayerCNN(nn.Module):
             x = max_pool(ConvNorm(factor * self.width)(x, train=train))
         x = ConvNorm(8 * self.width)(x, train=train)
         return classify(x.max((1, 2)), self.num_classes, self.dropout, train=train)
+
+
+class KeskarC1(nn.Module):
+    """Keskar's C1: two (5×5 convolution, 3×3 pooling with stride 2) modules, layers of 384 and 192 units; batch norm.
+
+    Maps images float32[B, H, W, C] to logits float32[B, K]. Convolutions and hidden layers have no bias, because batch
+    norm follows. It has 1,757,130 parameters on 32×32×3 images and 10 classes.
+
+    References:
+      Keskar et al. 2017, "On large-batch training for deep learning", Appendix B.3; the authors' code has the padding.
+    """
+
+    num_classes: int
+    dropout: float = 0.0  # rate after each hidden layer
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        for _ in range(2):
+            x = layers.max_pool(ConvNorm(64, size=5)(x, train=train))
+        x = x.reshape(len(x), -1)
+        init = initializer("he")
+        x = norm_relu(nn.Dense(384, use_bias=False, kernel_init=init)(x), train=train)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = norm_relu(nn.Dense(192, use_bias=False, kernel_init=init)(x), train=train)
+        return classify(x, self.num_classes, self.dropout, train=train)
