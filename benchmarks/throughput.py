@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from parts import processor
 from pytorch_loop import BATCH, NETWORKS, Loop
 
 from rethink_gen.data import randomness
@@ -237,12 +238,15 @@ def main() -> None:
         rows += new
     made_by = {
         "device": provenance.provenance()["device"],
+        "processor": processor(),
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "jax": jax.__version__, "torch": torch.__version__},
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{arguments.output}.json").write_text(json.dumps({"made_by": made_by, "rows": rows}, indent=1) + "\n")
-    (RESULTS / f"{arguments.output}.md").write_text(table(rows) + f"\n{made_by['device']}, {made_by['versions']}\n")
+    (RESULTS / f"{arguments.output}.md").write_text(
+        table(rows) + f"\n{made_by['device']}, {made_by['processor']}, {made_by['versions']}\n"
+    )
     print("\n" + table(rows))
 
 
