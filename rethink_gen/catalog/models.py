@@ -82,6 +82,7 @@ MODELS = entries(
             "keskar_c1",
             "families.cnn:KeskarC1",
             "Keskar's C1: two 5×5 convolutions and pools, then 384, 192 and K units, with batch norm.",
+            ghost_batch=0,
         ),
         entry(
             "vgg",

@@ -1,5 +1,7 @@
 """Small convolutional networks: LeNet-5, the 5-layer network of Nakkiran et al., and C1 of Keskar et al."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -74,14 +76,14 @@ class KeskarC1(nn.Module):
 
     num_classes: int
     dropout: float = 0.0  # rate after each hidden layer
+    ghost_batch: int = 0  # how many examples share the statistics of batch norm; 0: the whole batch
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         for _ in range(2):
-            x = layers.max_pool(ConvNorm(64, size=5)(x, train=train))
+            x = layers.max_pool(ConvNorm(64, size=5, ghost_batch=self.ghost_batch)(x, train=train))
         x = x.reshape(len(x), -1)
-        init = initializer("he")
-        x = norm_relu(nn.Dense(384, use_bias=False, kernel_init=init)(x), train=train)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        x = norm_relu(nn.Dense(192, use_bias=False, kernel_init=init)(x), train=train)
-        return classify(x, self.num_classes, self.dropout, train=train)
+        hidden = partial(nn.Dense, use_bias=False, kernel_init=initializer("he"))
+        norm = partial(norm_relu, train=train, ghost_batch=self.ghost_batch)
+        x = nn.Dropout(self.dropout, deterministic=not train)(norm(hidden(384)(x)))
+        return classify(norm(hidden(192)(x)), self.num_classes, self.dropout, train=train)
