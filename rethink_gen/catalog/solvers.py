@@ -115,5 +115,13 @@ SEARCHES = entries(
             step=0.02,
             rate=0.01,
         ),
+        entry(
+            "evosax",
+            "evosax",
+            "An algorithm of evosax, an optional package, such as SNES or SimpleGA.",
+            algorithm=str,
+            candidates=100,
+            step=0.02,
+        ),
     ],
 )

@@ -7,6 +7,7 @@ model and seed.
 
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import jax
@@ -90,7 +91,14 @@ def solve(run: SearchRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[st
             row = _add_row(curves, number, used, score, found.weights, train, test)
             next_row = max(number + 1, round(_SPACING * number))
         tick(min(used, run.evaluations), run.evaluations, row)
-    return curves, {"num_params": len(found.weights), "num_classes": dataset.num_classes, "candidates": candidates}
+    facts: dict[str, Any] = {
+        "num_params": len(found.weights),
+        "num_classes": dataset.num_classes,
+        "candidates": candidates,
+    }
+    if registry.parse(run.search)[0] == "evosax":
+        facts["evosax"] = version("evosax")
+    return curves, facts
 
 
 def _data(split: Split) -> _Data:

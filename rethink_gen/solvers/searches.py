@@ -7,19 +7,22 @@ A search is `(draw, **options) -> (init, ask, tell)`, pure functions inside jit.
 * ask: `(key, state) -> candidates`, float32[C, P], the same C each time.
 * tell: `(state, candidates, losses) -> state`, with the training loss of each candidate, float32[C].
 
-One `ask` and one `tell` are a generation. The candidates of a generation are evaluated at once.
+One `ask` and one `tell` are a generation. The candidates of a generation are evaluated at once. The last one is any
+algorithm of evosax, an optional package.
 
 The paper does not state the sizes below for networks of our scale; see `rethink_gen.papers.chiang2023.protocol`.
 """
 
+import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from rethink_gen.errors import UsageError
+from rethink_gen.errors import UsageError, unknown
 
 Key = jax.Array
 Draw = Callable[[Key], jax.Array]
@@ -185,3 +188,67 @@ def estimated_gradient(asked: jax.Array, losses: jax.Array) -> jax.Array:
     up, down = jnp.split(losses[1:], 2)
     difference = jnp.where(jnp.isfinite(up - down), up - down, 0)  # a pair with an infinite loss says nothing
     return difference @ noise / (2 * len(noise) * jnp.square(noise).mean())
+
+
+STEP = 0.02  # of `evosax`; the library's own, 1, is for functions that are as wide as that
+
+
+class _Evosax(NamedTuple):
+    """The state of a search of evosax."""
+
+    inner: Any  # the library's
+    key: Key  # of the candidates to come, which `tell` draws again
+    begun: jax.Array  # bool[]: whether the losses of a first population are told
+
+
+def evosax(draw: Draw, *, algorithm: str, candidates: int = 100, step: float = STEP) -> Search:
+    """An algorithm of evosax by the library's name for it, such as SNES, CMA_ES, Open_ES or SimpleGA.
+
+    Those of a distribution begin at the first weights. Those of a population begin with draws, the first generation.
+    What is not given stays at the library's default.
+
+    Args:
+      candidates: the library's population_size.
+      step: standard deviation at first, of algorithms that have one: the library's std_init or std_schedule.
+
+    Raises:
+      UsageError: evosax is not installed, has no such algorithm, or the algorithm has no step, and one is given.
+    """
+    try:
+        from evosax import algorithms  # pyright: ignore
+    except ImportError as error:
+        raise UsageError(f"search evosax needs evosax: pip install 'evosax>=0.3.2' ({error})") from error
+    if algorithm not in algorithms.algorithms:
+        raise unknown("algorithm of evosax", algorithm, algorithms.algorithms)
+    kind = algorithms.algorithms[algorithm]
+    scheduled = "std_schedule" in inspect.signature(kind).parameters
+    options = {"std_schedule": optax.constant_schedule(step)} if scheduled else {}
+    made = kind(candidates, jnp.zeros(jax.eval_shape(draw, jax.random.key(0)).shape), **options)
+    params = made.default_params
+    if hasattr(params, "std_init"):
+        params = params.replace(std_init=step)
+    elif not scheduled and step != STEP:
+        raise UsageError(f"{algorithm} of evosax has no step: leave it out")
+    of_distribution = algorithm in algorithms.distribution_based_algorithms
+
+    def init(key: Key, weights: jax.Array, loss: jax.Array) -> _Evosax:
+        how, next_key = jax.random.split(key)
+        if of_distribution:
+            return _Evosax(made.init(how, weights, params), next_key, jnp.bool(True))
+        drawn = jax.vmap(draw)(jax.random.split(next_key, candidates)).at[0].set(weights)
+        return _Evosax(made.init(how, drawn, jnp.full(candidates, jnp.inf), params), next_key, jnp.bool(False))
+
+    def ask(key: Key, state: _Evosax) -> jax.Array:
+        asked, _ = made.ask(state.key, state.inner, params)
+        return asked if of_distribution else jnp.where(state.begun, asked, state.inner.population)
+
+    def tell(state: _Evosax, asked: jax.Array, losses: jax.Array) -> _Evosax:
+        _, inner = made.ask(state.key, state.inner, params)  # `ask` returns no state; compiled once for both
+        how, next_key = jax.random.split(jax.random.fold_in(state.key, 1))
+        told, _ = made.tell(how, asked, losses, inner, params)
+        if not of_distribution:
+            begun = made.init(how, asked, losses, params)
+            told = jax.tree.map(partial(jnp.where, state.begun), told, begun)
+        return _Evosax(told, next_key, jnp.bool(True))
+
+    return Search(init, ask, tell)

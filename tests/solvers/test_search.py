@@ -1,6 +1,8 @@
 """Searches without gradients: their steps by arithmetic, and that a run finds weights that fit all labels."""
 
+import sys
 from dataclasses import replace
+from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
@@ -163,6 +165,66 @@ def test_two_labels_of_ten_classes_are_guessed_with_a_chance_of_one_in_a_hundred
     assert float((right == 2).mean()) == pytest.approx(0.01, abs=0.0025)  # 3.5 standard errors
 
 
+# Those of evosax, an optional package.
+
+MISSING = "evosax is not installed: pip install evosax"
+
+
+def evosax(**options):
+    pytest.importorskip("evosax", reason=MISSING, exc_type=Exception)
+    return searches.evosax(draw, **options)
+
+
+def test_evosax_that_is_missing_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "evosax", None)
+    with pytest.raises(UsageError, match="search evosax needs evosax: pip install"):
+        searches.evosax(draw, algorithm="SNES")
+
+
+def test_a_distribution_of_evosax_begins_at_the_first_weights_with_the_step_given():
+    """Open_ES draws opposite pairs; its first candidates are the weights and noise of that deviation."""
+    made = evosax(algorithm="Open_ES", candidates=4000, step=0.5)
+    weights = jnp.array([1.0, 2.0, 3.0])
+    asked = made.ask(KEY, made.init(KEY, weights, INFINITE))
+    assert np.allclose(asked.mean(0), weights, atol=1e-4)
+    assert float((asked - weights).std()) == pytest.approx(0.5, rel=0.05)  # of 12,000 values
+
+
+def test_snes_of_evosax_walks_down_a_quadratic():
+    made = evosax(algorithm="SNES", candidates=20, step=0.5)
+    target = jnp.array([2.0, -3.0, 0.5])
+    state = follow(made, lambda weights: jnp.square(weights - target).sum(), made.init(KEY, ZEROS, INFINITE), 60)[-1]
+    assert np.allclose(state.inner.mean, target, atol=0.01)
+    assert state.inner.generation_counter == 60
+
+
+def test_a_population_of_evosax_begins_with_draws_and_keeps_the_better_half():
+    """With no noise to speak of, the second generation of SimpleGA consists of the better half of the first."""
+    made = evosax(algorithm="SimpleGA", candidates=6, step=1e-6)
+    state = made.init(KEY, ZEROS, jnp.float32(0))
+    asked = made.ask(KEY, state)
+    assert asked[0].tolist() == [0, 0, 0]
+    assert len({*asked[:, 0].tolist()}) == 6
+    state = made.tell(state, asked, jnp.array([3.0, 0.5, 4.0, 0.1, 2.0, INFINITE]))
+    away = np.abs(np.asarray(made.ask(KEY, state))[:, None] - np.asarray(asked)[None]).max(-1)
+    assert {*away.argmin(1).tolist()} <= {1, 3, 4}
+    assert away.min(1).max() < 1e-5
+
+
+def test_an_algorithm_that_evosax_has_not_or_that_has_no_step_is_refused():
+    with pytest.raises(UsageError, match="no algorithm of evosax named 'SNEZ'; did you mean 'SNES'"):
+        evosax(algorithm="SNEZ")
+    with pytest.raises(UsageError, match="PSO of evosax has no step"):
+        evosax(algorithm="PSO", step=0.1)
+
+
+def test_a_run_of_evosax_fits_labels_and_says_of_which_version():
+    pytest.importorskip("evosax", reason=MISSING, exc_type=Exception)
+    curves, facts = solve(replace(LINEAR, search="evosax(algorithm=SNES)"), two_orthogonal_images(labels=(9, 0)))
+    assert curves["train_accuracy"][-1] == 1.0
+    assert facts["evosax"] == version("evosax")
+
+
 # Runs.
 
 
@@ -183,7 +245,7 @@ def test_guesses_are_counted_up_to_the_one_that_fits():
     assert facts == {"num_params": 50, "num_classes": 10, "candidates": 40}
 
 
-@pytest.mark.parametrize("name", sorted({*registry.known("search")} - {"guess_and_check"}))  # which has its own test
+@pytest.mark.parametrize("name", sorted({*registry.known("search")} - {"guess_and_check", "evosax"}))  # see their own
 def test_every_search_fits_labels_that_nothing_tells(name):
     """Two are few enough for a guess."""
     curves, _ = solve(replace(LINEAR, search=name), two_orthogonal_images(labels=(9, 0)))
