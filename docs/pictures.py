@@ -23,6 +23,7 @@ DESCENT = {  # experiment → scale of its figure
     "advani2020_more_data_hurts": "paper",
     "belkin2020_weak_features": "paper",
     "belkin2019_double_descent": "laptop",
+    "belkin2019_networks": "laptop",
     "gu2024_mlp_label_noise": "paper",
     "nakkiran2019_deep_double_descent": "laptop",
     "belkin2019_trees": "laptop",

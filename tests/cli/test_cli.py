@@ -356,16 +356,20 @@ def test_the_tables_of_a_paper_of_several_experiments_are_printed_together(capsy
     results = str(Path(__file__).parents[2] / "results")
     assert main.main(["table", "belkin2019", "--results", results]) == 0
     shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("# ")]
-    assert shown == ["# belkin2019_double_descent, paper scale", "# belkin2019_trees, laptop scale"]
+    assert shown == [
+        "# belkin2019_double_descent, paper scale",
+        "# belkin2019_networks, laptop scale",
+        "# belkin2019_trees, laptop scale",
+    ]
     assert main.main(["table", "belkin2019", "--results", results, "--json"]) == 2
-    assert "name one of belkin2019_double_descent, belkin2019_trees" in capsys.readouterr().err
+    assert "name one of belkin2019_double_descent, belkin2019_networks, belkin2019_trees" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--scale", "papr"], "no scale named 'papr'"),
-        (["--results", "empty"], "no results of belkin2019_double_descent, belkin2019_trees in empty"),
+        (["--results", "empty"], "belkin2019_double_descent, belkin2019_networks, belkin2019_trees in empty"),
         (["--metrics", "test_accuracy"], "--metrics is for one table"),
     ],
 )

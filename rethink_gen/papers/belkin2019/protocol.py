@@ -31,14 +31,17 @@ activation.
 Our choices:
 
 * No network begins from another's weights, and there is one protocol for all widths: the same rate and the same epochs
-  below and above the threshold. A rule that ends there could make an edge by itself. The curves show what stopping
-  does: each run is also read at its first measured epoch without an error.
+  below and above the threshold. A rule that ends there could make an edge by itself.
 * ReLU, and batches of 128, as in both reproductions; the last 32 images of an epoch are left out. Weights from
   N(0, 0.1²) at every width; biases start at zero.
 * The loss is the sum over classes. Both reproductions take the mean, so that their rate is ten times ours: 0.01 with
   6,000 epochs in songweige's, as here at paper scale, and 0.1 in josch14's.
 * Laptop scale: a third of the epochs at thrice the rate, ten widths, three seeds.
 * The first 4,000 images are those of tensorflow-datasets, the same for every seed.
+
+Of the two reproductions, josch14's report sees a peak from scratch with label noise alone. The means of its five
+repetitions without noise, read from its vector figure and summed over classes, are 0.63 at width 20, 0.62 at 50 and
+0.35 at 100, with training losses of 0.40, 0.03 and 0.004. They get no verdict: its rate and first weights are others.
 """
 
 from rethink_gen.runs import Run, grid
