@@ -7,7 +7,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rethink_gen import digests, experiment, papers, registry
@@ -17,6 +17,7 @@ from rethink_gen.execution import costs, processes, requests
 from rethink_gen.execution.progress import say
 from rethink_gen.experiment import SCALES, Experiment
 from rethink_gen.results import failing, locks, packs, results_cache
+from rethink_gen.results.result import Result
 from rethink_gen.runs import AnyRun
 from rethink_gen.study import finding, studies
 from rethink_gen.words import duration, in_one_line
@@ -92,7 +93,8 @@ def show(arguments: argparse.Namespace) -> int:
     rethink-gen show fig1b --calibrate
     """
     found = finding.find(arguments.name, arguments.experiments, arguments.results)
-    known = timed(arguments)
+    known = list(timed(arguments))
+    timings = costs.timings(known)
     scales, shown = [], []
     for scale in SCALES:
         study = studies.gather(found.at(scale), arguments.results)
@@ -100,7 +102,7 @@ def show(arguments: argparse.Namespace) -> int:
         here = cost(study, study.missing, known, arguments.calibrate)
         row: dict[str, Any] = {"scale": scale, "runs": len(study.experiment.runs), "missing": len(study.missing)}
         row["estimated_seconds"] = {"this machine": here.seconds} if here else {}
-        row["estimated_seconds"] |= costs.estimate(study.missing, known) if study.missing else {}
+        row["estimated_seconds"] |= costs.estimate(study.missing, timings) if study.missing else {}
         scales.append(row | {"memory_bytes": here and here.memory, "disk_bytes": here and here.disk})
     if arguments.json:
         about = {key: getattr(found, key) for key in ("name", "claim", "locator", "doc")}
@@ -135,15 +137,21 @@ def size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-def timed(arguments: argparse.Namespace) -> list[Any]:
-    """All results in the folder of results and in the checkout's own."""
-    folders = {folder.resolve() for folder in (arguments.results, experiment.HERE.parent / "results")}
-    found = [place for folder in sorted(folders) for place in studies.open_folder(folder).glob("*/*")]
-    return [result for place in found for result in results_cache.sift(place)[0]]
+def timed(arguments: argparse.Namespace) -> Iterator[Result]:
+    """All results in the folder of results and in the checkout's own; a thousand take half a second to read."""
+    for folder in sorted({folder.resolve() for folder in (arguments.results, experiment.HERE.parent / "results")}):
+        for place in studies.open_folder(folder).glob("*/*"):
+            yield from results_cache.sift(place)[0]
 
 
-def cost(study: studies.Study, runs: Sequence[AnyRun], known: list[Any], calibrate: bool = False) -> costs.Cost | None:
-    """What runs of a study cost on this machine; None if that is not known, or the data are not there."""
+def cost(
+    study: studies.Study, runs: Sequence[AnyRun], known: Iterable[Result], calibrate: bool = False
+) -> costs.Cost | None:
+    """What runs of a study cost on this machine; None if that is not known, or the data are not there.
+
+    Args:
+      known: finished results, see `costs.cost`.
+    """
     number = processes.count(study.experiment.runs)
     try:
         if calibrate:

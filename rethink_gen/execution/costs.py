@@ -64,12 +64,17 @@ def _of_any_size(run: Run) -> AnyRun:
 
 
 def cost(runs: Sequence[AnyRun], known: Iterable[Result], processes: int) -> Cost | None:
-    """What runs cost in so many processes; None if one of their programs was not measured here, or is not trained."""
-    speeds, known = _load(), list(known)
+    """What runs cost in so many processes; None if one of their programs was not measured here, or is not trained.
+
+    Args:
+      known: finished results, which tell when runs stop early; read only if the programs were measured.
+    """
+    speeds = _load()
     trained = [run for run in runs if isinstance(run, Run)]
     keys = {run: _key(run, processes) for run in trained}
     if len(trained) < len(runs) or not all(each in speeds for each in keys.values()):
         return None
+    known = list(known)
     seconds, compiled = [], 0.0
     for run in trained:
         speed, (train, test) = speeds[keys[run]], _sizes(run)
@@ -84,21 +89,30 @@ def cost(runs: Sequence[AnyRun], known: Iterable[Result], processes: int) -> Cos
     return Cost(START + max(longest, share), memory, disk)
 
 
-def estimate(runs: Iterable[AnyRun], timed: Iterable[Result]) -> dict[str, float]:
+Timings = dict[str, dict[AnyRun, list[float]]]  # device → recipe of any length → seconds per epoch, of each result
+
+
+def timings(results: Iterable[Result]) -> Timings:
+    """What results say about the time that others will take, for `estimate`; of thousands it takes half a second."""
+    found: Timings = {}
+    for result in results:
+        epochs = result.curves["epoch"][-1] if hasattr(result.run, "epochs") else 1
+        taken, device = (result.provenance.get(name) for name in ("seconds_train", "device"))
+        if epochs and taken is not None and device:
+            found.setdefault(device, {}).setdefault(_of_any_length(result.run), []).append(taken / epochs)
+    return found
+
+
+def estimate(runs: Iterable[AnyRun], timed: Timings) -> dict[str, float]:
     """Device → seconds that the runs take there at most, one after the other, from results of the same recipes.
 
     A device on which one of the recipes was never timed is left out.
     """
-    seconds: dict[str, dict[AnyRun, list[float]]] = {}
-    for result in timed:
-        epochs = result.curves["epoch"][-1] if hasattr(result.run, "epochs") else 1
-        taken, device = (result.provenance.get(name) for name in ("seconds_train", "device"))
-        if epochs and taken is not None and device:
-            seconds.setdefault(device, {}).setdefault(_of_any_length(result.run), []).append(taken / epochs)
+    asked = [(_of_any_length(run), getattr(run, "epochs", 1)) for run in runs]
     return {
-        device: sum(median(known[_of_any_length(run)]) * getattr(run, "epochs", 1) for run in runs)
-        for device, known in seconds.items()
-        if all(_of_any_length(run) in known for run in runs)
+        device: sum(median(known[recipe]) * epochs for recipe, epochs in asked)
+        for device, known in timed.items()
+        if all(recipe in known for recipe, _ in asked)
     }
 
 

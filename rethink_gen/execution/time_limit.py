@@ -44,8 +44,9 @@ class TimeLimit:
           clock: seconds that only grow.
         """
         self._clock, self._known = clock, list(known)
+        self._timings = costs.timings(self._known)
         self._end = clock() + seconds - SECONDS_TO_STOP
-        self._read: dict[Path, tuple[int, list[Result]]] = {}  # folder → how many files there were, and the results
+        self._read: dict[Path, tuple[int, costs.Timings]] = {}  # folder → how many files there were, and their timings
 
     def left(self) -> float:
         """Seconds until work has to stop."""
@@ -74,17 +75,17 @@ class TimeLimit:
         if cost:
             return cost.seconds
         device = _device(processes)
-        for known in (lambda: self._known, lambda: self._results(folder)):
+        for known in (lambda: self._timings, lambda: self._in(folder)):
             if (found := costs.estimate([run], known()).get(device)) is not None:
                 return found
         return None
 
-    def _results(self, folder: Path) -> list[Result]:
-        """The results of a folder, read again only once there are more: this is asked for each run that waits."""
+    def _in(self, folder: Path) -> costs.Timings:
+        """The timings in a folder, read again only once there are more: this is asked for each run that waits."""
         number = len(packs.paths(folder))
-        if self._read.get(folder, (0, []))[0] != number:
-            self._read[folder] = number, store.sift(folder)[0]
-        return self._read[folder][1] if number else []
+        if self._read.get(folder, (0, {}))[0] != number:
+            self._read[folder] = number, costs.timings(store.sift(folder)[0])
+        return self._read[folder][1] if number else {}
 
     def remark(self, missing: Iterable[AnyRun], folder: Path, processes: int = 1) -> str:
         """What the command has left, and what comes next."""

@@ -8,9 +8,9 @@ import pytest
 from frames import EXPERIMENT, result
 
 from rethink_gen import registry
-from rethink_gen.cli import main
+from rethink_gen.cli import main, overview
 from rethink_gen.errors import RethinkError, TimeIsUp, UsageError
-from rethink_gen.execution import processes, scheduler, time_limit
+from rethink_gen.execution import costs, processes, scheduler, time_limit
 from rethink_gen.execution.time_limit import SECONDS_TO_STOP, TimeLimit
 from rethink_gen.experiment import Experiment
 from rethink_gen.results import store
@@ -79,6 +79,15 @@ def test_what_a_run_takes_is_learned_from_those_that_ended_before_it(tmp_path):
     assert limit.seconds(replace(RUN, seed=1), tmp_path) == 40.0, "the median of both"
 
 
+def test_results_are_gone_through_once_and_not_for_each_run_that_waits(tmp_path, monkeypatch):
+    """Of 3,000 results that takes half a second, and a queue asks for hundreds of runs."""
+    timings, calls = costs.timings, []
+    monkeypatch.setattr(costs, "timings", lambda results: calls.append(results) or timings(results))
+    limit = TimeLimit(60, [taken(RUN, 30.0)], Clock())
+    assert [limit.seconds(replace(RUN, seed=seed), tmp_path) for seed in range(3)] == [30.0] * 3
+    assert len(calls) == 1
+
+
 def test_the_device_of_an_estimate_is_that_of_results_alone_and_in_worker_processes(tmp_path, monkeypatch):
     """Else nothing would ever be known of a run, and each would begin."""
     [alone] = scheduler.execute([RUN])
@@ -124,11 +133,13 @@ def test_settings_without_a_result_come_first_then_those_with_fewer_seeds_then_t
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    list(scheduler.execute([replace(RUN, test_size=50, epochs=1)]))  # of their program: none is compiled in the time
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "labels.py").write_text(EXPERIMENT)
     (tmp_path / "mine" / "long.py").write_text(EXPERIMENT.replace("epochs=2", "epochs=100000"))
     monkeypatch.setenv("NPROC", "1")  # in this process
     monkeypatch.setattr(time_limit, "_SHORTEST", 1)
+    monkeypatch.setattr(overview, "timed", lambda arguments: [])  # none of the thousands that are committed
     return ["--experiments", str(tmp_path / "mine"), "--results", str(tmp_path / "r")]
 
 
@@ -141,7 +152,7 @@ def test_a_time_limit_is_kept_within_five_seconds_and_the_run_goes_on_from_its_c
 
 
 def test_all_runs_what_is_missing_everywhere_and_says_what_it_left(folder, tmp_path, capsys):
-    assert main.main(["run", "--all", "--time-limit", "20s", *folder]) == TimeIsUp.exit_code
+    assert main.main(["run", "--all", "--time-limit", "12s", *folder]) == TimeIsUp.exit_code
     said = capsys.readouterr().err
     assert "labels, laptop scale: results of 5 of 10 runs" in said, "a seed of each setting, before `long` began"
     assert (tmp_path / "r" / "labels" / "laptop" / "table.md").is_file()

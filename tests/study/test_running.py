@@ -328,12 +328,13 @@ def test_run_that_fails_is_told_and_the_others_go_on(places, monkeypatch):
 
 def test_estimate_is_seconds_per_epoch_of_the_same_recipe_on_each_device():
     run = Run(dataset="digits", epochs=10)
-    timed = [
+    results = [
         result(replace(run, epochs=2, seed=1), seconds=4.0),
         result(replace(run, epochs=5, corruption="random_labels"), seconds=15.0),
         result(replace(run, epochs=10), seconds=1.0, device="a chip"),
         result(replace(run, model="mlp_3x512"), seconds=100.0),
     ]
+    timed = costs.timings(results)
     # 10 epochs for each of two runs at the median of 4 s / 2 and 15 s / 5
     assert costs.estimate([run, replace(run, seed=3)], timed) == {"cpu (2 cores)": 50.0, "a chip": 2.0}
     assert costs.estimate([run, replace(run, batch_size=64)], timed) == {}
