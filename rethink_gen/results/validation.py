@@ -23,6 +23,7 @@ LONGEST_FILE = 1 << 28  # bytes; the curves of 100,000 epochs take 30 MB
 _WHOLE = ("epoch", "step")
 _OF_TRAINING = ("train_accuracy", "test_accuracy")  # what is solved may have neither
 _LARGEST = 2**53  # of a whole number: larger ones are not exact as float64
+_LARGEST_NUMBER = 1.7e308  # of any; float64 holds little more
 # A word; or a measure with its options, as a run names it.
 _CURVE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}(\([\w.=+,/~-]{1,130}\))?", re.ASCII)
 # Columns of a frame that are no curves, apart from the fields of runs; see `frames.about` and `frames.assemble`.
@@ -88,7 +89,7 @@ def check(kind: str, status: Any, curves: Any, provenance: Any) -> None:
             raise ValueError(f"a curve cannot have the name {name[:64]!r}")
         if not isinstance(values, list) or len(values) != len(curves["epoch"]) or not values:
             raise ValueError(f"curve {name} must be a list, one value per epoch")
-        if not all(_fits(name, value) for value in values):
+        if not _fit(name, values):
             raise ValueError(f"curve {name} has a value of the wrong type or out of range")
     for name in _WHOLE:
         values = [value for value in curves.get(name, []) if value is not None]
@@ -120,16 +121,19 @@ def check_correct(correct: Any, provenance: Mapping[str, Any]) -> dict[str, str]
 
 def can_name_curve(name: str) -> bool:
     """Whether a curve can have a name: it is of the right form, and no column of another kind has it."""
-    return bool(_CURVE.fullmatch(name)) and name not in _TAKEN | fields().keys()
+    return bool(_CURVE.fullmatch(name)) and name not in _TAKEN and name not in fields()
 
 
-def _fits(name: str, value: Any) -> bool:
-    """Whether a curve can have a value: a number in its range, or None where it was not measured."""
-    if value is None:
-        return True
+def _fit(name: str, values: list[Any]) -> bool:
+    """Whether a curve can have these values: numbers in its range, or None where it was not measured."""
+    there = [value for value in values if value is not None]
     if name in _WHOLE:
-        return _is_count(int(value) if isinstance(value, float) and value.is_integer() else value)
-    return _is_number(value) and ("accuracy" not in name or 0 <= value <= 1)
+        whole = (int(value) if isinstance(value, float) and value.is_integer() else value for value in there)
+        return all(map(_is_count, whole))
+    if not {*map(type, there)} <= {int, float}:
+        return False
+    low, high = (0, 1) if "accuracy" in name else (-_LARGEST_NUMBER, _LARGEST_NUMBER)
+    return all(low <= value <= high for value in there)  # also refuses NaN
 
 
 def _check_provenance(provenance: Mapping[str, Any]) -> None:
@@ -170,7 +174,7 @@ def maker(content: Any) -> str:
 
 def _is_number(value: Any) -> bool:
     """Whether a value is a finite number that float64 holds."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1.7e308
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER
 
 
 def _is_count(value: Any) -> bool:

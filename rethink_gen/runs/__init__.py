@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any, TypeVar
 
 from rethink_gen import registry
@@ -43,12 +44,14 @@ KINDS: dict[str, type[AnyRun]] = {
 }
 
 
+@cache
 def kinds() -> dict[str, str]:
     """Field → the kind of component that it names, of all kinds of run."""
     every = (each for kind in KINDS.values() for each in dataclasses.fields(kind))
     return {each.name: each.metadata["kind"] for each in every if each.metadata["kind"]}
 
 
+@cache
 def fields() -> dict[str, Any]:
     """Field → annotated type, of all kinds of run."""
     return {name: hint for kind in KINDS.values() for name, hint in hints(kind).items()}

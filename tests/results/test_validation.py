@@ -201,9 +201,10 @@ def test_results_that_are_all_damaged_are_named_and_not_called_missing(places, c
 
 
 def test_largest_number_and_missing_values_fit_a_curve():
-    assert validation._fits("train_loss", -1.6e308)
-    assert validation._fits("test_accuracy", None)
-    assert not validation._fits("train_loss", math.inf)
+    assert validation._fit("train_loss", [-1.6e308, None, 3])
+    assert validation._fit("test_accuracy", [None])
+    for wrong in (math.inf, math.nan, True, "0.5"):
+        assert not validation._fit("train_loss", [0.5, wrong])
 
 
 def test_every_committed_result_is_read():
