@@ -139,13 +139,14 @@ def _reached(now: Progress) -> str:
 
 
 def _note(now: Progress) -> str:
-    """The newest metrics of a run, or that another process works on it."""
+    """The newest metrics of a run and what its program took to compile, or that another process works on it."""
     if now.waiting:
         return f"waiting: {now.holder or 'another process works on it'}"
     loss = now.metrics.get("train_loss")
     accuracies = {name: now.metrics.get(f"{name}_accuracy") for name in ("train", "test")}
     numbers = [f"{name} {100 * value:.1f} %" for name, value in accuracies.items() if value is not None]
-    return ", ".join(numbers if loss is None else [f"loss {loss:.3g}", *numbers])
+    numbers = numbers if loss is None else [f"loss {loss:.3g}", *numbers]
+    return ", ".join([*numbers, f"compiled in {now.seconds_compile:.1f} s"] if now.seconds_compile > 0.05 else numbers)
 
 
 def say(line: str) -> None:

@@ -211,7 +211,7 @@ def _solve(report: Callable[[Progress], None], stopped: Callable[[], None], run:
     def tick(step: int, steps: int, metrics: dict[str, float | None]) -> None:
         epoch = step * getattr(run, "epochs", 0) // steps
         left = (time.monotonic() - started) / step * (steps - step) if step else None
-        report(Progress(run, step, steps, epoch, metrics, 0, 1, left))
+        report(Progress(run, step, steps, epoch, metrics, 0, 1, left, seconds_compile=clock() - compiled))
         stopped()
 
     curves, facts = importlib.import_module(f"rethink_gen.solvers.{_SOLVERS[run.kind]}").solve(run, dataset, tick)

@@ -252,7 +252,14 @@ class _Cohort:
         metrics = {name: values[-1] for name, values in self.curves[run].items()}
         done, beside = len(self.runs) - len(self.left), len(self.left) - 1
         epoch = self.step // self.steps_per_epoch
-        return Progress(run, self.step, self.end, epoch, metrics, done, 1, seconds_left, beside=beside)
+        compiled = self.seconds_compile()
+        return Progress(
+            run, self.step, self.end, epoch, metrics, done, 1, seconds_left, beside=beside, seconds_compile=compiled
+        )
+
+    def seconds_compile(self) -> float:
+        """Seconds per run spent on tracing and compiling so far; part of `seconds`."""
+        return (self.clock() - self.compiled) / len(self.runs)
 
     def seconds(self) -> float:
         """Seconds per run so far: the time of the cohort divided by its runs."""
@@ -330,7 +337,7 @@ class _Cohort:
         curves = recording.with_scores(self.curves[run], records)
         if diverged or MEASURES not in run.record:
             curves = frames.with_last(curves, dict.fromkeys(run.measures) if diverged else self.measures(run))
-        seconds_compile = (self.clock() - self.compiled) / len(self.runs)
+        seconds_compile = self.seconds_compile()
         return Result(
             run=run,
             status="diverged" if diverged else "finished",

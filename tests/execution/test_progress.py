@@ -36,6 +36,15 @@ def test_what_is_not_known_yet_is_left_out():
     assert shown(NOW._replace(run=KernelRun(), metrics={}))[2] == "35% solved"
 
 
+def test_every_line_says_what_compiling_took_unless_an_earlier_run_did_it(capsys):
+    compiled = NOW._replace(seconds_compile=9.44)
+    assert shown(compiled)[2] == "epoch 35/100, loss 0.412, train 97.3 %, test 10.1 %, compiled in 9.4 s"
+    report = progress._lines()
+    report(compiled._replace(step=1000, epoch=100))
+    assert "test 10.1 %, compiled in 9.4 s, 50 s left" in capsys.readouterr().err
+    assert "compiled" not in shown(NOW._replace(seconds_compile=0.04))[2]
+
+
 def test_a_run_that_has_ended_is_done():
     assert "12 of 12 runs done" in shown(NOW._replace(step=1000, done_runs=11, failed_runs=0), None)[0]
 
