@@ -32,7 +32,7 @@ def shell(line, folder, **environment):
     ("encoding", "shown"), [("ascii", b"Gr??e: 1?512 ? 0"), ("latin-1", "Größe: 1×512 ? 0".encode("latin-1"))]
 )
 def test_letters_that_a_terminal_does_not_know_are_replaced(encoding, shown, tmp_path):
-    done = shell("rethink-gen show own --experiments mine", tmp_path, PYTHONIOENCODING=encoding)
+    done = shell("rethink-gen list --experiments mine", tmp_path, PYTHONIOENCODING=encoding)
     assert done.returncode == 0, done.stderr
     assert shown in done.stdout
 
