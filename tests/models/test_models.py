@@ -54,8 +54,13 @@ def variables_of(model: nn.Module, *shape: int) -> Any:
 
 def logits_of(model: nn.Module, *shape: int, **options: Any) -> Any:
     """The shapes of what a model returns for two images of a shape."""
+    return shapes_of(model, variables_of(model, *shape), *shape, **options)
+
+
+def shapes_of(model: nn.Module, variables: Any, *shape: int, **options: Any) -> Any:
+    """The same for variables that are known."""
     apply = lambda variables, images: model.apply(variables, images, **options)
-    return jax.eval_shape(apply, variables_of(model, *shape), jax.ShapeDtypeStruct((2, *shape), jnp.float32))
+    return jax.eval_shape(apply, variables, jax.ShapeDtypeStruct((2, *shape), jnp.float32))
 
 
 def count(tree):
@@ -88,7 +93,7 @@ def test_the_counts_are_those_of_the_layers():
 
 
 @every_model
-@pytest.mark.parametrize(("shape", "num_classes"), [((8, 8, 1), 3), ((32, 48, 3), 100), ((1, 1, 4), 2)])
+@pytest.mark.parametrize(("shape", "num_classes"), [((32, 48, 3), 100), ((1, 1, 4), 2)])
 def test_networks_take_images_of_any_size_and_any_number_of_classes(name, shape, num_classes):
     logits = logits_of(create(name, num_classes), *shape)
     assert (logits.shape, logits.dtype) == ((2, num_classes), jnp.float32)
@@ -136,10 +141,12 @@ def test_batch_norm_normalizes_by_the_batch_and_remembers_a_share_of_it(momentum
 
 @every_model
 def test_dropout_draws_in_training_only_and_only_where_there_is_some(name):
-    logits_of(create(name, 10, dropout=0.0), 8, 8, 1, train=True, mutable=["batch_stats"])
-    logits_of(create(name, 10, dropout=0.5), 8, 8, 1, train=False)
+    sure, unsure = (create(name, 10, dropout=rate) for rate in (0.0, 0.5))
+    variables = variables_of(unsure, 8, 8, 1)
+    assert shapes_of(sure, variables, 8, 8, 1, train=True, mutable=["batch_stats"])[0].shape == (2, 10)
+    assert shapes_of(unsure, variables, 8, 8, 1, train=False).shape == (2, 10)
     with pytest.raises(InvalidRngError):
-        logits_of(create(name, 10, dropout=0.5), 8, 8, 1, train=True, mutable=["batch_stats"])
+        shapes_of(unsure, variables, 8, 8, 1, train=True, mutable=["batch_stats"])
 
 
 def test_dropout_acts_on_the_units_before_the_last_layer():
