@@ -190,7 +190,13 @@ def test_features_are_streamed_through_inner_products():
 
 
 @pytest.fixture
-def filters_per_block(monkeypatch):
+def few_patches(monkeypatch):
+    """Random convolutions whiten with 2,000 patches: with as many as usual it takes seconds."""
+    monkeypatch.setattr(features_module, "_PATCHES", 2000)
+
+
+@pytest.fixture
+def filters_per_block(few_patches, monkeypatch):
     """A small number of them."""
     monkeypatch.setattr(features_module, "_FILTERS_PER_BLOCK", 16)
     return 16
@@ -233,7 +239,7 @@ def test_inner_products_are_kept_for_the_next_run_of_the_same_images_and_feature
 @pytest.mark.parametrize(
     "name", [n if n != "fourier" else "fourier(count=20)" for n in registry.COMPONENTS["features"]]
 )
-def test_features_are_those_of_each_image_alone(name, images):
+def test_features_are_those_of_each_image_alone(few_patches, name, images):
     features = registry.resolve("features", name)(KernelRun(num_filters=20), images)
     found = np.asarray(features.block(images, 0))
     assert found.shape == (len(images), features.widths[0])
@@ -262,7 +268,7 @@ def test_gabor_responses_are_those_of_wavelets_slid_over_the_image():
     np.testing.assert_allclose(found, np.stack(expected, -1), rtol=1e-4)
 
 
-def test_random_convolutions_are_those_of_a_loop():
+def test_random_convolutions_are_those_of_a_loop(few_patches):
     filters, offsets = _random_filters(KernelRun(num_filters=5), COLOR)
     filters_xyc = filters.reshape(6, 6, 3, 5)
     expected = np.zeros((8, 2, 2, 5))
