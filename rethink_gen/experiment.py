@@ -221,7 +221,11 @@ def find(name: str, folder: Path | None = None) -> Experiment:
     """
     folder = folder or _default_folder()
     known = _files(folder)
-    path = known[match(name, known, folder)]
+    return _found(known[match(name, known, folder)], folder)
+
+
+def _found(path: Path, folder: Path) -> Experiment:
+    """The experiment that a file of a folder defines, or UsageError."""
     found, doc = _load(path)
     of_paper = "" if path.parent == folder else path.parent.name
     return replace(found, name=path.stem, doc=doc, paper=found.paper or of_paper)
@@ -249,9 +253,10 @@ def find_each(folder: Path | None = None) -> Iterator[Experiment | UsageError]:
 
     A file is loaded when it is its turn: two files may register components of the same name.
     """
-    for name in names(folder):
+    folder = folder or _default_folder()
+    for path in _files(folder).values():
         try:
-            yield find(name, folder)
+            yield _found(path, folder)
         except UsageError as error:
             yield error
 

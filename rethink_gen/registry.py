@@ -68,8 +68,8 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
     Raises:
       UsageError: it is not of this form.
     """
-    found = CALL.fullmatch(text)
-    if not is_component(text) or not found:
+    found = CALL.fullmatch(text) if len(text) <= LONGEST else None
+    if not found or not NAME.fullmatch(found[1]):
         raise UsageError(f"{text[:LONGEST]!r} is not a component; write name or name(option=value,…)")
     options: dict[str, str] = {}
     for part in filter(None, map(str.strip, (found[2] or "").split(","))):
@@ -115,7 +115,10 @@ def completions(kind: str, begun: str) -> list[str]:
 
 def options_of(kind: str, text: str) -> dict[str, Any]:
     """All options of a component, those that the text leaves out at their defaults; only the given ones if unknown."""
-    name, given = parse(text)
+    return _options(kind, *parse(text))
+
+
+def _options(kind: str, name: str, given: Mapping[str, str]) -> dict[str, Any]:
     component = COMPONENTS[kind].get(name)
     if component is None:
         return {option: _guess(value) for option, value in given.items()}
@@ -157,7 +160,7 @@ def canonical(kind: str, text: str) -> str:
     name, given = parse(text)
     if name not in COMPONENTS[kind]:
         return _spell(name, {option: _guess(value) for option, value in given.items()})
-    component, chosen = COMPONENTS[kind][name], options_of(kind, text)
+    component, chosen = COMPONENTS[kind][name], _options(kind, name, given)
     if not chosen:
         return name
     same = [each for each in COMPONENTS[kind].values() if each.target == component.target]

@@ -82,13 +82,8 @@ def _devices() -> Finding:
 
 def _experiment_files(folder: Path | None) -> Finding:
     """Each file of an experiment can be read."""
-    names, wrong = experiment.names(folder), []
-    for name in names:
-        try:
-            experiment.find(name, folder)
-        except RethinkError as error:
-            wrong.append(str(error))
-    return Finding(f"{len(names)} experiments", wrong)
+    found = list(experiment.find_each(folder))
+    return Finding(f"{len(found)} experiments", [str(each) for each in found if isinstance(each, RethinkError)])
 
 
 def _data() -> Finding:

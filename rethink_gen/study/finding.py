@@ -81,11 +81,15 @@ def find_each(experiments: Folder | None, results: Folder) -> Iterator[Experimen
 
     A file is loaded when it is its turn: two files may register components of the same name.
     """
-    for name in names(experiments, results):
-        try:
-            yield find(name, experiments, results)
-        except UsageError as error:
-            yield error
+    folder = as_path(experiments)
+    yield from experiment.find_each(folder)
+    files = experiment.names(folder)
+    for name, path in sorted(_kept(results).items()):
+        if name not in files:
+            try:
+                yield _read(name, path)
+            except UsageError as error:
+                yield error
 
 
 def as_path(folder: Folder | None) -> Path | None:

@@ -253,14 +253,12 @@ def survey(
     """
     scales, chosen = PREFERENCE if scale is None else (scale,), tuple(chosen)
     studies = []
-    for name in chosen or finding.names(experiments, results):
-        try:
-            # one after the other: two files may register components of one name
-            experiment = finding.find(name, experiments, results)
-        except UsageError as error:
-            if broken is None or chosen:
-                raise
-            broken.append(error)
+    named = (finding.find(name, experiments, results) for name in chosen)
+    for experiment in named if chosen else finding.find_each(experiments, results):
+        if isinstance(experiment, UsageError):
+            if broken is None:
+                raise experiment
+            broken.append(experiment)
             continue
         at = [gather(experiment.at(typing.cast(Scale, each)), results) for each in scales]
         there = [study for study in at if study.results or study.damaged] or at[:1]

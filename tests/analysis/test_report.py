@@ -66,7 +66,7 @@ def test_the_map_leads_to_every_experiment_and_its_claim(tmp_path):
     ]
     assert sorted(tiles) == [f"#{name}" for name in experiment.names()]
     assert set(tiles) <= {f"#{name}" for name in page.attributes("id")}
-    claims = [experiment.find(name).claim for name in experiment.names()]
+    claims = [found.claim for found in experiment.find_each()]
     assert [claim for claim in claims if page.texts.count(claim) != 2] == [], "on its tile, and above its section"
     assert page.texts.count("not run") == 2 * len(claims), "without results nothing has a verdict"
 
