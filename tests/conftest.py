@@ -10,8 +10,8 @@ import pytest
 
 from rethink_gen.data.tfds import cache_folder
 
-# All tests, and the processes that they start, keep compiled programs where users' own are: compiling is half of the time
-# of a small run, and many tests have caches of their own.
+# All tests, and the processes that they start, keep compiled programs where users' own are: compiling is half of the
+# time of a small run, and many tests have caches of their own.
 COMPILED = cache_folder() / "compiled"
 COMPILED.mkdir(mode=0o700, parents=True, exist_ok=True)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))

@@ -1,6 +1,7 @@
 """Walks experiments/: whatever file is there is listed, run at smoke scale, tabulated and drawn, with no other edit."""
 
 import dataclasses
+import runpy
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from rethink_gen.study.studies import Study
 NAMES = experiment.names()
 COMMITTED = Path(__file__).parent.parent / "results"
 DATA = Path(__file__).parent / "golden"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,14 +41,15 @@ def test_a_check_is_a_sentence(name):
 def test_run_ids_are_those_of_before_the_move():
     """A result file is named by the id of its run: a run with another id would be trained again."""
     ids = [
-        f"{name}/{scale}/{run.id}"
-        for name in NAMES
+        f"{found.name}/{scale}/{run.id}"
+        for found in experiment.find_each()
         for scale in experiment.SCALES
-        for run in experiment.find(name).at(scale).runs
+        for run in found.at(scale).runs
     ]
     before = (DATA / "run_ids.txt").read_text().split()
+    known = {line.partition("/")[0] for line in before}
     assert set(before) <= set(ids)
-    assert [each for each in ids if each.partition("/")[0] in {line.partition("/")[0] for line in before}] == before
+    assert [each for each in ids if each.partition("/")[0] in known] == before
 
 
 def verdicts(study):
@@ -60,6 +63,18 @@ def verdicts(study):
     return [*cells, *(f"{place} | {check.statement} | {words[check.holds]}" for check in study.checks())]
 
 
+_GATHERED = {}
+
+
+def gathered(found, results=COMMITTED):
+    """The study of the committed results at a scale; its table and checks are computed once for all tests."""
+    key = (found.name, found.scale)
+    return _GATHERED.get(key) or _GATHERED.setdefault(key, _gather(found, results))
+
+
+_gather = studies.gather
+
+
 def is_stale(study, folder):
     """Whether a committed table is missing, or says something else than the results beside it."""
     table = COMMITTED / folder / "table.md"
@@ -71,17 +86,24 @@ def test_verdicts_are_those_of_before_and_committed_tables_say_so():
     a table anew with `rethink-gen run NAME --scale SCALE`.
     """
     found, stale = [], []
-    for name in NAMES:
+    for each in experiment.find_each():
         for scale in ("laptop", "paper"):
-            study = studies.gather(experiment.find(name).at(scale), COMMITTED)
+            study = gathered(each.at(scale))
             if study.results:
                 found += verdicts(study)
-                stale += [f"{name}/{scale}"] * is_stale(study, f"{name}/{scale}")
+                stale += [f"{each.name}/{scale}"] * is_stale(study, f"{each.name}/{scale}")
     assert stale == []
     before = (DATA / "verdicts.txt").read_text().splitlines()
     assert set(before) - set(found) == set()
     known = {line.partition("/")[0] for line in before}
     assert [line for line in found if line.partition("/")[0] in known and line not in before] == []
+
+
+def test_the_page_of_experiments_is_that_of_the_code_and_of_the_results(monkeypatch):
+    """`python docs/experiments.py` writes it again."""
+    monkeypatch.setattr(studies, "gather", gathered)
+    page = DOCS / "experiments.md"
+    assert runpy.run_path(str(page.with_suffix(".py")))["filled"](page.read_text()) == page.read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
