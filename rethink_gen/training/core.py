@@ -66,11 +66,19 @@ def init(program: Program, hparams: Hparams, images: jax.Array, key: Key | None 
     initialize: Any = partial(program.model.lazy_init, **create.mode(program.model, train=False))
     variables = initialize(stream(hparams.key if key is None else key, "init"), shape)
     params = variables["params"]
-    # Copies: an optimizer may keep the parameters themselves, and a buffer can be donated only once.
-    momentum = jax.tree.map(jnp.copy, _optimizer(program, hparams, 0.0).init(params))
+    momentum = _first_momentum(program, hparams, params)
     sums = Sums(*(jnp.zeros(()) for _ in range(len(Sums._fields) - (not program.top5))))
     memory = jnp.zeros((len(images), num_classes(program))) if remembers(program) else None
     return State(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), momentum, memory, sums)
+
+
+@partial(jax.jit, static_argnums=0)  # one program in place of two for each shape of a parameter
+def _first_momentum(program: Program, hparams: Hparams, params: Any) -> Any:
+    """The state of the optimizer before the first step.
+
+    Copies: an optimizer may keep the parameters themselves, and a buffer can be donated only once.
+    """
+    return jax.tree.map(jnp.copy, _optimizer(program, hparams, 0.0).init(params))
 
 
 def inputs(program: Program, images: jax.Array, key: Key | None = None) -> jax.Array:
