@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -128,6 +129,37 @@ def small_disk(most: int = 20_000):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+BEGAN = pytest.StashKey[float]()
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those that it started and that have ended."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    item.stash[BEGAN] = cpu_seconds()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if call.when == "teardown":
+        report.cpu_seconds = cpu_seconds() - item.stash[BEGAN]
+    return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The files that take most of the time. CPU seconds: those of --durations also count what else the machine does."""
+    files = Counter()
+    for report in terminalreporter.getreports(""):
+        files[report.nodeid.partition("::")[0]] += getattr(report, "cpu_seconds", 0.0)
+    if files:
+        most = ", ".join(f"{file} {seconds:.0f}" for file, seconds in files.most_common(5))
+        terminalreporter.write_line(f"CPU seconds: {files.total():.0f}, most in {most}")
 
 
 @pytest.hookimpl(optionalhook=True)

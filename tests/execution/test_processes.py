@@ -120,6 +120,27 @@ def test_an_accelerator_is_expected_where_jax_has_a_plugin_for_it(monkeypatch, p
     assert machine.accelerated() is found
 
 
+class Idle(processes.Worker):
+    """A worker that is given runs, without its process."""
+
+    def __init__(self):
+        self.run = self.recipe = None
+
+    def say(self, what):
+        pass
+
+
+def test_programs_of_a_grid_are_compiled_side_by_side_and_each_in_one_worker():
+    """The first trains while the second compiles; a worker goes on with the program that it has."""
+    grid = [Run(model=model, seed=seed) for model in ("mlp_1x512", "mlp_3x512") for seed in range(3)]
+    todo, workers = [(run, run.recipe) for run in grid], [Idle(), Idle()]
+    for _ in range(3):
+        for worker in workers:
+            worker.take(todo, workers, lambda run: True)
+        assert [worker.run.model for worker in workers] == ["mlp_1x512", "mlp_3x512"]
+    assert not todo
+
+
 def test_a_run_survives_the_way_to_another_process():
     run = Run(corruption="random_labels", corruption_level=0.1, augmentations=("flip",), seed=3, train_size=7)
     assert runs.from_dict(runs.as_dict(run)) == run
