@@ -1,4 +1,4 @@
-"""Files of named arrays beside a result, one .npz file each: the learned weights, and the records of examples.
+"""Files of named arrays beside a result, one .npz file each: the learned weights, and what was recorded.
 
 The provenance of the result has the checksum of each, as weights_sha256 and records_sha256.
 """

@@ -1,7 +1,9 @@
-"""Records of examples: what a network answered to every example of its splits, at each measured epoch.
+"""Records of a run: what its network answered to every example of its splits, and its weights, at measured epochs.
 
-A run keeps them if it asks for them, `Run(record="examples")`, as named arrays in <run id>.records.npz. An example
+A run keeps answers if it asks for them, `Run(record="examples")`, as named arrays in <run id>.records.npz. An example
 takes 7 bytes an epoch: 50,000 examples and 100 epochs are 35 MB, in memory while the run trains, and on disk.
+
+`Run(record="weights")` keeps the weights in the same file, 4 bytes each and epoch.
 
 `Run(record="correct")` keeps much less: which examples are classified as their label at the end, one bit each. They are
 text in the result itself, so that hundreds of runs with their bits are one pack. See `outcomes` for what follows.
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPLITS = ("train", "test", "validation")
+_OF_WEIGHTS = "weights/"  # before the names of arrays of weights, which have an axis of epochs
+_EPOCH = f"{_OF_WEIGHTS}epoch"
 # Beside the bits of splits, where they tell training examples apart: the run was trained on the example; its label is
 # not the true one.
 SEEN, CHANGED = "seen", "changed"
@@ -78,9 +82,18 @@ def from_text(text: str, count: int) -> np.ndarray:
     return np.unpackbits(np.frombuffer(content, np.uint8), count=count).astype(bool)
 
 
-def to_arrays(records: Mapping[str, Records]) -> dict[str, np.ndarray]:
-    """Split → records, as the named arrays of a file: train/loss, …"""
-    return {f"{split}/{name}": array for split, each in records.items() for name, array in each._asdict().items()}
+def to_arrays(
+    records: Mapping[str, Records] | None, weights_at: Mapping[int, Mapping[str, np.ndarray]] | None = None
+) -> dict[str, np.ndarray]:
+    """Split → records and epoch → weights, as named arrays of a file: train/loss, weights/params/Conv_0/kernel, …"""
+    import numpy as np
+
+    arrays = {f"{split}/{name}": a for split, each in (records or {}).items() for name, a in each._asdict().items()}
+    if not weights_at:
+        return arrays
+    names = next(iter(weights_at.values()))
+    weights = {_OF_WEIGHTS + name: np.stack([each[name] for each in weights_at.values()]) for name in names}
+    return {**arrays, **weights, _EPOCH: np.array([*weights_at], np.int32)}
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, Records]:
@@ -100,3 +113,18 @@ def from_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, Recor
             raise StorageError(f"{path}: its arrays of {split} do not fit together; delete it and train the run again")
         found[split] = records
     return found
+
+
+def weights_from_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> dict[int, dict[str, np.ndarray]]:
+    """Epoch → weights, from the named arrays of a file; empty if it holds none.
+
+    Raises:
+      StorageError: the arrays do not fit together; the line names `path`.
+    """
+    epochs = arrays.get(_EPOCH)
+    named = {name.removeprefix(_OF_WEIGHTS): each for name, each in arrays.items() if name.startswith(_OF_WEIGHTS)}
+    named.pop("epoch", None)
+    if any(epochs is None or each.shape[:1] != epochs.shape for each in named.values()):
+        raise StorageError(f"{path}: its arrays of weights do not fit together; delete it and train the run again")
+    of_epochs = [] if epochs is None else epochs.tolist()
+    return {epoch: {name: each[i] for name, each in named.items()} for i, epoch in enumerate(of_epochs)}

@@ -60,6 +60,8 @@ class Result:
     weights: Mapping[str, np.ndarray] | None = field(default=None, compare=False, repr=False)
     # Split → the records of its examples, if the run asks for them. They are in a file of their own, too.
     records: Mapping[str, Records] | None = field(default=None, compare=False, repr=False)
+    # Epoch → the weights after it, named as `weights` are, if the run asks for them. They are in the same file.
+    weights_at: Mapping[int, Mapping[str, np.ndarray]] | None = field(default=None, compare=False, repr=False)
     # Split → which of its examples were classified as their label at the end, if the run asks for it; `is_correct`.
     correct: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 

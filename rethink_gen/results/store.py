@@ -7,7 +7,7 @@ compared.
 
 Other files of a run are in the same folder:
 
-* <run id>.weights.npz: the learned weights, if they were to be kept; .records.npz: the records of examples;
+* <run id>.weights.npz: the learned weights, if they were to be kept; .records.npz: what it recorded;
 * <run id>.failed: why the last attempt ended without a result;
 * <run id>.<digest>.conflict: a different result of the same run;
 * <run id>.<digest>.stale: a result of the user's own code or data, which has changed since; .stale.npz: its weights;
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from rethink_gen import atomic, digests
 from rethink_gen.errors import StorageError, UsageError
 from rethink_gen.results import failing, kept, locks, packs, strict_json, validation
-from rethink_gen.results.records import from_arrays, to_arrays
+from rethink_gen.results.records import from_arrays, to_arrays, weights_from_arrays
 from rethink_gen.results.result import Result, same_end
 from rethink_gen.results.validation import Damaged
 from rethink_gen.runs import KINDS, AnyRun, Run
@@ -62,8 +62,8 @@ def save(result: Result, folder: Path, *, replace: bool = False) -> Path:
     Raises:
       StorageError: a file cannot be written.
     """
-    arrays = {"weights": result.weights, "records": to_arrays(result.records) if result.records else None}
-    beside = {kind: kept.pack(each) for kind, each in arrays.items() if each is not None}
+    arrays = {"weights": result.weights, "records": to_arrays(result.records, result.weights_at)}
+    beside = {kind: kept.pack(each) for kind, each in arrays.items() if each}
     provenance = {name: value for name, value in result.provenance.items() if name not in kept.CHECKSUMS}
     provenance |= {f"{kind}_sha256": kept.checksum(content) for kind, content in beside.items()}
     content = {
@@ -193,7 +193,8 @@ def whole(path: Path) -> Result:
     if "weights" in found:
         found["weights"] = {name: each for name, each in found["weights"].items() if not name.startswith(kept.STATE)}
     if "records" in found:
-        found["records"] = from_arrays(found["records"], kept.file(path, "records"))
+        arrays, file = found["records"], kept.file(path, "records")
+        found |= {"records": from_arrays(arrays, file) or None, "weights_at": weights_from_arrays(arrays, file) or None}
     return dataclasses.replace(result, **found)
 
 

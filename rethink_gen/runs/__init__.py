@@ -29,7 +29,9 @@ from rethink_gen.runs.solved import TeacherRun as TeacherRun
 from rethink_gen.runs.training import CORRECT as CORRECT
 from rethink_gen.runs.training import EXAMPLES as EXAMPLES
 from rethink_gen.runs.training import MEASURES as MEASURES
+from rethink_gen.runs.training import OF_EXAMPLES as OF_EXAMPLES
 from rethink_gen.runs.training import RECORDS as RECORDS
+from rethink_gen.runs.training import WEIGHTS as WEIGHTS
 from rethink_gen.runs.training import Run as Run
 
 NAME = registry.NAME

@@ -11,7 +11,9 @@ from rethink_gen.coercion import SEED, setting
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.runs.base import AnyRun
 
-EXAMPLES, CORRECT, MEASURES = RECORDS = ("examples", "correct", "measures")  # what a run can keep besides its curves
+# What a run can keep besides its curves.
+EXAMPLES, CORRECT, MEASURES, WEIGHTS = RECORDS = ("examples", "correct", "measures", "weights")
+OF_EXAMPLES = (EXAMPLES, CORRECT)  # of these, what needs answers to single examples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,7 @@ class Run(AnyRun):
     record: tuple[str, ...] = setting(
         (),
         "examples: what the network answers to each, at each measured epoch; correct: which are right at the end; "
-        "measures: their values at each measured epoch",
+        "measures: their values at each measured epoch; weights: the network at each measured epoch",
     )
     measures: tuple[str, ...] = setting((), "numbers of the trained network, such as norms", kind="measure")
 

@@ -21,11 +21,12 @@ from rethink_gen.results.records import Records
 from rethink_gen.results.result import Result, different_data
 from rethink_gen.results.store import Damaged
 from rethink_gen.results.verdicts import differing
-from rethink_gen.runs import AnyRun, components
+from rethink_gen.runs import WEIGHTS, AnyRun, components
 from rethink_gen.study import checking, examples, finding
 from rethink_gen.words import count, part
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from matplotlib.figure import Figure
 
@@ -83,6 +84,17 @@ class Study:
           UsageError: there is none, or more than one begins so.
         """
         return examples.read(examples.choose(run, self.results), self.folder)
+
+    def weights(self, run: str = "") -> Mapping[int, Mapping[str, np.ndarray]]:
+        """Epoch → the weights of a run that recorded them, as named arrays such as params/Dense_0/kernel.
+
+        Args:
+          run: the beginning of its id; empty: the only one.
+
+        Raises:
+          UsageError: there is none, or more than one begins so.
+        """
+        return examples.weights(examples.choose(run, self.results, WEIGHTS), self.folder)
 
     def plot(self, x: str, y: str | Sequence[str], hue: str | None = None, **options: Any) -> Figure:
         """A figure of the results: metrics over `epoch` or `step`, or of whole runs against one of their fields.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,13 +48,24 @@ class TrainedResult(Result):
 
         return prediction.measures(self, measures)
 
+    def at(self, epoch: int) -> TrainedResult:
+        """The same with the weights after an epoch: it predicts, and is measured, as the network was then.
+
+        Raises:
+          UsageError: the run did not record its weights, or not those of this epoch.
+        """
+        if not self.weights_at:
+            raise UsageError(f"{self.id} has no record of its weights: Run(record='weights')")
+        if epoch not in self.weights_at:
+            there = ", ".join(map(str, self.weights_at))
+            raise UsageError(f"{self.id} has the weights of epochs {there}, not of {epoch}; see measurements")
+        return dataclasses.replace(self, weights=self.weights_at[epoch])
+
 
 def read(path: Path) -> TrainedResult:
     """The result in a file, with its weights and records where they were kept."""
     found = store.whole(path)
-    return TrainedResult(
-        found.run, found.status, found.curves, found.provenance, found.weights, found.records, found.correct
-    )
+    return TrainedResult(**{each.name: getattr(found, each.name) for each in dataclasses.fields(found)})
 
 
 def kept(chosen: Iterable[str] = (), *, results: Folder = "results") -> list[TrainedResult]:

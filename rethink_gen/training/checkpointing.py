@@ -73,10 +73,15 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     return None
 
 
+def weights_of(state: Any) -> dict[str, np.ndarray]:
+    """What a run has learned by now, as named arrays of their own: the state goes on."""
+    arrays = flatten(state)
+    return {name: np.array(each) for name, each in arrays.items() if name.startswith(("params/", "batch_stats/"))}
+
+
 def last_state(state: Any, made_by: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The weights of a run, and the rest of its last state with what made it, as named arrays."""
-    arrays = flatten(state)
-    weights = {name: array for name, array in arrays.items() if name.startswith(("params/", "batch_stats/"))}
+    arrays, weights = flatten(state), weights_of(state)
     rest = {kept.STATE + name: array for name, array in arrays.items() if name not in weights}
     return {**weights, **rest, _MADE_BY: np.frombuffer(json.dumps(made_by).encode(), np.uint8)}
 

@@ -16,7 +16,7 @@ from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import UsageError
 from rethink_gen.models import create
 from rethink_gen.optimization import orders
-from rethink_gen.runs import MEASURES, AnyRun, Run
+from rethink_gen.runs import OF_EXAMPLES, AnyRun, Run
 from rethink_gen.training import contracts
 from rethink_gen.training.program import Data, Program, full_batch, mixes, remembers
 from rethink_gen.training.vectorize import ONE, Lanes, width
@@ -151,7 +151,7 @@ def _streams(run: Run, source: datasets.Source) -> tuple[Stream, Stream]:
     """The two splits of a streamed data set; random labels are the only corruption."""
     if run.validation_size:
         raise UsageError(f"{run.dataset} is streamed: examples are held out in memory only; leave validation_size away")
-    if {*run.record} - {MEASURES}:
+    if {*run.record} & {*OF_EXAMPLES}:
         raise UsageError(f"{run.dataset} is streamed: examples are recorded in memory only; leave record away")
     if run.measures:
         raise UsageError(f"{run.dataset} is streamed: measures need images in memory; leave measures away")

@@ -1,4 +1,4 @@
-"""Records of examples while a run trains: rows of measured epochs, or the last one, on the host and in checkpoints."""
+"""Records while a run trains, of examples and of weights: rows of measured epochs, on the host and in checkpoints."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from rethink_gen import memory
+from rethink_gen.errors import UsageError
 from rethink_gen.results import scores
 from rethink_gen.results.records import CHANGED, SEEN, Records, to_text
 from rethink_gen.results.result import Curves
-from rethink_gen.runs import CORRECT, EXAMPLES, Run
+from rethink_gen.runs import CORRECT, EXAMPLES, WEIGHTS, Run
 from rethink_gen.training.program import Answers
 
 _PREFIX = "records/"
+_OF_WEIGHTS = "weights/"
+_MOST_BYTES = 10**9  # of recorded weights: they are in memory while a run trains, and in its checkpoints
 Rows = dict[str, list[np.ndarray]]  # such as train/loss → float16[N] for each measured epoch; SEEN → bool[N], once
 Labels = Mapping[str, tuple[np.ndarray, np.ndarray]]  # split → int32[N], as the run was given them, and true ones
 
@@ -37,6 +41,26 @@ def add_seen(rows: Rows, order: Any, size: int) -> None:
     seen[np.asarray(order)] = True
 
 
+def add_weights(rows: Rows, weights: Mapping[str, np.ndarray]) -> None:
+    """Adds the weights after an epoch."""
+    for name, array in weights.items():
+        rows.setdefault(_OF_WEIGHTS + name, []).append(array)
+
+
+def check_size(run: Run, weights: Mapping[str, np.ndarray]) -> None:
+    """Refuses to record more weights than memory should hold.
+
+    Raises:
+      UsageError: says how many bytes that would be, and how they become fewer.
+    """
+    epochs = len(run.measured_epochs)
+    if (size := epochs * sum(array.nbytes for array in weights.values())) > _MOST_BYTES:
+        raise UsageError(
+            f"record=weights of {epochs} epochs would take {memory.gigabytes(size)}, at most "
+            f"{memory.gigabytes(_MOST_BYTES)} are kept: set fewer measurements"
+        )
+
+
 def to_arrays(rows: Rows) -> dict[str, np.ndarray]:
     """The rows as arrays of a checkpoint."""
     return {_PREFIX + name: np.stack(each) for name, each in rows.items()}
@@ -57,6 +81,14 @@ def records(rows: Rows, epochs: list[Any], labels: Labels, run: Run) -> dict[str
         name: Records(np.asarray(epochs, np.int32), *each, *(np.stack(rows[f"{name}/{x}"]) for x in Answers._fields))
         for name, each in labels.items()
     }
+
+
+def weights(rows: Rows, epochs: list[Any], run: Run) -> dict[int, dict[str, np.ndarray]] | None:
+    """Epoch → the weights after it, if the run asks for them."""
+    if WEIGHTS not in run.record:
+        return None
+    named = {name.removeprefix(_OF_WEIGHTS): each for name, each in rows.items() if name.startswith(_OF_WEIGHTS)}
+    return {epoch: {name: each[i] for name, each in named.items()} for i, epoch in enumerate(epochs)}
 
 
 def correct(rows: Rows, labels: Labels, run: Run) -> dict[str, str]:

@@ -22,7 +22,7 @@ from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import Interrupted
 from rethink_gen.results import frames
 from rethink_gen.results.result import Curves, Result
-from rethink_gen.runs import CORRECT, MEASURES, Run
+from rethink_gen.runs import CORRECT, MEASURES, OF_EXAMPLES, WEIGHTS, Run
 from rethink_gen.training import (
     checkpointing,
     collectives,
@@ -175,6 +175,8 @@ class _Cohort:
                 check_same(then, now, folder)
                 checkpointing.check_fits(state, arrays, folder)
                 state, self.curves[run], self.spent = restore(state, arrays), notes["curves"], notes["seconds"]
+            if WEIGHTS in run.record:
+                recording.check_size(run, checkpointing.weights_of(state))
             states.append(state)
         state = self.lanes.stack(states)
         if isinstance(self.train_data, Stream):
@@ -199,11 +201,13 @@ class _Cohort:
             step=self.step,
             epoch=epoch,
             validation=self.validation,
-            each=bool({*self.runs[0].record} - {MEASURES}),
+            each=bool({*self.runs[0].record} & {*OF_EXAMPLES}),
         )
         for run, (row, answers) in zip(self.runs, measured, strict=False):
             if run in self.left:
                 recording.add(self.rows[run], answers, run)
+                if WEIGHTS in run.record:
+                    recording.add_weights(self.rows[run], checkpointing.weights_of(self.state_of(run)))
                 row |= self.measures(run) if MEASURES in run.record else {}
                 for name, value in row.items():
                     self.curves[run].setdefault(name, []).append(value)
@@ -288,7 +292,11 @@ class _Cohort:
 
     def weights(self, run: Run) -> dict[str, np.ndarray]:
         """What a run has learned, as named arrays, with the rest of its state."""
-        return checkpointing.last_state(self.lanes.unstack(self.state)[self.runs.index(run)], self.made(run))
+        return checkpointing.last_state(self.state_of(run), self.made(run))
+
+    def state_of(self, run: Run) -> State:
+        """The training state of one run."""
+        return self.lanes.unstack(self.state)[self.runs.index(run)]
 
     @property
     def num_params(self) -> int:
@@ -317,7 +325,7 @@ class _Cohort:
         if not run.measures:
             return {}
         with self.apart():
-            state = self.lanes.unstack(self.state)[self.runs.index(run)]
+            state = self.state_of(run)
             of = measurement.network(run, self.program, state.params, state.batch_stats, *self.splits(run))
             return measurement.compute_all(of, run.measures)
 
@@ -363,5 +371,6 @@ class _Cohort:
             },
             weights=self.weights(run) if keep_weights else None,
             records=records,
+            weights_at=recording.weights(self.rows[run], self.curves[run]["epoch"], run),
             correct=recording.correct(self.rows[run], labels, run),
         )
