@@ -68,6 +68,14 @@ MEASURES = entries(
             at="initial",
         ),
         entry(
+            "misalignment",
+            "alignment:misalignment",
+            "Of the first layer's weights with the principal components of its inputs: 1 where they are aligned.",
+            components=50,
+            basis="inputs",
+            at="last",
+        ),
+        entry(
             "sharpness",
             "sharpness:sharpness",
             "Keskar's: the largest loss in a box around the weights, or in a random subspace of it.",
