@@ -114,6 +114,12 @@ VALUES = {
     "measurements": st.none() | whole("measurements"),
     "record": st.sampled_from([(), ("examples",)]),
     "measures": st.lists(word, max_size=3, unique=True).map(tuple),
+    "train_skip": whole("train_skip"),
+    "pretrain_epochs": whole("pretrain_epochs"),
+    "pretrain_size": st.none() | whole("pretrain_size"),
+    "pretrain_corruption": word,
+    "pretrain_layers": st.none() | whole("pretrain_layers"),
+    "pretrain_rescale": st.booleans(),
     "init_seed": st.none() | whole("init_seed"),
     "order_seed": st.none() | whole("order_seed"),
     "corruption_seed": st.none() | whole("corruption_seed"),
@@ -158,6 +164,8 @@ def test_every_field_has_its_part_in_the_id():
         "precision": "bfloat16", "optimizer": "adamw", "schedule": "cosine", "loss": "squared_error", "order": "stored",
         "max_gradient_norm": 1.0, "measurements": 9, "validation_size": 100,
         "init_seed": 1, "order_seed": 1, "corruption_seed": 1, "record": ("examples",), "measures": ("margin",),
+        "train_skip": 5, "pretrain_epochs": 3, "pretrain_size": 9, "pretrain_corruption": "true_labels",
+        "pretrain_layers": 2, "pretrain_rescale": True,
     }  # fmt: skip
     ids = {Run().id, *(run_of(**{name: other[name]}).id for name in DEFAULTS)}
     assert len(ids) == 1 + len(DEFAULTS)

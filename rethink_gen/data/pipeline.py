@@ -10,7 +10,7 @@ from rethink_gen import registry
 from rethink_gen.data import corruptions, datasets, randomness
 from rethink_gen.data.augmentations import center_crop, crops
 from rethink_gen.data.dataset import Dataset
-from rethink_gen.errors import ComponentError, naming
+from rethink_gen.errors import ComponentError, UsageError, naming
 from rethink_gen.runs import AnyRun, Run
 
 
@@ -54,8 +54,24 @@ def cut(run: AnyRun) -> Dataset:
     crop = lambda images: images
     if isinstance(run, Run) and not crops(run.augmentations):
         crop = partial(center_crop, size=run.crop_size)
-    part = lambda split, size: split._replace(images=crop(split.images[:size]), labels=split.labels[:size])
-    return replace(dataset, train=part(dataset.train, run.train_size), test=part(dataset.test, run.test_size))
+    part = lambda split, rows: split._replace(images=crop(split.images[rows]), labels=split.labels[rows])
+    train, test = _rows(run, len(dataset.train.labels)), slice(run.test_size)
+    return replace(dataset, train=part(dataset.train, train), test=part(dataset.test, test))
+
+
+def _rows(run: AnyRun, there: int) -> slice:
+    """Which of the training images a run uses.
+
+    Raises:
+      UsageError: it passes over some, and then there are not as many as it asks for.
+    """
+    skip = run.train_skip if isinstance(run, Run) else 0
+    if skip and skip + (run.train_size or 1) > there:
+        raise UsageError(
+            f"{run.dataset} has {there:,} training images; {skip:,} are passed over, and {run.train_size or 1:,} more "
+            "are asked for: set a smaller train_size, train_skip or pretrain_size"
+        )
+    return slice(skip, run.train_size and skip + run.train_size)
 
 
 def _check(name: str, corrupted: Dataset, clean: Dataset) -> None:

@@ -26,7 +26,7 @@ from rethink_gen.errors import RethinkError
 from rethink_gen.execution import machine, shipping
 from rethink_gen.execution.requests import check_data
 from rethink_gen.results.result import Result
-from rethink_gen.runs import AnyRun, KernelRun, Run, as_dict, from_dict
+from rethink_gen.runs import AFRESH, AnyRun, KernelRun, Run, as_dict, from_dict
 
 SECONDS = 2.0  # of steps that are timed, or one call of them where it takes longer
 START = 5.0  # seconds until a process has loaded jax
@@ -60,7 +60,7 @@ def _of_any_length(run: AnyRun) -> AnyRun:
 
 def _of_any_size(run: Run) -> AnyRun:
     """The same, without the number of images: what the seconds of a step depend on."""
-    return replace(_of_any_length(run), train_size=None, test_size=None)
+    return replace(_of_any_length(run), train_size=None, test_size=None, train_skip=0, **AFRESH)
 
 
 def cost(runs: Sequence[AnyRun], known: Iterable[Result], processes: int) -> Cost | None:
@@ -75,13 +75,18 @@ def cost(runs: Sequence[AnyRun], known: Iterable[Result], processes: int) -> Cos
     if len(trained) < len(runs) or not all(each in speeds for each in keys.values()):
         return None
     known = list(known)
-    seconds, compiled = [], 0.0
-    for run in trained:
-        speed, (train, test) = speeds[keys[run]], _sizes(run)
+
+    def seconds_of(run: Run | None, speed: Speed) -> float:
+        if run is None:
+            return 0.0
+        train, test = _sizes(run)
         epochs = _expected_epochs(run, known)
         steps = epochs * (train // min(run.batch_size, train))
         measured = sum(epoch <= epochs for epoch in run.measured_epochs)
-        seconds.append(steps * speed.step + measured * (train + test) * speed.image)
+        before = seconds_of(run.pretraining, speed)  # of the same program
+        return before + steps * speed.step + measured * (train + test) * speed.image
+
+    seconds = [seconds_of(run, speeds[keys[run]]) for run in trained]
     compiled = sum(speeds[each].compile for each in set(keys.values()))
     longest, share = max(seconds, default=0.0), (sum(seconds) + compiled) / processes
     memory = processes * max((speeds[each].memory for each in keys.values()), default=0)

@@ -43,7 +43,7 @@ def tracker(name: str, folder: Path) -> Iterator[Callable[[Progress], None]]:
 
     def report(now: Progress) -> None:
         metrics = {key: value for key, value in now.metrics.items() if value is not None}
-        if not metrics or now.epoch <= reached.get(now.run, -1):
+        if not metrics or now.stage or now.epoch <= reached.get(now.run, -1):
             return
         reached[now.run] = now.epoch
         opened[now.run] = log = opened.pop(now.run, None) or begin(now.run, folder)

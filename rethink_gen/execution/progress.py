@@ -135,6 +135,8 @@ def _title(now: Progress) -> str:
 def _reached(now: Progress) -> str:
     """The epoch of a run, or the fraction that is solved."""
     epochs = getattr(now.run, "epochs", None)
+    if now.stage:
+        return now.stage
     return f"epoch {now.epoch}/{epochs}" if epochs else f"{now.step / now.steps:.0%} solved"
 
 

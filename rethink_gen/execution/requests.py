@@ -27,8 +27,9 @@ LARGEST_CROP = 8 / 7  # of a side, as the paper crops CIFAR-10; more that is cut
 
 
 def check_names(runs: Iterable[AnyRun]) -> None:
-    """Refuses a component that is not registered, options that it cannot have, and a level that has no effect."""
+    """Refuses a component that is not registered, options that it cannot have, and settings that have no effect."""
     runs = list(runs)
+    runs += [before for run in runs if isinstance(run, Run) and (before := run.pretraining)]
     for run in runs:
         if isinstance(run, Run) and run.corruption == "true_labels" and run.corruption_level != 1.0:
             raise UsageError(

@@ -55,7 +55,7 @@ class Network:
 
     function: Function
     weights: Weights
-    initial: Weights  # the weights before the first step
+    initial: Weights  # as they were drawn, before a pre-training where there is one
     statistics: Any  # of batch norm
     train: Split
     test: Split

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen import registry
 from rethink_gen.results.result import FATES, METRICS, TOP5, Curves, Result
-from rethink_gen.runs import KINDS, AnyRun, components
+from rethink_gen.runs import AFRESH, KINDS, AnyRun, components
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +115,9 @@ def about(result: Result) -> dict[str, Any]:
 
 
 def _options(run: AnyRun) -> dict[str, Any]:
-    """The options that a run's components are given, as columns such as `model.hidden`."""
+    """The options that a run's components are given, as columns such as `model.hidden`; not those of pre-training."""
+    if getattr(run, "pretrain_epochs", 0):
+        run = replace(run, **AFRESH)
     return {
         f"{kind}.{option}": _plain(value)
         for kind, text in components(run)

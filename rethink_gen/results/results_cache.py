@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 _LARGE = 5_000_000  # bytes of results in a folder, about 1000; less is read in a second without a cache
-_FORMAT = 7  # version of the cache file; it is also specific to the version of the package
+_FORMAT = 8  # version of the cache file; it is also specific to the version of the package
 _DIGEST = 32  # bytes of a SHA-256
 _BATCH = 2000  # results in memory as Python objects while the cache is built
 _TYPES = (type(None), bool, int, float, str)  # of the values of `frames.about`

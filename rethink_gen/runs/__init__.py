@@ -26,6 +26,7 @@ from rethink_gen.runs.solved import PacBayesRun as PacBayesRun
 from rethink_gen.runs.solved import RidgeRun as RidgeRun
 from rethink_gen.runs.solved import SearchRun as SearchRun
 from rethink_gen.runs.solved import TeacherRun as TeacherRun
+from rethink_gen.runs.training import AFRESH as AFRESH
 from rethink_gen.runs.training import CORRECT as CORRECT
 from rethink_gen.runs.training import EXAMPLES as EXAMPLES
 from rethink_gen.runs.training import MEASURES as MEASURES

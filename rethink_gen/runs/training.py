@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from rethink_gen import catalog, registry
 from rethink_gen.coercion import SEED, setting
@@ -56,6 +57,20 @@ class Run(AnyRun):
         "measures: their values at each measured epoch; weights: the network at each measured epoch",
     )
     measures: tuple[str, ...] = setting((), "numbers of the trained network, such as norms", kind="measure")
+    train_skip: int = setting(0, "training images that are passed over before the first n", within=(0, 10**9))
+    pretrain_epochs: int = setting(
+        0,
+        "of a training before this one, on the training images that follow; 0: a fresh start",
+        within=(0, 10**6),
+    )
+    pretrain_size: int | None = setting(None, "how many images that is; None: train_size", within=(1, 10**9))
+    pretrain_corruption: str = setting("random_labels", "what is done to those images", kind="corruption")
+    pretrain_layers: int | None = setting(
+        None, "the first n layers begin as pre-trained; None: all but the last", within=(1, 10**4)
+    )
+    pretrain_rescale: bool = setting(
+        False, "whether pre-trained weights begin at the norm of drawn ones, array by array"
+    )
 
     learning_rate: float = setting(
         None,
@@ -95,3 +110,45 @@ class Run(AnyRun):
             return range(self.epochs + 1)
         count = self.measurements
         return frozenset((0, *(round(self.epochs ** (i / (count - 1))) for i in range(count))))
+
+    @property
+    def pretraining(self) -> Run | None:
+        """The run that trains the network before this one, from the same first weights; None: this starts afresh.
+
+        Raises:
+          UsageError: it has no images of its own, or the settings of a pre-training are there without one.
+        """
+        if not self.pretrain_epochs:
+            if useless := sorted(AFRESH.keys() & self.changes.keys()):
+                raise UsageError(f"{useless[0]} has no effect without pretrain_epochs")
+            return None
+        if self.train_size is None:
+            raise UsageError("pretrain_epochs needs a train_size: pre-training is on the training images after those")
+        return replace(
+            self,
+            train_skip=self.train_skip + self.train_size,
+            train_size=self.pretrain_size or self.train_size,
+            corruption=self.pretrain_corruption,
+            corruption_level=1.0,
+            epochs=self.pretrain_epochs,
+            measurements=2,
+            **dict.fromkeys(("stop_at_train_accuracy", "validation_size"), None),
+            **dict.fromkeys(("record", "measures"), ()),
+            **AFRESH,
+        )
+
+    @property
+    def shrunk(self) -> Self:
+        """As for other runs, and with few images and epochs of pre-training."""
+        small = super().shrunk
+        few = small.train_size or 0
+        return replace(
+            small,
+            train_skip=min(small.train_skip, few),
+            pretrain_epochs=min(small.pretrain_epochs, small.epochs),
+            pretrain_size=small.pretrain_size and min(small.pretrain_size, few),
+        )
+
+
+# The settings of pre-training as a run without it has them.
+AFRESH = {each.name: each.default for each in dataclasses.fields(Run) if each.name.startswith("pretrain_")}

@@ -55,17 +55,24 @@ def _lanes(*kinds: str) -> Callable[[_Function], _Function]:
     return mark
 
 
-def init(program: Program, hparams: Hparams, images: jax.Array, key: Key | None = None) -> State:
+def init(
+    program: Program,
+    hparams: Hparams,
+    images: jax.Array,
+    key: Key | None = None,
+    begin: Callable[[Any], Any] | None = None,
+) -> State:
     """Creates the state before the first step.
 
     Args:
       images: [N, H, W, C], all of the training set; only the shape and dtype are used.
       key: root key for the weights; None: the key of the run.
+      begin: makes first weights of those that are drawn; None: leaves them.
     """
-    shape = jax.eval_shape(lambda x: inputs(program, x), images[:1])
+    shape = example(program, images)
     initialize: Any = partial(program.model.lazy_init, **create.mode(program.model, train=False))
     variables = initialize(stream(hparams.key if key is None else key, "init"), shape)
-    params = variables["params"]
+    params = begin(variables["params"]) if begin else variables["params"]
     momentum = _first_momentum(program, hparams, params)
     sums = Sums(*(jnp.zeros(()) for _ in range(len(Sums._fields) - (not program.top5))))
     memory = jnp.zeros((len(images), num_classes(program))) if remembers(program) else None
@@ -79,6 +86,11 @@ def _first_momentum(program: Program, hparams: Hparams, params: Any) -> Any:
     Copies: an optimizer may keep the parameters themselves, and a buffer can be donated only once.
     """
     return jax.tree.map(jnp.copy, _optimizer(program, hparams, 0.0).init(params))
+
+
+def example(program: Program, images: jax.Array) -> jax.ShapeDtypeStruct:
+    """The shape of one image as it enters the network."""
+    return jax.eval_shape(lambda x: inputs(program, x), images[:1])
 
 
 def inputs(program: Program, images: jax.Array, key: Key | None = None) -> jax.Array:

@@ -153,6 +153,9 @@ def _streams(run: Run, source: datasets.Source) -> tuple[Stream, Stream]:
         raise UsageError(f"{run.dataset} is streamed: examples are held out in memory only; leave validation_size away")
     if {*run.record} & {*OF_EXAMPLES}:
         raise UsageError(f"{run.dataset} is streamed: examples are recorded in memory only; leave record away")
+    if run.train_skip or run.pretrain_epochs:
+        way_out = "leave train_skip and pretrain_epochs away"
+        raise UsageError(f"{run.dataset} is streamed: images are passed over in memory only; {way_out}")
     if run.measures:
         raise UsageError(f"{run.dataset} is streamed: measures need images in memory; leave measures away")
     if run.corruption not in STREAMED_CORRUPTIONS:

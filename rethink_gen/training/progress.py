@@ -24,3 +24,4 @@ class Progress(NamedTuple):
     holder: str = ""  # who works on it and how to go on, once that takes long
     beside: int = 0  # number of other runs that train side by side with it
     seconds_compile: float = 0.0  # of this run so far; little where an earlier run has compiled the program
+    stage: str = ""  # what comes before the run itself, such as "pre-training, epoch 3/10"; `metrics` are then of that

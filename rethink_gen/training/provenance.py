@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from rethink_gen import words
+from rethink_gen import digests, words
 from rethink_gen.version import __version__
 
 # What changes the arithmetic of a run and is the user's choice. The flags of random draws are held at their defaults.
@@ -29,6 +29,25 @@ def flags() -> dict[str, str]:
 def provenance() -> dict[str, Any]:
     """Collects what made a result: versions, device, precision, commit and command; and flags, if some are set."""
     return _of_process() | ({"flags": found} if (found := flags()) else {})
+
+
+def makers(origin: dict[str, Any], data: str, side_by_side: int) -> dict[str, str]:
+    """What decides the bits of a training, apart from its run and the user's code.
+
+    Args:
+      origin: from `provenance`.
+      data: their checksum.
+      side_by_side: how many runs train so on a device.
+    """
+    flags = " ".join(f"{name}={value}" for name, value in sorted(origin.get("flags", {}).items()))
+    return {
+        "data": data,
+        "jax": origin["versions"]["jax"],
+        "device": origin["device"],  # with its cores: they decide how sums are split
+        "flags": flags,
+        "package": digests.of_package(),
+        **({"lanes": str(side_by_side)} if side_by_side > 1 else {}),
+    }
 
 
 @cache

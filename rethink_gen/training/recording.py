@@ -13,7 +13,8 @@ from rethink_gen.results import scores
 from rethink_gen.results.records import CHANGED, SEEN, Records, to_text
 from rethink_gen.results.result import Curves
 from rethink_gen.runs import CORRECT, EXAMPLES, WEIGHTS, Run
-from rethink_gen.training.program import Answers
+from rethink_gen.training import collectives
+from rethink_gen.training.program import Answers, Data
 
 _PREFIX = "records/"
 _OF_WEIGHTS = "weights/"
@@ -71,6 +72,22 @@ def split(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], Rows
     state = {name: array for name, array in arrays.items() if not name.startswith(_PREFIX)}
     rows = {name.removeprefix(_PREFIX): list(array) for name, array in arrays.items() if name not in state}
     return state, rows
+
+
+def labels(splits: Mapping[str, Any], lane: int | None) -> Labels:
+    """Split → its labels as a run was given them, and true ones; of streams, nothing.
+
+    Args:
+      splits: `Data` of all lanes, streams, or None where there is no such split.
+      lane: that of the run; None: there is one alone.
+    """
+    found = {}
+    for name, data in ((name, data) for name, data in splits.items() if isinstance(data, Data)):
+        given, other = collectives.fetch((data.labels, data.other))
+        if lane is not None:
+            given, other = given[lane], other[lane]
+        found[name] = (given, given if name == "test" else other)
+    return found
 
 
 def records(rows: Rows, epochs: list[Any], labels: Labels, run: Run) -> dict[str, Records] | None:

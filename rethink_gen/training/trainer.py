@@ -8,18 +8,21 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from jax.sharding import NamedSharding, PartitionSpec
 
 from rethink_gen import digests
 from rethink_gen.data import randomness
 from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import Interrupted
+from rethink_gen.models import transfer
 from rethink_gen.results import frames
 from rethink_gen.results.result import Curves, Result
 from rethink_gen.runs import CORRECT, MEASURES, OF_EXAMPLES, WEIGHTS, Run
@@ -64,10 +67,11 @@ def train(
       StorageError: a checkpoint belongs to another run, or was made with other data, flags, cores or code, or on
         another version of jax or another device.
     """
-    cohort = None
+    cohort, pretrain = None, partial(_pretrain, report=report, stopped=stopped)
     with suppress(_Unlike):
-        cohort = _Cohort(folders)
-    cohort = cohort or _Cohort(folders, prolong=False)  # after `suppress`: the other one and its data are gone
+        cohort = _Cohort(folders, pretrain)
+    # After `suppress`: the other one and its data are gone.
+    cohort = cohort or _Cohort(folders, pretrain, prolong=False)
     if not cohort.measured:
         cohort.measure()
     cohort.tell(report)
@@ -90,6 +94,31 @@ def train(
             cohort.save_if_due()
 
 
+def _pretrain(
+    run: Run, folder: Path | None, *, report: Callable[[Progress], None], stopped: Callable[[], None]
+) -> Result:
+    """The result of the training before a run, with its weights.
+
+    Args:
+      folder: for checkpoints of the run; those of its pre-training are in a folder inside.
+      report, stopped: see `train`.
+    """
+    before = run.pretraining
+    assert before is not None
+    if folder:
+        with suppress(OSError):  # whatever writes there has a better error message
+            folder.mkdir(exist_ok=True)
+
+    def tell(now: Progress) -> None:
+        stage = f"pre-training, epoch {now.epoch}/{before.epochs}"
+        report(now._replace(run=run, step=0, seconds_left=None, stage=stage))
+
+    [ended] = train({before: folder and folder / "pretraining"}, report=tell, stopped=stopped, keep_weights=True)
+    if ended.status != "finished":
+        logger.warning("%s begins where its pre-training ended, and that has diverged", run.id)
+    return ended
+
+
 class _Unlike(Exception):
     """The shorter run at whose end a run was to begin was made by something else."""
 
@@ -98,15 +127,22 @@ class _Cohort:
     """Runs of one program that train side by side, from their start or from their checkpoints; see `train`.
 
     Args:
+      pretrain: from a run and its folder, the result of the training before it; see `_pretrain`.
       prolong: whether they may begin where shorter ones ended.
     """
 
-    def __init__(self, folders: Mapping[Run, Path | None], *, prolong: bool = True) -> None:
+    def __init__(
+        self,
+        folders: Mapping[Run, Path | None],
+        pretrain: Callable[[Run, Path | None], Result],
+        *,
+        prolong: bool = True,
+    ) -> None:
         self.started = time.monotonic()
         self.origin = provenance.provenance()
         self.clock = compilation.compile_clock()
         self.compiled = self.clock()
-        self.folders = folders
+        self.folders, self.pretrain = folders, pretrain
 
         def load_checkpoint(run: Run, folder: Path) -> checkpointing.Checkpoint | None:
             shorter = lambda: checkpointing.of_shorter(run, folder.parent.parent) if prolong else None
@@ -138,15 +174,7 @@ class _Cohort:
         self.num_train = self.train_data.labels.shape[-1]
         self.steps_per_epoch = self.num_train // self.program.batch_size
         self.end = self.runs[0].epochs * self.steps_per_epoch
-        self.made_by = {
-            "data": self.checksum,
-            "jax": self.origin["versions"]["jax"],
-            "device": self.origin["device"],  # with its cores: they decide how sums are split
-            "flags": " ".join(f"{name}={value}" for name, value in sorted(self.origin.get("flags", {}).items())),
-            "package": digests.of_package(),
-        }
-        if (side_by_side := self.lanes.number // self.lanes.devices) > 1:
-            self.made_by["lanes"] = str(side_by_side)
+        self.made_by = provenance.makers(self.origin, self.checksum, self.lanes.number // self.lanes.devices)
         notes = {run: found[1] for run, found in checkpoints.items() if found and run in self.runs}
         self.continues = {run: note["continues"] for run, note in notes.items() if "continues" in note}
         self.hparams, self.state = self.begin(checkpoints)
@@ -166,7 +194,8 @@ class _Cohort:
             numbers = (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay)
             order_key = randomness.root_key(run.seed_of("order"))
             hparams.append(Hparams(randomness.root_key(run.seed), *map(jnp.float32, numbers), order_key=order_key))
-            state = core.init(self.program, hparams[-1], images, randomness.root_key(run.seed_of("init")))
+            begin = self.pretrained(run, images) if run.pretraining and not checkpoints[run] else None
+            state = core.init(self.program, hparams[-1], images, randomness.root_key(run.seed_of("init")), begin)
             if (found := checkpoints[run]) and (folder := self.folders[run]):
                 (arrays, self.rows[run]), notes = recording.split(found[0]), found[1]
                 then, now = notes.get("made_by", {}), {"run": run.id, **self.made_by}
@@ -183,6 +212,20 @@ class _Cohort:
             replicated = NamedSharding(collectives.batch_mesh(self.program.batch_size), PartitionSpec())
             state = collectives.place(state, replicated)
         return self.lanes.stack(hparams), state
+
+    def pretrained(self, run: Run, images: jax.Array) -> Callable[[Any], Any]:
+        """What makes first weights of those that are drawn, after the training before the run, which takes its time.
+
+        Weights alone are taken from there: momentum and the statistics of batch norm begin anew.
+        """
+        order = transfer.layers(self.program.model, core.example(self.program, images))
+        fresh = transfer.after(order, run.pretrain_layers)
+        with self.apart():
+            before = self.pretrain(run, self.folders[run])
+        assert before.weights is not None
+        self.spent += before.provenance["seconds_train"] + before.provenance["seconds_compile"]
+        learned = unflatten_dict(before.weights, sep="/")["params"]
+        return partial(transfer.begun, learned=learned, fresh=fresh, rescale=run.pretrain_rescale)
 
     @property
     def measured(self) -> int:
@@ -303,17 +346,6 @@ class _Cohort:
         """The number of trainable parameters of one run."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.state.params)) // self.lanes.number
 
-    def labels(self, run: Run) -> recording.Labels:
-        """Split → its labels as the run was given them, and true ones."""
-        splits = {"train": self.train_data, "test": self.test_data, "validation": self.validation}
-        labels = {}
-        for name, data in ((name, data) for name, data in splits.items() if isinstance(data, Data)):
-            given, other = collectives.fetch((data.labels, data.other))
-            if self.lanes.number > 1:
-                given, other = (each[self.runs.index(run)] for each in (given, other))
-            labels[name] = (given, given if name == "test" else other)
-        return labels
-
     def splits(self, run: Run) -> tuple[Data, Data]:
         """The training and the test examples of a run, on the host; no stream."""
         both = (data for data in (self.train_data, self.test_data) if isinstance(data, Data))
@@ -339,7 +371,9 @@ class _Cohort:
 
     def result(self, run: Run, keep_weights: bool) -> Result:
         """The result of a run that has ended."""
-        labels = self.labels(run) if run.record else {}
+        splits = {"train": self.train_data, "test": self.test_data, "validation": self.validation}
+        lane = self.runs.index(run) if self.lanes.number > 1 else None
+        labels = recording.labels(splits, lane) if run.record else {}
         records = recording.records(self.rows[run], self.curves[run]["epoch"], labels, run)
         diverged = measurement.diverged(self.curves[run]["train_loss"], self.guess, ended=True)
         curves = recording.with_scores(self.curves[run], records)

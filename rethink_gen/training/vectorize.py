@@ -33,7 +33,7 @@ _SIDE_BY_SIDE: dict[str, dict[str, int]] = {"gpu": {"mlp_1x512": 16, "mlp_3x512"
 
 def width(run: Run) -> int:
     """The number of lanes for runs like this one: see _SIDE_BY_SIDE; fewer if their images would not fit."""
-    if datasets.find(run.dataset).streamed:
+    if datasets.find(run.dataset).streamed or run.pretrain_epochs:
         return 1
     most = _SIDE_BY_SIDE.get(jax.default_backend(), {}).get(run.model, 1)
     if most == 1 and jax.default_backend() == "cpu" and jax.process_count() == 1:
