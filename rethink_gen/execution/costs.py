@@ -128,7 +128,8 @@ def memory(run: AnyRun) -> int:
         return max((each.memory for name, each in _load().items() if name.startswith(f"[{like}, ")), default=0)
     if isinstance(run, KernelRun):
         kept = run.features != "pixels"  # then the inner products stay beside the factor
-        return round((1 + kept) * BYTES_OF_A_PAIR * _sizes(run)[0] ** 2)
+        wide = 2 if run.precision == "float64" else 1
+        return round((1 + kept) * wide * BYTES_OF_A_PAIR * _sizes(run)[0] ** 2)
     return 0
 
 

@@ -14,6 +14,7 @@ NETWORKS = ("dense", "convolutional")  # of an IdentityRun
 # Options of learners that the smoke scale makes small.
 COUNTS, SMALL_COUNT = ("trees", "rounds", "members"), 5
 PATHS = ("penalties", "components")  # of a ridge run
+PRECISIONS = ("float32", "float64")  # of a kernel run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,13 @@ class KernelRun(AnyRun):
     iterations: int | None = setting(
         None, "steps of plain conjugate gradients at most, until all labels are fitted; None: solve", within=(1, 10**6)
     )
+
+    precision: str = setting("float32", "or float64, for twice the memory: of the kernel matrix and the solver")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
 
     @property
     def subject(self) -> str:

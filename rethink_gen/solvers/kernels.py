@@ -12,8 +12,9 @@ images, including test images. These are kept in memory, also for the next run i
 With `iterations`, plain conjugate gradients follow the way to the solution instead, until all labels are fitted. K is
 then in memory as a whole, and a step is one product with K: all images are compared once with all, as in an epoch.
 
-All arrays are float32. With the 60,000 examples of MNIST the residual is 1e-4, and the test error equals that of the
-first author's float64 code.
+Features are float32, and so is all that follows, unless the run has `precision` float64. With the 60,000 examples of
+MNIST and their pixels the residual is 1e-4 in float32, and the test error equals that of the first author's float64
+code. Wide kernels need float64: those of wavelets with γ = 2.5 or less are singular in float32 at that size.
 """
 
 import time
@@ -66,8 +67,9 @@ def solve(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[st
     Returns:
       Curves of one row, or with `iterations` of a row after 1, 2, 3, … steps, each a tenth more at least, and after
       the last one: epoch is the number of steps. And facts about the solution for provenance. In the curves, train_loss
-      and test_loss are the mean of ‖f(x) - y‖² with y one-hot, l2_norm is ‖f‖, coefficient_norm is the mean over
-      classes of ‖α_k‖₂, and residual is ‖(K + λI)α - Y‖ / ‖Y‖.
+      and test_loss are the mean of ‖f(x) - y‖² with y one-hot, and residual is ‖(K + λI)α - Y‖ / ‖Y‖. Four norms:
+      l2_norm is ‖f‖; signed_norm is ‖f‖ of the machine for labels -1 and 1, with the same kernel; coefficient_norm is
+      the mean over classes of ‖α_k‖₂, total_coefficient_norm is ‖α‖, of all classes together.
 
     Raises:
       UsageError: the problem does not fit into memory, or a name is unknown.
@@ -75,16 +77,20 @@ def solve(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[st
     """
     for kind, name in (("features", run.features), ("kernel", run.kernel)):
         registry.resolve(kind, name)
-    with jax.default_matmul_precision("highest"):  # TF32 and bfloat16 lose the small eigenvalues of K
-        return _solve_in_float32(run, dataset, tick)
-
-
-def _solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[str, Any]]:
-    """`solve`, under the matmul precision that it sets."""
     start = time.monotonic()
+    with jax.default_matmul_precision("highest"):  # TF32 and bfloat16 lose the small eigenvalues of K
+        with jax.enable_x64(False):
+            features = registry.resolve("features", run.features)(run, dataset.train.images)
+        with jax.enable_x64(run.precision == "float64"):
+            return _solve(run, features, dataset, tick, start)
+
+
+def _solve(
+    run: KernelRun, features: Features, dataset: Dataset, tick: Tick, start: float
+) -> tuple[Curves, dict[str, Any]]:
+    """`solve` from its features on, under the precisions that it sets."""
     train, test = dataset.train, dataset.test
     n, num_test = len(train.labels), len(test.labels)
-    features = registry.resolve("features", run.features)(run, train.images)
     same = (
         replace(run, kernel="linear", gamma=1.0, weight_decay=0.0, solver="auto"),
         *(crc32(images.tobytes()) for images in (train.images, test.images)),
@@ -99,12 +105,12 @@ def _solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Cur
     if features.streamed and not _KEPT:
         _KEPT[same] = _streamed(features, parts, count, meter)
     k = _kernel_matrix(run, features, parts, count, _KEPT.get(same), meter)
-    targets = np.eye(dataset.num_classes, dtype=np.float32)[train.labels]
+    targets = np.eye(dataset.num_classes, dtype=run.precision)[train.labels]
     y = [put(i, targets[i * size : (i + 1) * size]) for i in range(len(k.sizes))]
     prepared = time.monotonic()
     if run.iterations:
         curves = _follow(run, k, targets, dataset, tick)
-        facts = {"solver": chosen.solver, "seconds_features": round(prepared - start, 1)}
+        facts = {"solver": chosen.solver, "precision": run.precision, "seconds_features": round(prepared - start, 1)}
         return curves, {**facts, "num_features": sum(features.widths)}
     alpha, facts = SOLVERS[chosen.solver](k, y, meter)
     solved = time.monotonic()
@@ -116,6 +122,7 @@ def _solve_in_float32(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Cur
     seconds = {"features": prepared - start, "solve": solved - prepared, "predict": time.monotonic() - solved}
     return {name: [value] for name, value in row.items()}, {
         "solver": chosen.solver,
+        "precision": run.precision,
         "bytes_planned": chosen.bytes,
         "num_features": sum(features.widths),
         "coefficient_norms": [round(float(norm), 4) for norm in _norms(np.concatenate(alpha))],
@@ -163,14 +170,27 @@ def _row(
 ) -> dict[str, float]:
     """The row of the curves for α, from (K + λI) α and the outputs for test images."""
     outputs = fitted_NxK - run.weight_decay * alpha_NxK
+    norms = _norms(alpha_NxK)
     return {
         "epoch": float(epoch),
         **_measure("train", outputs, dataset.train.labels),
         **_measure("test", test_outputs, dataset.test.labels),
-        "l2_norm": float(np.sqrt(max(0.0, (alpha_NxK * outputs).sum(dtype=np.float64)))),
-        "coefficient_norm": float(_norms(alpha_NxK).mean()),
+        "l2_norm": _function_norm(alpha_NxK, outputs),
+        "signed_norm": _function_norm(_signed(alpha_NxK), _signed(outputs)),
+        "coefficient_norm": float(norms.mean()),
+        "total_coefficient_norm": float(np.linalg.norm(norms)),
         "residual": float(np.linalg.norm(fitted_NxK - targets) / np.linalg.norm(targets)),
     }
+
+
+def _function_norm(alpha_NxK: np.ndarray, outputs_NxK: np.ndarray) -> float:
+    """‖f‖ = √(tr αᵀKα), from α and Kα."""
+    return float(np.sqrt(max(0.0, (alpha_NxK * outputs_NxK).sum(dtype=np.float64))))
+
+
+def _signed(for_one_hot_NxK: np.ndarray) -> np.ndarray:
+    """What is linear in the labels, for labels ±1, which are 2Y - 1; and 1 is the sum of Y over classes."""
+    return 2 * for_one_hot_NxK - for_one_hot_NxK.sum(1, keepdims=True)
 
 
 def _norms(alpha_NxK: np.ndarray) -> np.ndarray:
@@ -200,17 +220,17 @@ def _plan(run: KernelRun, features: Features, n: int, num_test: int, free: int) 
         raise unknown("solver", run.solver, [*SOLVERS, "auto"])
     if run.iterations:
         return _plan_iterations(run, n, num_test, free)
-    width = sum(features.widths)
+    width, number = sum(features.widths), np.dtype(run.precision).itemsize
     if run.kernel == "linear" and not run.weight_decay and width < n:
         way_out = f"set a weight_decay, train_size={width}, or kernel=gaussian"
         raise UsageError(f"the linear kernel of {n} examples with {width} features is singular: {way_out}")
 
     def plans(n: int) -> list[_Plan]:
-        triangle = int(_ALLOCATED * 2 * n * (n + _TILE))
-        columns = 4 * (n + num_test) * max(features.widths)
-        kept = triangle + 4 * n * num_test if features.streamed else 0
-        own = {"cholesky": triangle, "conjugate_gradients": 8 * n * _TILE * LANDMARKS}
-        margin = 100 * _TILE**2
+        triangle = int(_ALLOCATED * number / 2 * n * (n + _TILE))
+        columns = number * (n + num_test) * max(features.widths)
+        kept = triangle + number * n * num_test if features.streamed else 0
+        own = {"cholesky": triangle, "conjugate_gradients": 2 * number * n * _TILE * LANDMARKS}
+        margin = 25 * number * _TILE**2
         return [_Plan(name, columns + kept + own[name] + margin) for name in own if run.solver in (name, "auto")]
 
     def least(n: int) -> _Plan:
@@ -228,7 +248,7 @@ def _plan_iterations(run: KernelRun, n: int, num_test: int, free: int) -> _Plan:
     """Plain conjugate gradients, for which the whole matrix is in memory."""
     if run.solver != "auto":
         raise UsageError("iterations are of plain conjugate gradients; leave the solver as it is, auto")
-    needed = 12 * n * (n + num_test)
+    needed = 3 * np.dtype(run.precision).itemsize * n * (n + num_test)
     if needed > free:
         words = f"need {memory.gigabytes(needed)}; {memory.gigabytes(free)} are free"
         raise UsageError(f"{n} examples with iterations {words}; set a smaller train_size")
@@ -274,9 +294,14 @@ def _kept_bytes() -> int:
 
 
 def _columns(features: Features, block: int, parts: list[Any], meter: Meter) -> Vectors:
-    """One block of the features, for all parts."""
+    """One block of the features, for all parts, in the precision of the run."""
     flop = features.flop / len(features.widths)
-    return [meter(features.block(put(i, part), block), flop * len(part)) for i, part in enumerate(parts)]
+
+    def computed(part: jax.Array) -> jax.Array:
+        with jax.enable_x64(False):  # so that every precision has the same features
+            return features.block(part, block)
+
+    return [meter(computed(put(i, part)).astype(float), flop * len(part)) for i, part in enumerate(parts)]
 
 
 def _streamed(features: Features, parts: list[Any], count: int, meter: Meter) -> _Inner:
@@ -299,7 +324,7 @@ def _predict(k: Matrix, row: int, alpha: Vectors, meter: Meter) -> jax.Array:
 
 
 def _measure(split: str, outputs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Loss and accuracy of a split, from outputs float32[N, K] and labels int32[N]."""
+    """Loss and accuracy of a split, from outputs [N, K] and labels int32[N]."""
     errors = outputs - np.eye(outputs.shape[1], dtype=np.float32)[labels]
     return {
         f"{split}_loss": float((errors**2).sum(1).mean()),

@@ -178,10 +178,12 @@ def multiply(a: Matrix, v: Vectors, meter: Meter) -> Vectors:
 
 
 def singular(a: Matrix, reason: str) -> np.linalg.LinAlgError:
-    """The error for a matrix that is singular in float32. It fails one run; other runs continue."""
-    way_out = "set a weight_decay, a smaller train_size, or another kernel or gamma"
+    """The error for a matrix that is singular in the precision of the run. It fails one run; other runs continue."""
+    precision = jnp.result_type(float).name
+    wider = "precision=float64, " if precision == "float32" else ""
+    way_out = f"set {wider}a weight_decay, a smaller train_size, or another kernel or gamma"
     return np.linalg.LinAlgError(
-        f"the kernel matrix of {sum(a.sizes)} examples is singular in float32: {reason}; {way_out}"
+        f"the kernel matrix of {sum(a.sizes)} examples is singular in {precision}: {reason}; {way_out}"
     )
 
 

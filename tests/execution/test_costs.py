@@ -76,6 +76,7 @@ def test_memory_is_that_of_the_program_with_any_share_of_the_cores_or_of_a_kerne
     kernel = KernelRun(dataset="digits", train_size=1000)
     assert costs.memory(kernel) * 60**2 == pytest.approx(9.4e9, rel=0.01), "of MNIST's 60,000 images it took 10 GB"
     assert costs.memory(replace(kernel, features="random_convolutions")) == 2 * costs.memory(kernel)
+    assert costs.memory(replace(kernel, precision="float64")) == 2 * costs.memory(kernel)
 
 
 def test_runs_that_stop_early_take_the_epochs_that_their_like_took():
