@@ -8,7 +8,12 @@ FEATURES = entries(
     [
         entry("pixels", "pixels", "All values of an image, divided by 255."),
         entry("gabor_wavelets", "gabor_wavelets", "Moduli of Gabor wavelets of eight orientations, pooled."),
-        entry("random_convolutions", "random_convolutions", "Rectified responses to random patches, pooled."),
+        entry(
+            "random_convolutions",
+            "random_convolutions",
+            "Rectified responses to random patches, pooled; of both signs, or the positive.",
+            two_sided=False,
+        ),
         entry("fourier", "fourier", "Cosines of random directions, near a Gaussian kernel.", count=int, sigma=5.0),
     ],
 )

@@ -93,7 +93,7 @@ def test_in_float64_all_numbers_are_those_of_scipy(digits, gamma):
 
 def test_float64_solves_a_kernel_that_float32_says_is_singular(digits):
     wide = replace(DIGITS, gamma=1e-5)
-    with pytest.raises(np.linalg.LinAlgError, match="singular in float32: .*; set precision=float64, "):
+    with pytest.raises(np.linalg.LinAlgError, match=r"singular in float32: .*; set precision=float64, "):
         kernels.solve(wide, digits, quiet)
     curves, _ = kernels.solve(replace(wide, precision="float64"), digits, quiet)
     assert curves["train_accuracy"] == [1.0]
@@ -123,6 +123,16 @@ def test_four_norms_of_two_orthogonal_examples():
     row = kernels._row(DIGITS, 0, alpha, alpha, alpha, alpha, Dataset("two", split, split, num_classes=2, checksum=""))
     names = ("l2_norm", "signed_norm", "coefficient_norm", "total_coefficient_norm")
     assert [row[name] for name in names] == pytest.approx([np.sqrt(2), 2, 1, np.sqrt(2)])
+
+
+def test_labels_of_plus_and_minus_one_predict_the_same_classes(digits):
+    """With 2Y - 1 for Y every output of an image is 2 f_k minus the same sum. So such labels need no run."""
+    x, z = (split.images.reshape(len(split.images), -1) / 255.0 for split in (digits.train, digits.test))
+    k = lambda a: np.exp(-DIGITS.gamma * cdist(a, x, "sqeuclidean"))
+    y = np.eye(10)[digits.train.labels]
+    outputs, signed = (k(z) @ np.linalg.solve(k(x), targets) for targets in (y, 2 * y - 1))
+    np.testing.assert_allclose(signed, kernels._signed(outputs), atol=1e-8)
+    assert (signed.argmax(1) == outputs.argmax(1)).all()
 
 
 @pytest.mark.parametrize("solver", linear_algebra.SOLVERS)
@@ -329,6 +339,19 @@ def test_random_convolutions_are_those_of_a_loop(few_patches):
         for column in {min(x, 1), max(x - 1, 0)}:
             expected[:, y // 2, column] += response
     np.testing.assert_allclose(_convolve(COLOR, filters, offsets), expected.reshape(8, -1), rtol=1e-4, atol=1e-5)
+
+
+def test_two_sided_convolutions_are_those_of_both_signs_of_the_filters():
+    """The negative of a filter has the negative mean, and the same threshold above it."""
+    filters, offsets = _random_filters(KernelRun(num_filters=5), COLOR)
+    mirrored = 2 * features_module._THRESHOLD - offsets
+    expected = [_convolve(COLOR, *each).reshape(8, 2, 2, 5) for each in ((filters, offsets), (-filters, mirrored))]
+    found = _convolve(COLOR, filters, offsets, True)
+    np.testing.assert_allclose(found.reshape(8, 2, 2, 10), np.concatenate(expected, -1), atol=1e-6)
+    run = KernelRun(num_filters=5, features="random_convolutions(two_sided=true)")
+    features = registry.resolve("features", run.features)(run, COLOR)
+    assert features.widths == (40,)
+    assert features.block(COLOR, 0).shape == (8, 40)
 
 
 def test_filters_are_whitened_patches_of_norm_one():
