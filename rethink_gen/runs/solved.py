@@ -39,7 +39,6 @@ class KernelRun(AnyRun):
     iterations: int | None = setting(
         None, "steps of plain conjugate gradients at most, until all labels are fitted; None: solve", within=(1, 10**6)
     )
-
     precision: str = setting("float32", "or float64, for twice the memory: of the kernel matrix and the solver")
 
     def __post_init__(self) -> None:

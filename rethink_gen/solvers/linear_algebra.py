@@ -19,13 +19,14 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 LANDMARKS = 2  # columns of tiles in the preconditioner
 _TOLERANCE = 1e-4  # ‖A x - y‖ / ‖y‖ at which conjugate gradients stop
 _ITERATIONS = 1000  # most steps of conjugate gradients
-Vectors = list[jax.Array]  # float32[n, K] in parts of rows; part i is on the device of tile row i
+# [n, K], of the precision of the run, in parts of rows; part i is on the device of tile row i
+Vectors = list[jax.Array]
 
 
 class Matrix(NamedTuple):
     """A symmetric matrix in tiles, which are computed on demand."""
 
-    tile: Callable[[int, int], jax.Array]  # (i, j), j ≤ i → a new float32[sizes[i], sizes[j]] on the device of row i
+    tile: Callable[[int, int], jax.Array]  # (i, j), j ≤ i → a new [sizes[i], sizes[j]] on the device of row i
     sizes: list[int]  # rows of each tile row
     flop: float  # floating point operations to compute one entry
 
@@ -134,11 +135,11 @@ def conjugate_gradients(a: jax.Array, y: jax.Array) -> Iterator[tuple[jax.Array,
     """The iterates of plain conjugate gradients for A x = y from zero, without end.
 
     Args:
-      a: float32[n, n], in memory as a whole.
-      y: float32[n, K]; each column has steps of its own.
+      a: [n, n], in memory as a whole.
+      y: [n, K]; each column has steps of its own.
 
     Yields:
-      x and the residual y - A x, float32[n, K], after each step.
+      x and the residual y - A x, [n, K], after each step.
     """
     return _conjugate_gradients(lambda p: a @ p, lambda r: r, y)
 

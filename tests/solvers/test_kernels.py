@@ -429,6 +429,11 @@ def test_a_name_that_is_not_known_is_refused(digits, field):
         kernels.solve(replace(DIGITS, **{field: "gausian"}), digits, quiet)
 
 
+def test_a_precision_that_no_solver_has_is_refused():
+    with pytest.raises(UsageError, match="no precision named 'bfloat16'"):
+        KernelRun(precision="bfloat16")
+
+
 @pytest.mark.parametrize("solver", linear_algebra.SOLVERS)
 def test_work_is_metered_and_can_be_stopped(digits, solver):
     shares = []
