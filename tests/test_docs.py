@@ -118,7 +118,7 @@ def test_columns_in_the_documentation_are_those_of_a_study():
     rows = page[page.index("| column |") :].partition("\n\n")[0].splitlines()[2:]
     columns = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert len(columns) > 20
-    shown = {"fig1a": None, "sec5_kernels": "smoke", "randomization_test_learners": "laptop", "wrong_labels": "laptop"}
+    shown = {"fig1a": None, "sec5_norms": "smoke", "randomization_test_learners": "laptop", "wrong_labels": "laptop"}
     studies = [rg.load(name, scale=scale, results=DOCS.parent / "results") for name, scale in shown.items()]
     there = {column for study in studies for column in study.curves} | {*METRICS, *VALIDATION, *VALIDATED}
     assert [name for name in columns if name not in there] == []

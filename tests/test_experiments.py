@@ -207,3 +207,22 @@ def test_half_of_the_filters_stand_beside_the_paper_without_a_verdict(tmp_path):
     [ridge] = [check for check in study.checks() if "takes off 1 to 4 points" in check.statement]
     assert (ridge.holds, ridge.evidence) == (None, "no results yet"), "the paper has all the filters"
     assert studies._publish(study)
+
+
+def test_the_norms_of_all_images_are_told_by_powers_of_fewer_images(tmp_path):
+    """Norms that are powers of the number of images, and at 60,000: 222 for pixels, 500, 300 and 100 for wavelets."""
+    study = running.plan("sec5_norms", scale="laptop", results=tmp_path)
+    for run in study.experiment.runs:
+        norm = {0.02: 222, 2.0: 500, 2.5: 300, 3.0: 100}[run.gamma] * (run.train_size / 60_000) ** run.gamma
+        curves = {"epoch": [0.0], "train_accuracy": [1.0], "test_accuracy": [0.99], "residual": [0.0]}
+        norms = {"coefficient_norm": [norm], "l2_norm": [2.0], "signed_norm": [3.0], "total_coefficient_norm": [4.0]}
+        about = {"device": "cpu (2 cores)", "num_train": run.train_size, "num_test": 10_000}
+        store.save(store.Result(run, "finished", curves | norms, about), study.folder)
+    study = studies.load("sec5_norms", scale="laptop", results=tmp_path)
+    found = {" ".join(each.statement.split()[:2]): (each.holds, each.evidence) for each in study.checks()}
+    assert found["Of pixels,"] == (True, "222, measured 222 in float32")
+    assert found["Of pixels"] == (
+        True,
+        "217 for 217 (γ = 0.02), 56 for 56 (γ = 2), 19 for 19 (γ = 2.5), 4 for 4 (γ = 3)",
+    )
+    assert found["The same"] == (True, "500 (γ = 2), 300 (γ = 2.5), 100 (γ = 3)")

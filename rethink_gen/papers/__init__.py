@@ -149,6 +149,8 @@ NAMES = {
     "l2_norm": "ℓ2 norm",
     "auroc": "AUROC",
     "coefficient_norm": "mean ‖α‖ of a class",
+    "total_coefficient_norm": "‖α‖ of all classes",
+    "signed_norm": "ℓ2 norm, labels ±1",
     "flip+rotation": "flip, rotation",
     "train_accuracy_corrupted": "wrong labels: as labelled",
     "train_recovered": "wrong labels: as they truly are",
