@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from rethink_gen.data.tfds import cache_folder
+from rethink_gen.data.tfds import compiled_folder
 
 # All tests, and the processes that they start, keep compiled programs where users' own are: compiling is half of the
 # time of a small run, and many tests have caches of their own.
-COMPILED = cache_folder() / "compiled"
-COMPILED.mkdir(mode=0o700, parents=True, exist_ok=True)
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+if COMPILED := compiled_folder():
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # Grids stay in the process of the test, which may have replaced parts of the suite; test_processes.py takes this back.
 os.environ.setdefault(

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,6 +106,20 @@ def cache_folder() -> Path:
         return platformdirs.user_cache_path("rethink-gen").absolute() / "datasets"
     except RuntimeError:  # no home, see below
         return _in_home(Path("~/datasets"))
+
+
+def compiled_folder() -> Path | None:
+    """The folder for compiled programs, made if it is not there; None where it cannot be had, for it is optional.
+
+    A compiled program is code: the folder must belong to the user, and nobody else can write to it.
+    """
+    folder = cache_folder() / "compiled"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.stat()
+        if about.st_uid == os.getuid() and not about.st_mode & 0o022 and os.access(folder, os.W_OK):
+            return folder
+    return None
 
 
 def _in_home(path: Path) -> Path:

@@ -1,8 +1,6 @@
 """Compile functions: the training step, the compilation cache and the compiler options."""
 
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
@@ -11,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rethink_gen.data import datasets, randomness
+from rethink_gen.data import randomness, tfds
 from rethink_gen.data.streaming import Stream
 from rethink_gen.models import create
 from rethink_gen.training import core
@@ -90,18 +88,14 @@ _CPU_CONVOLUTIONS = {
 def use_compile_cache() -> None:
     """Enables the compilation cache, which keeps compiled programs for later processes.
 
-    With the cache the small Inception starts in a few seconds instead of 20. A compiled program is code, so the cache
-    is used only if its folder belongs to the user and nobody else can write to it. A cache that the user has chosen,
-    such as by JAX_COMPILATION_CACHE_DIR, stays.
+    With the cache the small Inception starts in a few seconds instead of 20. A cache that the user has chosen, such as
+    by JAX_COMPILATION_CACHE_DIR, stays.
     """
     if getattr(jax.config, "jax_compilation_cache_dir", None):
         return
-    folder = datasets.cache_folder() / "compiled"
-    with suppress(OSError):  # the cache is optional
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o022:
-            jax.config.update("jax_compilation_cache_dir", str(folder))
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if folder := tfds.compiled_folder():
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @cache

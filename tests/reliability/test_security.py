@@ -23,7 +23,7 @@ from sweeps import SMALL, falsify, result
 
 import rethink_gen as rg
 from rethink_gen.analysis import figures, rendering, tables
-from rethink_gen.data import datasets
+from rethink_gen.data import datasets, tfds
 from rethink_gen.errors import StorageError
 from rethink_gen.experiment import Check
 from rethink_gen.papers import label
@@ -226,6 +226,17 @@ def test_names_are_not_paths(kind, name):
     for field in texts:
         with pytest.raises(rg.errors.UsageError, match=field):
             kind(**{field: name})
+
+
+def test_tests_begin_where_compiled_programs_cannot_be_kept(tmp_path, monkeypatch):
+    """conftest.py made the folder whatever came of it: with a home that takes no files, no test was collected."""
+    (tmp_path / "no folder").touch()
+    monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path / "no folder"))
+    assert tfds.compiled_folder() is None
+    monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path))
+    assert tfds.compiled_folder() == tmp_path / "datasets" / "compiled"
+    monkeypatch.setattr(tfds.os, "access", lambda folder, how: False)
+    assert tfds.compiled_folder() is None
 
 
 def test_compiled_programs_are_kept_where_nobody_else_can_write(tmp_path, monkeypatch):
