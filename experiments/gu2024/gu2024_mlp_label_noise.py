@@ -1,7 +1,7 @@
 """Double descent of one hidden layer on MNIST with label noise, beside the authors' numbers for 24 widths.
 
 72 runs: 24 widths, three seeds; 4,000 images, 20 % of their labels drawn anew, 4,000 epochs. On one CPU core a run
-takes 15 to 125 seconds for the 18 widths up to 100, and 2 to 16 minutes for the six above. Laptop scale is one seed of
+takes 15 to 125 seconds for the 18 widths up to 100, and 2 to 23 minutes for the six above. Laptop scale is one seed of
 the 18 widths, otherwise the same. Each width is compiled once for all seeds, in 3 seconds. Seeds run one after another:
 at width 12, a step takes 130 µs alone, and 126 µs a seed with eight seeds side by side.
 

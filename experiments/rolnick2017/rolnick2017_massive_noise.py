@@ -19,7 +19,7 @@ still on 43 %, where the seeds lie between 30 and 55 %: after these steps its tr
 gradient of the true labels is diluted, too. The paper reports more than 90 % at α = 100, on 60,000 images and trained
 for longer. Softmax regression is behind at each α, by 20 points at α = 10. The sentence on the number of images does
 not hold: at α = 20 the MLP with 5,000 images has seen each four times, too few to tell. Wrong labels of MNIST are
-hardly fitted, at most 11 %. On CIFAR-10 the MLP has 39.4 % without noise, 28.2 % at α = 1, 23.3 % at 5 and 21.5 % at
+hardly fitted, at most 11 %. On CIFAR-10 the MLP has 39.4 % without noise, 28.1 % at α = 1, 23.3 % at 5 and 21.5 % at
 10, barely twice chance; the paper reports about 85 % at α = 10 (from memory), for a network that convolves, on ten
 times as many images. There wrong labels are fitted more: 38 % at α = 1 and 16 % at 10. The runs took 5 minutes of one
 core, in 21 on a busy machine.
