@@ -209,10 +209,12 @@ def evosax(draw: Draw, *, algorithm: str, candidates: int = 100, step: float = S
 
     Args:
       candidates: the library's population_size.
-      step: standard deviation at first, of algorithms that have one: the library's std_init or std_schedule.
+      step: standard deviation at first, of algorithms that have one: the library's std_init or std_schedule. xNES
+        begins with its square; those of iAMaLGaM add that to a variance of 1, which hardly changes their candidates.
 
     Raises:
-      UsageError: evosax is not installed, has no such algorithm, or the algorithm has no step, and one is given.
+      UsageError: evosax is not installed, has no such algorithm, or the algorithm has several populations, or no step
+        where one is given.
     """
     try:
         from evosax import algorithms  # pyright: ignore
@@ -221,6 +223,8 @@ def evosax(draw: Draw, *, algorithm: str, candidates: int = 100, step: float = S
     if algorithm not in algorithms.algorithms:
         raise unknown("algorithm of evosax", algorithm, algorithms.algorithms)
     kind = algorithms.algorithms[algorithm]
+    if "num_populations" in inspect.signature(kind).parameters:
+        raise UsageError(f"{algorithm} of evosax has several populations, and a search here has one: choose another")
     scheduled = "std_schedule" in inspect.signature(kind).parameters
     options = {"std_schedule": optax.constant_schedule(step)} if scheduled else {}
     made = kind(candidates, jnp.zeros(jax.eval_shape(draw, jax.random.key(0)).shape), **options)

@@ -216,6 +216,8 @@ def test_an_algorithm_that_evosax_has_not_or_that_has_no_step_is_refused():
         evosax(algorithm="SNEZ")
     with pytest.raises(UsageError, match="PSO of evosax has no step"):
         evosax(algorithm="PSO", step=0.1)
+    with pytest.raises(UsageError, match="SV_Open_ES of evosax has several populations"):
+        evosax(algorithm="SV_Open_ES")
 
 
 def test_a_run_of_evosax_fits_labels_and_says_of_which_version():
