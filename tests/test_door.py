@@ -242,6 +242,8 @@ def test_a_study_of_runs_has_frames_a_table_and_figures(tmp_path):
     assert isinstance(study.plot(x="model.hidden", y=["train_error", "test_error"], hue="corruption"), Figure)
     with pytest.raises(UsageError, match="no column named 'test_acuracy'; did you mean 'test_accuracy'"):
         study.plot(x="epoch", y="test_acuracy")
+    with pytest.raises(UsageError, match="x must have numbers, and model has texts; hue='model'"):
+        study.plot(x="model", y="test_error")  # ended in matplotlib
     assert rg.load("train", results=tmp_path).runs["run"].tolist() == study.runs["run"].tolist()
     with pytest.raises(UsageError, match="no option of a plot over epoch named 'logg'; did you mean 'log'"):
         study.plot(x="epoch", y="test_error", logg="x")

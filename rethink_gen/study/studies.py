@@ -109,12 +109,14 @@ class Study:
           options: of `figures.curves` or `figures.against`, such as log="x".
 
         Raises:
-          UsageError: no such column or option, or runs of one line differ in more than their seeds.
+          UsageError: no such column or option, texts at x, or runs of one line differ in more than their seeds.
         """
         frame = self.curves
         for name in (x, *([y] if isinstance(y, str) else y), *([hue] if hue else [])):
             if len(frame) and name not in frame:
                 raise unknown("column", name, frame.columns)
+        if len(frame) and any(isinstance(value, str) for value in frame[x].unique()):
+            raise UsageError(f"x must have numbers, and {x} has texts; hue={x!r} draws a line for each")
         if hue is None:
             hue = next((name for name in differing(self.runs) if name != x), "model")
         draw = figures.curves if x in ("epoch", "step") else figures.against
