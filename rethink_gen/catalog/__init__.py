@@ -11,6 +11,7 @@ from rethink_gen.catalog.models import LEARNING_RATES as LEARNING_RATES
 
 # The values that options of built-in components can have, both ends included; of several numbers, each of them.
 OPTION_RANGES: dict[str, tuple[float, float]] = {
+    "components": (1, 10**6),
     "hidden": (1, 10**6),
     "width": (0.01, 10**4),
     "depth": (0.01, 10**4),

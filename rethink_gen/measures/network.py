@@ -41,6 +41,10 @@ class Function(Protocol):
         """First weights."""
         ...
 
+    def layers(self, images: Any) -> list[str]:
+        """The keys of the weights that are layers, in the order in which the network calls them."""
+        ...
+
 
 class Split(NamedTuple):
     """N examples."""

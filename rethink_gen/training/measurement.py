@@ -14,6 +14,7 @@ from rethink_gen.data.randomness import Key, root_key, stream
 from rethink_gen.data.streaming import Stream
 from rethink_gen.errors import ComponentError, UsageError, naming
 from rethink_gen.measures.network import Network, Split, Weights
+from rethink_gen.models import transfer
 from rethink_gen.results.result import METRICS, TOP5, VALIDATION
 from rethink_gen.results.validation import can_name_curve
 from rethink_gen.runs import Run
@@ -200,6 +201,9 @@ class _Function:
 
     def draw(self, key: Key, images: Any) -> Weights:
         return _first(self.program, key, images).params
+
+    def layers(self, images: Any) -> list[str]:
+        return transfer.layers(self.program.model, core.example(self.program, images))
 
 
 def _first(program: Program, key: Key, images: Any) -> State:

@@ -9,7 +9,7 @@ from networks import Chain, network, weights_of
 
 import rethink_gen as rg
 from rethink_gen.errors import UsageError
-from rethink_gen.measures.alignment import _principal, misalignment
+from rethink_gen.measures.alignment import _first_kernel, _principal, misalignment
 
 # They vary 3 along the first axis, and 1 along the second.
 INPUTS = ((3.0, 0.0), (-3.0, 0.0), (0.0, 1.0), (0.0, -1.0))
@@ -62,6 +62,24 @@ def test_inputs_of_a_convolution_are_its_patches():
     values, vectors = np.linalg.eigh(np.cov(np.array(patches, float).T))
     np.testing.assert_allclose(np.abs((found * vectors[:, -4:]).sum(0)), 1, atol=1e-4)
     assert (np.diff(values) > 0).all()
+
+
+@dataclass(frozen=True)
+class InPatches(Images):
+    """As ConvNeXt: a dense layer of patches, and then blocks. Their names come first, their kernels look at pixels."""
+
+    def layers(self, images):
+        return ["Dense_0", "Block_0"]
+
+
+def test_first_layer_is_the_one_that_is_called_first_and_not_the_first_name():
+    """A depthwise kernel has one channel, as gray images have."""
+    weights = {"Block_0": {"kernel": np.ones((3, 3, 1, 5))}, "Dense_0": {"kernel": np.ones((4, 5))}}
+    images = np.zeros((2, 4, 4, 1), np.float32)
+    with pytest.raises(UsageError, match="only of networks whose first layer is dense, or a convolution"):
+        misalignment(network(InPatches(), weights, images=images, labels=(0, 1)))
+    weights["Dense_0"] = {"kernel": np.full((2, 2, 1, 5), 7.0)}
+    assert _first_kernel(network(InPatches(), weights, images=images, labels=(0, 1)), weights).max() == 7
 
 
 def test_what_has_no_such_covariance_is_refused():
