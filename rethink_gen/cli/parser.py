@@ -93,13 +93,14 @@ def complete(argument: argparse.Action, command: str = "") -> None:
         "corruptions": lambda: registry.known("corruption"),
         "kind": lambda: overview.KINDS,
     }
-    kinds = ("model", "corruption", "optimizer", "schedule", "loss", "order")
+    kinds = {name: name for name in ("model", "corruption", "optimizer", "schedule", "loss", "order")}
+    kinds["pretrain_corruption"] = "corruption"
     if argument.dest in (*PATHS, "dir", "plugin") and "_ARGCOMPLETE" in os.environ:
         import argcomplete
 
         words_for = argcomplete.completers.FilesCompleter()
     elif argument.dest in kinds:
-        words_for = lambda prefix, **_: registry.completions(argument.dest, prefix)
+        words_for = lambda prefix, **_: registry.completions(kinds[argument.dest], prefix)
     elif argument.dest in words:
         words_for = lambda **_: list(words[argument.dest]())
     else:

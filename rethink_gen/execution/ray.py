@@ -37,7 +37,7 @@ SECONDS_BETWEEN_REPORTS = 1.0  # of one task
 DEATHS = 3  # workers or nodes that may die while they run it; then the run has failed
 PASSED_ON = ("JAX_", "XLA_")  # environment variables that tasks get, too
 FOLDERS = ("RETHINK_GEN_CACHE", "TFDS_DATA_DIR")  # environment variables that name folders
-Checkpoints = dict[str, dict[str, bytes]]  # run id → name of a file → what it holds
+Checkpoints = dict[str, dict[str, bytes]]  # run id → path of a file in the folder of the run → what it holds
 Message = tuple[str, str, Any]  # what it is, the id of its run, and what it holds
 
 
@@ -206,16 +206,18 @@ def _died(ray: Any, reference: Any) -> bool:
 
 
 def _checkpoints(work: Path, run: AnyRun) -> dict[str, bytes]:
-    """The checkpoints of a run in the folder of results."""
-    return {path.name: path.read_bytes() for path in locks.work_folder(work, run).glob("checkpoint-*.npz")}
+    """The checkpoints of a run and of its pre-training in the folder of results, by their paths in its own."""
+    folder = locks.work_folder(work, run)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("checkpoint-*.npz")}
 
 
 def _keep(folder: Path, name: str, content: bytes) -> None:
-    """Writes a checkpoint that has arrived, and keeps the one before it."""
+    """Writes a checkpoint that has arrived, of a run or of its pre-training, and keeps the one before it."""
+    new = folder / name
     with suppress(OSError):  # `write` says it better
-        folder.mkdir(exist_ok=True)
-    older = sorted(path for path in folder.glob("checkpoint-*.npz") if path.name < name)
-    atomic.write(folder / name, content)
+        new.parent.mkdir(parents=True, exist_ok=True)
+    older = sorted(path for path in new.parent.glob("checkpoint-*.npz") if path.name < new.name)
+    atomic.write(new, content)
     for path in older[:-1]:
         path.unlink(missing_ok=True)
 
@@ -272,10 +274,11 @@ def train(
         def tell(progress: Any) -> None:
             nonlocal last
             messages: list[Message] = []
-            for path in sorted(work.glob(".work/*/checkpoint-*.npz")):
+            for path in sorted(work.glob(".work/*/**/checkpoint-*.npz")):
                 if path not in sent:
                     sent.add(path)
-                    messages.append(("checkpoint", path.parent.name, (path.name, path.read_bytes())))
+                    name, *inside = path.relative_to(work / ".work").parts
+                    messages.append(("checkpoint", name, ("/".join(inside), path.read_bytes())))
             if progress.step == progress.steps or time.monotonic() - last > SECONDS_BETWEEN_REPORTS:
                 last = time.monotonic()
                 messages.append(("progress", progress.run.id, progress._asdict()))
@@ -284,10 +287,10 @@ def train(
 
         for run in runs:
             for name, content in given[run.id].items():
-                place = locks.work_folder(work, run)
-                place.mkdir(parents=True, exist_ok=True)
-                (place / name).write_bytes(content)
-                sent.add(place / name)
+                path = locks.work_folder(work, run) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+                sent.add(path)
         for attempt in (1, 2):
             try:
                 outcomes = scheduler.execute(runs, work=work, force=True, report=tell, others=True)

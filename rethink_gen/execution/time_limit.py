@@ -61,7 +61,7 @@ class TimeLimit:
           folder: of results, where those of this command appear.
           processes: that share the cores of this machine.
         """
-        if any(locks.work_folder(folder, run).glob("checkpoint-*.npz")):
+        if any(locks.work_folder(folder, run).rglob("checkpoint-*.npz")):
             return self.left() > 0
         seconds = self.seconds(run, folder, processes)
         return self.left() > (seconds or 0)

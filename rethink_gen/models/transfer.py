@@ -61,6 +61,6 @@ def begun(drawn: Weights, learned: Weights, fresh: Iterable[str], *, rescale: bo
 
 
 def _at_norm(array: jax.Array, like: jax.Array) -> jax.Array:
-    """An array at the norm of another one; that one, where it has no direction itself."""
+    """An array at the norm of another one; the other one where it is 0. What is not finite stays so."""
     norm = jnp.linalg.norm(array)
-    return jnp.where(norm > 0, array * (jnp.linalg.norm(like) / norm), like)
+    return jnp.where(norm == 0, like, array * (jnp.linalg.norm(like) / norm))

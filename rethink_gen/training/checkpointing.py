@@ -44,7 +44,7 @@ def save_checkpoint(folder: Path, arrays: Mapping[str, np.ndarray], notes: Mappi
     """
     content = pack(arrays, notes)
     with suppress(OSError):  # `write` has a better error message
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     older = sorted(folder.glob("checkpoint-*.npz"))
     number = int(older[-1].stem.split("-")[1]) + 1 if older else 0
     write(folder / f"checkpoint-{number:08d}.npz", content)

@@ -105,9 +105,6 @@ def _pretrain(
     """
     before = run.pretraining
     assert before is not None
-    if folder:
-        with suppress(OSError):  # whatever writes there has a better error message
-            folder.mkdir(exist_ok=True)
 
     def tell(now: Progress) -> None:
         stage = f"pre-training, epoch {now.epoch}/{before.epochs}"
@@ -194,8 +191,12 @@ class _Cohort:
             numbers = (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay)
             order_key = randomness.root_key(run.seed_of("order"))
             hparams.append(Hparams(randomness.root_key(run.seed), *map(jnp.float32, numbers), order_key=order_key))
-            begin = self.pretrained(run, images) if run.pretraining and not checkpoints[run] else None
-            state = core.init(self.program, hparams[-1], images, randomness.root_key(run.seed_of("init")), begin)
+            init = partial(core.init, self.program, hparams[-1], images, randomness.root_key(run.seed_of("init")))
+            state = init()
+            if WEIGHTS in run.record:
+                recording.check_size(run, checkpointing.weights_of(state))
+            if run.pretraining and not checkpoints[run]:
+                state = init(self.pretrained(run, images))
             if (found := checkpoints[run]) and (folder := self.folders[run]):
                 (arrays, self.rows[run]), notes = recording.split(found[0]), found[1]
                 then, now = notes.get("made_by", {}), {"run": run.id, **self.made_by}
@@ -204,8 +205,6 @@ class _Cohort:
                 check_same(then, now, folder)
                 checkpointing.check_fits(state, arrays, folder)
                 state, self.curves[run], self.spent = restore(state, arrays), notes["curves"], notes["seconds"]
-            if WEIGHTS in run.record:
-                recording.check_size(run, checkpointing.weights_of(state))
             states.append(state)
         state = self.lanes.stack(states)
         if isinstance(self.train_data, Stream):
@@ -224,6 +223,7 @@ class _Cohort:
             before = self.pretrain(run, self.folders[run])
         assert before.weights is not None
         self.spent += before.provenance["seconds_train"] + before.provenance["seconds_compile"]
+        self.compiled -= before.provenance["seconds_compile"]
         learned = unflatten_dict(before.weights, sep="/")["params"]
         return partial(transfer.begun, learned=learned, fresh=fresh, rescale=run.pretrain_rescale)
 

@@ -16,7 +16,7 @@ from rethink_gen import plugins
 from rethink_gen.cli import main
 from rethink_gen.errors import Interrupted
 from rethink_gen.execution import ray, scheduler
-from rethink_gen.results import store
+from rethink_gen.results import locks, store
 from rethink_gen.runs import Run
 
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
@@ -231,6 +231,19 @@ def test_checkpoint_that_arrives_leaves_the_one_before_it(tmp_path):
         ray._keep(tmp_path / "run", f"checkpoint-{number:08d}.npz", bytes([number]))
     ray._keep(tmp_path / "run", "checkpoint-00000003.npz", b"\x03")
     assert sorted(path.name[-5:-4] for path in (tmp_path / "run").iterdir()) == ["2", "3"]
+
+
+def test_checkpoints_of_a_pretraining_travel_with_those_of_its_run(tmp_path):
+    folder = locks.work_folder(tmp_path, RUN)
+    folder.parent.mkdir()
+    for number in range(3):
+        ray._keep(folder, f"pretraining/checkpoint-{number:08d}.npz", bytes([number]))
+    ray._keep(folder, "checkpoint-00000000.npz", b"\x09")
+    assert ray._checkpoints(tmp_path, RUN) == {
+        "pretraining/checkpoint-00000001.npz": b"\x01",
+        "pretraining/checkpoint-00000002.npz": b"\x02",
+        "checkpoint-00000000.npz": b"\x09",
+    }
 
 
 def test_driver_loads_no_jax():

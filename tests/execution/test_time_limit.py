@@ -49,6 +49,16 @@ def test_what_is_no_time_is_refused_with_an_example(text):
         time_limit.parse(text)
 
 
+def test_a_run_whose_pretraining_has_begun_goes_on(tmp_path):
+    limit = TimeLimit(50 + SECONDS_TO_STOP, [taken(RUN, 100.0)], Clock())
+    run = replace(RUN, seed=1)
+    assert not limit.fits(run, tmp_path)
+    folder = tmp_path / ".work" / run.id / "pretraining"
+    folder.mkdir(parents=True)
+    (folder / "checkpoint-00000000.npz").touch()
+    assert limit.fits(run, tmp_path)
+
+
 def test_a_run_begins_only_if_it_can_end_in_time(tmp_path):
     """Two epochs took 100 s, so four take 200 s."""
     clock = Clock()

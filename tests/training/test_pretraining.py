@@ -13,7 +13,7 @@ from rethink_gen.execution import costs, loggers, progress, scheduler
 from rethink_gen.models import create, transfer
 from rethink_gen.results import frames, locks, store
 from rethink_gen.runs import AFRESH, Run
-from rethink_gen.training import trainer, vectorize
+from rethink_gen.training import recording, trainer, vectorize
 
 RUN = Run(
     dataset="digits", train_size=100, test_size=50, batch_size=32, epochs=2, model="mlp(hidden=8+6)",
@@ -62,6 +62,19 @@ def test_run_begins_where_its_pretraining_ended_but_for_the_last_layer(result, b
     assert np.array_equal(of(result, 0, "Dense_2"), of(before, 0, "Dense_2")), "drawn"
     assert result.curves["epoch"] == [0, 1, 2]
     assert result.provenance["seconds_train"] + result.provenance["seconds_compile"] > 0
+
+
+def test_what_pretraining_took_to_compile_is_no_time_of_training(monkeypatch):
+    pretrain = trainer._pretrain
+
+    def slow(*given, **others):
+        found = pretrain(*given, **others)
+        return replace(found, provenance={**found.provenance, "seconds_train": 1000.0, "seconds_compile": 5000.0})
+
+    monkeypatch.setattr(trainer, "_pretrain", slow)
+    [found] = scheduler.execute([RUN])
+    assert found.provenance["seconds_train"] == pytest.approx(1000, abs=60)
+    assert found.provenance["seconds_compile"] == pytest.approx(5000, abs=60)
 
 
 def test_layers_are_counted_from_the_first_and_norms_are_set_back(before):
@@ -131,11 +144,40 @@ def test_pretraining_becomes_small_with_its_run():
     ],
 )  # fmt: skip
 def test_pretraining_that_cannot_be_is_refused_in_one_line(change, says, tmp_path):
+    run = replace(RUN, **change)
     with pytest.raises(UsageError) as refused:
-        rg.train(replace(RUN, **change), results=tmp_path)
+        rg.train(run, results=tmp_path)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not [*tmp_path.rglob("*.npz")], "nothing was trained before"
+    assert not locks.work_folder(tmp_path / "train", run).exists()
+
+
+def test_diverged_pretraining_is_no_fresh_start_where_weights_are_scaled_back():
+    """Numbers that are not finite stay, so that the run has diverged, too; what has no direction begins as drawn."""
+    drawn = {"A": {"kernel": jnp.array([3.0, 4.0])}, "B": {"kernel": jnp.array([1.0])}}
+    learned = {"A": {"kernel": jnp.array([jnp.nan, 1.0])}, "B": {"kernel": jnp.array([0.0])}}
+    begun = transfer.begun(drawn, learned, [], rescale=True)
+    assert np.isnan(begun["A"]["kernel"]).all()
+    assert begun["B"]["kernel"].tolist() == [1.0]
+
+
+def test_more_weights_than_memory_should_hold_are_refused_before_the_pretraining(monkeypatch, tmp_path):
+    monkeypatch.setattr(recording, "_MOST_BYTES", 1)
+    seen = []
+    with pytest.raises(UsageError, match="record=weights of 3 epochs"):
+        rg.train(RUN, results=tmp_path, report=seen.append)
+    assert not [now for now in seen if now.stage]
+
+
+def test_batch_norm_begins_as_learned_but_for_its_statistics():
+    """They are means over the images of a training, and begin as for other images."""
+    run = replace(RUN, model="mlp(hidden=8,batch_norm=true)", epochs=1)
+    [found], [before] = scheduler.execute([run]), scheduler.execute([replace(run.pretraining, record="weights")])
+    assert np.array_equal(of(found, 0, "BatchNorm_0", "scale"), of(before, 3, "BatchNorm_0", "scale"))
+    assert not (of(before, 3, "BatchNorm_0", "scale") == 1).all()
+    assert np.array_equal(found.weights_at[0]["batch_stats/BatchNorm_0/mean"], np.zeros(8))
+    assert before.weights_at[3]["batch_stats/BatchNorm_0/mean"].any()
 
 
 def test_layers_have_the_order_in_which_a_network_calls_them():
