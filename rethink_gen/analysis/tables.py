@@ -95,7 +95,8 @@ def by_setting(frame: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.
     """
     keys = differing(frame[frame["last"]]) if len(frame) else []
     usual = ["train_accuracy", "test_accuracy", "best_test_accuracy", "epochs_to_fit"]
-    numbers = [name for name in frame.select_dtypes("number") if name not in fields() and not is_option(name)]
+    settings = fields(*frame["kind"].unique())
+    numbers = [name for name in frame.select_dtypes("number") if name not in settings and not is_option(name)]
     for name in metrics or ():
         if name not in numbers:
             raise unknown("metric", name, numbers)

@@ -85,7 +85,7 @@ def check(kind: str, status: Any, curves: Any, provenance: Any) -> None:
         if name not in curves:
             raise ValueError(f"no curve {name}")
     for name, values in curves.items():
-        if not can_name_curve(name):
+        if not can_name_curve(name, kind):
             raise ValueError(f"a curve cannot have the name {name[:64]!r}")
         if not isinstance(values, list) or len(values) != len(curves["epoch"]) or not values:
             raise ValueError(f"curve {name} must be a list, one value per epoch")
@@ -119,9 +119,9 @@ def check_correct(correct: Any, provenance: Mapping[str, Any]) -> dict[str, str]
     return correct
 
 
-def can_name_curve(name: str) -> bool:
-    """Whether a curve can have a name: it is of the right form, and no column of another kind has it."""
-    return bool(_CURVE.fullmatch(name)) and name not in _TAKEN and name not in fields()
+def can_name_curve(name: str, kind: str) -> bool:
+    """Whether a curve of a kind of run can have a name: it is of the right form, and no other column has it."""
+    return bool(_CURVE.fullmatch(name)) and name not in _TAKEN and name not in fields(kind)
 
 
 def _fit(name: str, values: list[Any]) -> bool:

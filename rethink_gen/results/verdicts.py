@@ -119,7 +119,8 @@ def same_scale(frame: pd.DataFrame, dataset: str, train_size: float = math.nan) 
 
 def differing(frame: pd.DataFrame) -> list[str]:
     """The fields, other than seeds, in which the runs of a frame differ."""
-    names = [name for name in ("scale", "kind", *fields()) if name in frame and name not in SEEDS]
+    there = fields(*frame["kind"].unique()) if "kind" in frame else fields()
+    names = [name for name in ("scale", "kind", *there) if name in frame and name not in SEEDS]
     if len(frame) < 2 or not names:
         return []
     values = frame[names].to_numpy(object, copy=True)  # in one array: column by column takes ten times as long

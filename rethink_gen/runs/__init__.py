@@ -55,9 +55,9 @@ def kinds() -> dict[str, str]:
 
 
 @cache
-def fields() -> dict[str, Any]:
-    """Field → annotated type, of all kinds of run."""
-    return {name: hint for kind in KINDS.values() for name, hint in hints(kind).items()}
+def fields(*kinds: str) -> dict[str, Any]:
+    """Field → annotated type, of these kinds of run, or of all."""
+    return {name: hint for kind in kinds or KINDS for name, hint in hints(KINDS[kind]).items()}
 
 
 def components(run: AnyRun) -> Iterator[tuple[str, str]]:

@@ -245,7 +245,7 @@ def try_measures(run: Run, program: Program, splits: Callable[[], tuple[Data, Da
     first = _first(program, root_key(run.seed_of("init")), few[0].images)
     tried = network(run, program, first.params, first.batch_stats, *few)
     for text in run.measures:
-        if not can_name_curve(text) or text in (*METRICS, *TOP5, *VALIDATION):
+        if not can_name_curve(text, run.kind) or text in (*METRICS, *TOP5, *VALIDATION):
             raise ComponentError(f"measure {text!r}: a column of results cannot have this name; give it another")
         compute(tried, _quick(text))
     _tried.add(new)

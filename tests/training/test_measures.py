@@ -10,7 +10,7 @@ import pytest
 import rethink_gen as rg
 from rethink_gen import registry
 from rethink_gen.execution import scheduler
-from rethink_gen.results import frames, results_cache
+from rethink_gen.results import frames, results_cache, validation
 from rethink_gen.study import measuring, studies
 from rethink_gen.training import measurement, prediction, trainer, vectorize
 
@@ -135,6 +135,13 @@ def test_networks_that_kept_their_weights_are_measured_later(result, folder):
         measuring.measured(study, ["spectrum"])
     with pytest.raises(rg.errors.UsageError, match="no run of train kept its weights"):
         measuring.measured(replace(study, folder=folder / "elsewhere"), ["spectral"])
+
+
+def test_a_measure_may_have_the_name_of_a_field_of_another_kind_of_run(folder):
+    """`path` is a norm, and what ridge regression has a row for."""
+    study = measuring.measured(studies.load("train", results=folder), ["path"])
+    assert study.table(["path"])["mean"].tolist() == study.runs["path"].tolist()
+    assert all(validation.can_name_curve(name, RUN.kind) for name in registry.COMPONENTS["measure"])
 
 
 WRONG = {
