@@ -215,7 +215,8 @@ def _keep(folder: Path, name: str, content: bytes) -> None:
     """Writes a checkpoint that has arrived, of a run or of its pre-training, and keeps the one before it."""
     new = folder / name
     with suppress(OSError):  # `write` says it better
-        new.parent.mkdir(parents=True, exist_ok=True)
+        for each in (folder, new.parent):  # as in `save_checkpoint`
+            each.mkdir(exist_ok=True)
     older = sorted(path for path in new.parent.glob("checkpoint-*.npz") if path.name < new.name)
     atomic.write(new, content)
     for path in older[:-1]:

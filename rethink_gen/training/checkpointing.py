@@ -44,7 +44,8 @@ def save_checkpoint(folder: Path, arrays: Mapping[str, np.ndarray], notes: Mappi
     """
     content = pack(arrays, notes)
     with suppress(OSError):  # `write` has a better error message
-        folder.mkdir(parents=True, exist_ok=True)
+        for each in (folder.parent, folder):  # no more of them: a folder of results that is gone is not made anew
+            each.mkdir(exist_ok=True)
     older = sorted(folder.glob("checkpoint-*.npz"))
     number = int(older[-1].stem.split("-")[1]) + 1 if older else 0
     write(folder / f"checkpoint-{number:08d}.npz", content)
