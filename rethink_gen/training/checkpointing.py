@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rethink_gen import registry
+from rethink_gen import digests, registry
 from rethink_gen.atomic import write
 from rethink_gen.errors import StorageError
 from rethink_gen.optimization import schedules
@@ -72,6 +72,21 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             logger.warning("%s is damaged: renamed to .corrupt; using the checkpoint before it", path)
             path.rename(path.with_suffix(".corrupt"))
     return None
+
+
+def to_continue(run: Run, folder: Path | None, *, prolong: bool) -> Checkpoint | None:
+    """Where a run goes on: its newest checkpoint, or the end of a shorter one; None: it starts, or starts again.
+
+    Args:
+      folder: where the checkpoints of the run are; None: it has none.
+      prolong: whether it may begin where a shorter one ended; see `of_shorter`.
+    """
+    if folder is None:
+        return None
+    found = load_checkpoint(folder) or (of_shorter(run, folder.parent.parent) if prolong else None)
+    if found and found[1].get("made_by", {}).get("code", {}) != digests.of_run(run):
+        return None  # the user's code has changed since
+    return found
 
 
 def weights_of(state: Any) -> dict[str, np.ndarray]:

@@ -140,18 +140,10 @@ class _Cohort:
         self.clock = compilation.compile_clock()
         self.compiled = self.clock()
         self.folders, self.pretrain = folders, pretrain
-
-        def load_checkpoint(run: Run, folder: Path) -> checkpointing.Checkpoint | None:
-            shorter = lambda: checkpointing.of_shorter(run, folder.parent.parent) if prolong else None
-            return checkpointing.load_checkpoint(folder) or shorter()
-
         checkpoints = {
-            run: collectives.from_first(lambda run=run, folder=folder: folder and load_checkpoint(run, folder))
+            run: collectives.from_first(partial(checkpointing.to_continue, run, folder, prolong=prolong))
             for run, folder in folders.items()
         }
-        for run, found in checkpoints.items():
-            if found and found[1].get("made_by", {}).get("code", {}) != digests.of_run(run):
-                checkpoints[run] = None  # the user's code has changed since, so the run starts again
         reached = {
             run: checkpointing.step_of(found[0], folders[run]) if found else 0 for run, found in checkpoints.items()
         }
@@ -194,7 +186,7 @@ class _Cohort:
             init = partial(core.init, self.program, hparams[-1], images, randomness.root_key(run.seed_of("init")))
             state = init()
             if WEIGHTS in run.record:
-                recording.check_size(run, checkpointing.weights_of(state))
+                recording.check_size(run, checkpointing.weights_of(state))  # before a pre-training
             if run.pretraining and not checkpoints[run]:
                 state = init(self.pretrained(run, images))
             if (found := checkpoints[run]) and (folder := self.folders[run]):
@@ -341,11 +333,6 @@ class _Cohort:
         """The training state of one run."""
         return self.lanes.unstack(self.state)[self.runs.index(run)]
 
-    @property
-    def num_params(self) -> int:
-        """The number of trainable parameters of one run."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self.state.params)) // self.lanes.number
-
     def splits(self, run: Run) -> tuple[Data, Data]:
         """The training and the test examples of a run, on the host; no stream."""
         both = (data for data in (self.train_data, self.test_data) if isinstance(data, Data))
@@ -394,7 +381,7 @@ class _Cohort:
                 "num_test": self.test_data.labels.shape[-1],
                 **({"num_validation": self.validation.labels.shape[-1]} if self.validation else {}),
                 "num_classes": num_classes(self.program),
-                "num_params": self.num_params,
+                "num_params": sum(leaf.size for leaf in jax.tree.leaves(self.state.params)) // self.lanes.number,
                 **({"batch_size": self.program.batch_size} if self.program.batch_size < run.batch_size else {}),
                 "steps_per_epoch": self.steps_per_epoch,
                 "steps_per_call": self.steps_per_call,
