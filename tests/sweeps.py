@@ -1,11 +1,13 @@
-"""An experiment of two small runs, a result and bits that are flipped, for the tests of reliability."""
+"""Small runs, trained once or in an experiment of two, a result, and bits that are flipped."""
 
 import json
 
 import flax.linen as nn
 import numpy as np
+import pytest
 from frames import own_experiment
 
+import rethink_gen as rg
 from rethink_gen.models import inception
 from rethink_gen.results import store
 from rethink_gen.runs import Run
@@ -44,6 +46,22 @@ def result(run=SMALL, accuracy=0.5):
 
 def train(run, work, stopped=lambda: None):
     return next(trainer.train({run: work}, report=lambda progress: None, stopped=stopped))
+
+
+def trained_once(run):
+    """Two fixtures of a module: a folder of results in which a run is trained, with its weights, and its result."""
+
+    @pytest.fixture(scope="module")
+    def folder(tmp_path_factory):
+        folder = tmp_path_factory.mktemp("results")
+        rg.train(run, results=folder, keep_weights=True)
+        return folder
+
+    @pytest.fixture(scope="module")
+    def result(folder):
+        return rg.train(run, results=folder, keep_weights=True)
+
+    return folder, result
 
 
 def snapshot(folder):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from sweeps import trained_once
 
 import rethink_gen as rg
 from rethink_gen import registry
@@ -26,16 +27,7 @@ RUN = rg.Run(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")
-    rg.train(RUN, results=folder, keep_weights=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def result(folder):
-    return rg.train(RUN, results=folder, keep_weights=True)
+folder, result = trained_once(RUN)
 
 
 def test_measures_count_neither_as_training_nor_as_compilation(monkeypatch):

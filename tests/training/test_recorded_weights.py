@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sweeps import trained_once
 
 import rethink_gen as rg
 from rethink_gen.errors import Interrupted, StorageError, UsageError
@@ -20,16 +21,7 @@ RUN = Run(
 KERNEL = "params/Dense_0/kernel"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")
-    rg.train(RUN, results=folder, keep_weights=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def result(folder):
-    return rg.train(RUN, results=folder, keep_weights=True)
+folder, result = trained_once(RUN)
 
 
 def test_weights_of_measured_epochs_are_there_and_the_last_are_those_that_were_kept(result, folder):

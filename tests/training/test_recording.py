@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sweeps import trained_once
 
 import rethink_gen as rg
 from rethink_gen.errors import Interrupted, StorageError, UsageError
@@ -23,16 +24,7 @@ RUN = Run(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")
-    rg.train(RUN, results=folder, keep_weights=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def result(folder):
-    return rg.train(RUN, results=folder, keep_weights=True)
+folder, result = trained_once(RUN)
 
 
 def test_recording_changes_no_number(result, tmp_path):
