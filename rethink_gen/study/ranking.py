@@ -74,7 +74,7 @@ class Ranking:
     def frame(self) -> pd.DataFrame:
         """One row per training example, the most suspicious first.
 
-        Columns are `index` (its place in the images of the training split, from 0), `label` (as given),
+        Columns are `index` (its place in the images that the run trains on, from 0), `label` (as given),
         `suggested_label` (the other class as which it was classified most often; its label if it never was), and every
         score, as a mean over the runs. Where a corruption was asked for, also `true_label`.
         """
