@@ -79,6 +79,7 @@ def solve(run: SearchRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[st
         search = _create(run, network.draw)
         state = jax.jit(search.init)(of_generation(0), found.weights, found.loss)
         candidates = _check(run, search, key, state, len(found.weights))
+        made_by = {"evosax": version("evosax")} if registry.parse(run.search)[0] == "evosax" else {}
     generation = jax.jit(partial(_generation, network, search))
     next_row, fits = 1, row["train_accuracy"] == 1
     while not fits and used < run.evaluations:
@@ -91,14 +92,8 @@ def solve(run: SearchRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[st
             row = _add_row(curves, number, used, score, found.weights, train, test)
             next_row = max(number + 1, round(_SPACING * number))
         tick(min(used, run.evaluations), run.evaluations, row)
-    facts: dict[str, Any] = {
-        "num_params": len(found.weights),
-        "num_classes": dataset.num_classes,
-        "candidates": candidates,
-    }
-    if registry.parse(run.search)[0] == "evosax":
-        facts["evosax"] = version("evosax")
-    return curves, facts
+    facts = {"num_params": len(found.weights), "num_classes": dataset.num_classes, "candidates": candidates}
+    return curves, {**facts, **made_by}
 
 
 def _data(split: Split) -> _Data:

@@ -238,11 +238,12 @@ class _Cohort:
             validation=self.validation,
             each=bool({*self.runs[0].record} & {*OF_EXAMPLES}),
         )
-        for run, (row, answers) in zip(self.runs, measured, strict=False):
+        states = self.lanes.unstack(self.state) if WEIGHTS in self.runs[0].record else [None] * len(self.runs)
+        for run, (row, answers), state in zip(self.runs, measured, states, strict=False):
             if run in self.left:
                 recording.add(self.rows[run], answers, run)
-                if WEIGHTS in run.record:
-                    recording.add_weights(self.rows[run], checkpointing.weights_of(self.state_of(run)))
+                if state is not None:
+                    recording.add_weights(self.rows[run], checkpointing.weights_of(state))
                 row |= self.measures(run) if MEASURES in run.record else {}
                 for name, value in row.items():
                     self.curves[run].setdefault(name, []).append(value)
