@@ -57,7 +57,12 @@ def runs(base, batches, seeds):
     )
 
 
-PAPER = runs(BASE, [128 * 2**i for i in range(8)], seeds=1)
+LARGEST = 16_384  # batch, and number of images
+PAPER = runs(
+    replace(BASE, train_size=LARGEST, test_size=1000, epochs=500),
+    [LARGEST // 2**i for i in reversed(range(8))],
+    seeds=1,
+)
 LAPTOP = runs(replace(BASE, train_size=2048, test_size=1000), (32, 128, 512, 2048), seeds=3)
 SMOKE = runs(replace(BASE, dataset="digits", train_size=256, test_size=128, epochs=4), (32, 128), seeds=1)
 
