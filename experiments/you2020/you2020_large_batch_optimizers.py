@@ -35,6 +35,9 @@ from rethink_gen.analysis import figures, tables
 SMALLEST = 32  # B₀
 # Optimizer → its name, its rate at batches of B₀, and the exponent of B/B₀ that the rate grows with.
 OPTIMIZERS = {"sgd": ("SGD", 0.01, 1), "lars(trust=0.1)": ("LARS", 0.01, 0.5), "lamb": ("LAMB", 0.002, 0.5)}
+PAPER_RATES = {"sgd": 0.005, "lars(trust=0.1)": 0.003, "lamb": 0.001}  # at batches of B₀, for 16,384 images
+MOST = 0.32  # SGD at the paper scale is run once more with this rate, where its rule gives more
+CAPPED = f"SGD, rate at most {MOST}"
 LABELS = {"true_labels": "true labels", "random_labels": "random labels"}
 METRICS = ["steps_to_fit", "epochs_to_fit", "test_accuracy"]
 
@@ -43,26 +46,42 @@ BASE = Run(
 )
 
 
-def runs(base, batches, seeds):
+def by_rule(base, batch):
+    """The run with this size of batches, and its rate at batches of B₀ grown by the rule of its optimizer."""
+    _, _, exponent = OPTIMIZERS[base.optimizer]
+    return replace(base, batch_size=batch, learning_rate=base.learning_rate * (batch / SMALLEST) ** exponent)
+
+
+def runs(base, batches, seeds, rates=None):
     """Every optimizer, size of batches and labeling, at the rate of the rule."""
+    rates = rates or {optimizer: rate for optimizer, (_, rate, _) in OPTIMIZERS.items()}
     return tuple(
         run
-        for optimizer, (_, rate, exponent) in OPTIMIZERS.items()
+        for optimizer, rate in rates.items()
         for batch in batches
         for run in grid(
-            replace(base, optimizer=optimizer, batch_size=batch, learning_rate=rate * (batch / SMALLEST) ** exponent),
+            by_rule(replace(base, optimizer=optimizer, learning_rate=rate), batch),
             corruption=tuple(LABELS),
             seed=range(seeds),
         )
     )
 
 
+def at_most(runs):
+    """The runs of SGD whose rate is above MOST, with that rate."""
+    return tuple(
+        replace(run, learning_rate=MOST) for run in runs if run.optimizer == "sgd" and run.learning_rate > MOST
+    )
+
+
 LARGEST = 16_384  # batch, and number of images
 PAPER = runs(
-    replace(BASE, train_size=LARGEST, test_size=1000, epochs=500),
+    replace(BASE, train_size=LARGEST, test_size=1000, epochs=1000),
     [LARGEST // 2**i for i in reversed(range(8))],
     seeds=1,
+    rates=PAPER_RATES,
 )
+PAPER += at_most(PAPER)
 LAPTOP = runs(replace(BASE, train_size=2048, test_size=1000), (32, 128, 512, 2048), seeds=3)
 SMOKE = runs(replace(BASE, dataset="digits", train_size=256, test_size=128, epochs=4), (32, 128), seeds=1)
 
@@ -70,6 +89,9 @@ SMOKE = runs(replace(BASE, dataset="digits", train_size=256, test_size=128, epoc
 def with_names(frame):
     """The frame with names of optimizers and labels, and of the line that they make together."""
     names = frame["optimizer"].map({text: name for text, (name, *_) in OPTIMIZERS.items()})
+    rule = PAPER_RATES["sgd"] * frame["batch_size"] / SMALLEST
+    capped = (names == "SGD") & (frame["learning_rate"] == MOST) & (rule > MOST)
+    names = names.mask(capped, CAPPED)
     labels = frame["corruption"].map(LABELS)
     return frame.assign(optimizer=names, labels=labels, line=names + ", " + labels)
 
