@@ -35,7 +35,7 @@ from rethink_gen.analysis import figures, tables
 SMALLEST = 32  # B₀
 # Optimizer → its name, its rate at batches of B₀, and the exponent of B/B₀ that the rate grows with.
 OPTIMIZERS = {"sgd": ("SGD", 0.01, 1), "lars(trust=0.1)": ("LARS", 0.01, 0.5), "lamb": ("LAMB", 0.002, 0.5)}
-PAPER_RATES = {"sgd": 0.005, "lars(trust=0.1)": 0.0015, "lamb": 0.001}  # at batches of B₀, for 16,384 images
+PAPER_RATES = {"sgd": 0.005, "lars(trust=0.1)": 0.0015, "lamb": 0.0005}  # at batches of B₀, for 16,384 images
 MOST = 0.32  # SGD at the paper scale is run once more with this rate, where its rule gives more
 CAPPED = f"SGD, rate at most {MOST}"
 LABELS = {"true_labels": "true labels", "random_labels": "random labels"}
