@@ -28,13 +28,14 @@ NUM_IMAGES, NUM_CLASSES = 50_000, 10
 MAX_BYTES = 16_000_000  # of the pickle; the published one has 2.4 MB
 
 
-def human_labels(name: str, true_labels: np.ndarray, label_set: str) -> np.ndarray:
-    """int32[N]: the labels that people gave to the first N training images of CIFAR-10, in the order of tfds.
+def human_labels(name: str, true_labels: np.ndarray, label_set: str, *, skipped: int = 0) -> np.ndarray:
+    """int32[N]: the labels that people gave to N training images of CIFAR-10 in a row, in the order of tfds.
 
     Args:
       name: of the data set; only cifar10 has human labels.
-      true_labels: int32[N], N ≤ 50,000: must be the first N that CIFAR-10N calls clean.
+      true_labels: int32[N], N ≤ 50,000: must be those that CIFAR-10N calls clean.
       label_set: one of SETS.
+      skipped: how many training images come before these.
 
     Raises:
       UsageError: another data set, or an unknown set.
@@ -44,13 +45,13 @@ def human_labels(name: str, true_labels: np.ndarray, label_set: str) -> np.ndarr
         raise unknown("set of human labels", label_set, SETS)
     if name != "cifar10":
         raise UsageError(f"human labels exist for cifar10 only, not for {name}")
-    labels, n = _read_human_labels(), len(true_labels)
-    if not np.array_equal(labels["clean"][:n], true_labels):
+    labels, rows = _read_human_labels(), slice(skipped, skipped + len(true_labels))
+    if not np.array_equal(labels["clean"][rows], true_labels):
         raise DataError(
             f"the true labels of {name} are not those of CIFAR-10N in {folder()}; "
-            f"human labels need the first N training images of tfds's cifar10, in their order"
+            f"human labels need training images of tfds's cifar10, in their order"
         )
-    return labels[label_set][:n]
+    return labels[label_set][rows]
 
 
 def folder() -> Path:

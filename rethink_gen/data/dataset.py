@@ -38,6 +38,7 @@ class Dataset:
     checksum: str  # SHA-256, hex, of the number of classes and of every array's type, shape and bytes
     # int32[N]: the true label of each training example, where a corruption changed labels; None: train.labels.
     true_labels: Any = field(default=None, compare=False)
+    skipped: int = 0  # training images of the source that were passed over before the first one
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.train.images.shape[1:]))

@@ -121,7 +121,7 @@ def human(key: Key, dataset: Dataset, level: float, *, set: str = "worst") -> Da
     References:
       Wei et al. 2022, "Learning with noisy labels revisited: a study using real-world human annotations".
     """
-    labels = cifar10n.human_labels(dataset.name, true_train_labels(dataset), set)
+    labels = cifar10n.human_labels(dataset.name, true_train_labels(dataset), set, skipped=dataset.skipped)
     return _with_hits(key, dataset, level, labels)
 
 

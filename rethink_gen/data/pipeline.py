@@ -56,7 +56,7 @@ def cut(run: AnyRun) -> Dataset:
         crop = partial(center_crop, size=run.crop_size)
     part = lambda split, rows: split._replace(images=crop(split.images[rows]), labels=split.labels[rows])
     train, test = _rows(run, len(dataset.train.labels)), slice(run.test_size)
-    return replace(dataset, train=part(dataset.train, train), test=part(dataset.test, test))
+    return replace(dataset, train=part(dataset.train, train), test=part(dataset.test, test), skipped=train.start)
 
 
 def _rows(run: AnyRun, there: int) -> slice:

@@ -16,7 +16,7 @@ from human_labels import REAL_FILES, needs_human_labels, synthetic_labels, write
 from scipy import stats
 
 from rethink_gen import digests, registry
-from rethink_gen.data import cifar10n, corruptions, datasets, label_noise, randomness, transitions
+from rethink_gen.data import cifar10n, corruptions, datasets, label_noise, pipeline, randomness, transitions
 from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.data.label_noise import _changed_train_labels, true_train_labels
 from rethink_gen.errors import DataError, UsageError
@@ -305,14 +305,27 @@ def test_human_labels_at_level_1_are_those_of_the_set_whatever_the_key(cases):
         assert np.array_equal(labels, synthetic_labels()[set_name])
 
 
-def test_human_labels_are_for_the_first_images_of_cifar10_alone(cases):
+def test_human_labels_of_a_run_that_passes_over_images_are_those_of_its_own_images(cases, monkeypatch):
+    """They were counted from the first image of all, so that the files were refused, and the training before a run."""
+    whole = dataset_of(name="cifar10")
+    monkeypatch.setattr(datasets, "load", lambda name: whole)
+    run = Run(dataset="cifar10", corruption="human", train_skip=123, train_size=400)
+    corrupted, clean = pipeline.load(run)
+    assert np.array_equal(clean.train.labels, whole.train.labels[123:523])
+    assert np.array_equal(corrupted.train.labels, synthetic_labels()["worst"][123:523])
+    before = Run(dataset="cifar10", train_size=400, pretrain_epochs=1, pretrain_corruption="human").pretraining
+    assert np.array_equal(pipeline.load(before)[0].train.labels, synthetic_labels()["worst"][400:800])
+
+
+def test_human_labels_are_for_images_of_cifar10_in_their_order_alone(cases):
     part = dataset_of(700, name="cifar10")
     assert np.array_equal(label_noise.human(corrupt_key(0), part, 1.0).train.labels, synthetic_labels()["worst"][:700])
     with pytest.raises(UsageError, match="for cifar10 only, not for synthetic"):
         label_noise.human(corrupt_key(0), dataset_of(700), 1.0)
     other = replace(part, train=part.train._replace(labels=part.train.labels[::-1]))
-    with pytest.raises(DataError, match="not those of CIFAR-10N"):
-        label_noise.human(corrupt_key(0), other, 1.0)
+    for wrong in (other, replace(part, skipped=1), replace(part, skipped=N - 10)):
+        with pytest.raises(DataError, match="not those of CIFAR-10N"):
+            label_noise.human(corrupt_key(0), wrong, 1.0)
 
 
 @needs_human_labels
