@@ -55,7 +55,8 @@ def misalignment(network: Network, *, components: int = 50, basis: str = "inputs
 def _first_kernel(network: Network, weights: Weights) -> np.ndarray:
     """The kernel that takes the inputs: [D, units] of a dense layer, [h, w, channels, units] of a convolution."""
     inputs = _images(network).shape[1:]
-    layers = [weights[name] for name in network.function.layers(network.train.images[:1])] or [weights]
+    names = network.function.layers(network.train.images[:1])
+    layers = [[weights[name] for name in layer] for layer in names] or [weights]
     kernels = ([np.asarray(leaf) for leaf in jax.tree.leaves(layer) if leaf.ndim in (2, 4)] for layer in layers)
     found: list[np.ndarray] = next(filter(None, kernels), [])  # of the first layer that has any
     fits = [each for each in found if each.shape[:-1] == (np.prod(inputs),) or each.shape[2:-1] == inputs[2:]]

@@ -41,8 +41,8 @@ class Function(Protocol):
         """First weights."""
         ...
 
-    def layers(self, images: Any) -> list[str]:
-        """The keys of the weights that are layers, in the order in which the network calls them."""
+    def layers(self, images: Any) -> list[tuple[str, ...]]:
+        """The keys of the weights of each layer, in the order in which the network calls them."""
         ...
 
 

@@ -202,7 +202,7 @@ class _Function:
     def draw(self, key: Key, images: Any) -> Weights:
         return _first(self.program, key, images).params
 
-    def layers(self, images: Any) -> list[str]:
+    def layers(self, images: Any) -> transfer.Layers:
         return transfer.layers(self.program.model, core.example(self.program, images))
 
 

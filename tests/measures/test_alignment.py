@@ -69,7 +69,7 @@ class InPatches(Images):
     """As ConvNeXt: a dense layer of patches, and then blocks. Their names come first, their kernels look at pixels."""
 
     def layers(self, images):
-        return ["Dense_0", "Block_0"]
+        return [("Dense_0",), ("Block_0",)]
 
 
 def test_first_layer_is_the_one_that_is_called_first_and_not_the_first_name():

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -180,11 +182,46 @@ def test_batch_norm_begins_as_learned_but_for_its_statistics():
     assert before.weights_at[3]["batch_stats/BatchNorm_0/mean"].any()
 
 
-def test_layers_have_the_order_in_which_a_network_calls_them():
-    """Names alone would put batch norm before the convolution that it follows."""
-    model = create.create("mlp(hidden=4+4,batch_norm=true)", 10)
-    order = transfer.layers(model, jnp.zeros((1, 8, 8, 3)))
-    assert order == ["Dense_0", "BatchNorm_0", "Dense_1", "BatchNorm_1", "Dense_2"]
+def layers_of(model, channels=3):
+    return transfer.layers(create.create(model, 10), jax.ShapeDtypeStruct((1, 28, 28, channels), jnp.float32))
+
+
+def test_batch_norm_is_counted_with_the_layer_that_it_follows():
+    """It counted as a layer of its own, so that pretrain_layers=2 of this network took over one of its two."""
+    order = layers_of("mlp(hidden=4+4,batch_norm=true)")
+    assert order == [("Dense_0", "BatchNorm_0"), ("Dense_1", "BatchNorm_1"), ("Dense_2",)]
+    assert transfer.after(order, 1) == ["Dense_1", "BatchNorm_1", "Dense_2"]
+    assert transfer.after(order, None) == ["Dense_2"]
+    assert len(layers_of("keskar_f1")) == 6
+    assert layers_of("keskar_c2")[-2:] == [("Dense_0", "BatchNorm_0"), ("Dense_1",)]
+    assert [len(layers_of(f"vgg_{depth}")) for depth in (11, 16)] == [9, 14], "one dense layer in place of three"
+
+
+class _NormFirst(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.LayerNorm()(x.reshape(len(x), -1))
+        x = nn.LayerNorm()(x)
+        x = nn.Dense(5)(x)
+        x = nn.LayerNorm()(x)
+        return nn.Dense(self.num_classes)(x)
+
+
+class _Bare(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return x.reshape(len(x), -1) @ self.param("w", nn.initializers.zeros, (12, self.num_classes))
+
+
+def test_what_comes_before_the_first_layer_belongs_to_it_and_arrays_without_submodules_are_layers():
+    example = jax.ShapeDtypeStruct((1, 2, 2, 3), jnp.float32)
+    expected = [("LayerNorm_0", "LayerNorm_1", "Dense_0", "LayerNorm_2"), ("Dense_1",)]
+    assert transfer.layers(_NormFirst(10), example) == expected
+    assert transfer.layers(_Bare(10), example) == [("w",)]
 
 
 def test_runs_with_pretraining_train_one_by_one(monkeypatch):
