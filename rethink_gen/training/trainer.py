@@ -72,8 +72,7 @@ def train(
         cohort = _Cohort(folders, pretrain)
     # After `suppress`: the other one and its data are gone.
     cohort = cohort or _Cohort(folders, pretrain, prolong=False)
-    if not cohort.measured:
-        cohort.measure()
+    cohort.measure()
     cohort.tell(report)
     while True:
         ended = cohort.ended()
@@ -219,14 +218,15 @@ class _Cohort:
         learned = unflatten_dict(before.weights, sep="/")["params"]
         return partial(transfer.begun, learned=learned, fresh=fresh, rescale=run.pretrain_rescale)
 
-    @property
-    def measured(self) -> int:
-        """The number of rows in the curves: one before the first epoch, and one after each epoch that is measured."""
-        return len(self.curves[self.left[0]].get("epoch", []))
-
     def measure(self) -> None:
-        """Evaluates the runs that have not ended and adds a row to their curves."""
-        epoch = self.step // self.steps_per_epoch
+        """Adds a row to the curves of the runs that lack it, before the first epoch and after each that is measured."""
+        epoch, more = divmod(self.step, self.steps_per_epoch)
+        due = not more and epoch in self.runs[0].measured_epochs
+        lacking = [run for run in self.left if due and epoch not in self.curves[run].get("epoch", [])]
+        if not lacking:
+            return
+        if MEASURES in self.runs[0].record:
+            self.save()  # measures may take longer than a stop signal waits; without the row, they are taken again
         measured = measurement.measure(
             self.program,
             self.state,
@@ -240,7 +240,7 @@ class _Cohort:
         )
         states = self.lanes.unstack(self.state) if WEIGHTS in self.runs[0].record else [None] * len(self.runs)
         for run, (row, answers), state in zip(self.runs, measured, states, strict=False):
-            if run in self.left:
+            if run in lacking:
                 recording.add(self.rows[run], answers, run)
                 if state is not None:
                     recording.add_weights(self.rows[run], checkpointing.weights_of(state))
@@ -262,8 +262,7 @@ class _Cohort:
             self.state = self.step_function(self.hparams, self.train_data, order, self.state, count)
             self.step += count
             jax.block_until_ready(self.state.step)
-            if self.step == end and epoch + 1 in self.runs[0].measured_epochs:
-                self.measure()
+            self.measure()
             self.first_call = self.first_call or (time.monotonic(), self.step)
             yield
 

@@ -90,7 +90,8 @@ BUGS = [
         "self.spent = restore(state, arrays)._replace(running=state.running),", f"{R} -k resumed_at",
     ),
     Bug(
-        "measure the start again at resume", "training/trainer.py", "    if not cohort.measured:\n", "    if True:\n",
+        "measure the start again at resume", "training/trainer.py", ' if due and epoch not in self.curves[run].get("epoch", [])]',
+        " if due]",
         f"{R} -k no_row_is_there_twice",
     ),
     Bug(

@@ -1,5 +1,6 @@
 """Measures of a run: computed once at its end, from nothing but its weights and its seed, and no other number moves."""
 
+import copy
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from rethink_gen import registry
 from rethink_gen.execution import scheduler
 from rethink_gen.results import frames, results_cache, validation
 from rethink_gen.study import measuring, studies
-from rethink_gen.training import measurement, prediction, trainer, vectorize
+from rethink_gen.training import checkpointing, measurement, prediction, trainer, vectorize
 
 MEASURES = (
     "distance_from_initial",
@@ -69,6 +70,62 @@ def test_recorded_measures_are_there_at_each_epoch_and_the_last_ones_are_those_o
     for name in MEASURES:
         assert recorded.curves[name][-1] == result.curves[name][-1]
     assert recorded.records is None
+
+
+class _Killed(BaseException):
+    """As if the process were gone: only what is on disk counts."""
+
+
+def test_a_run_that_is_killed_in_a_long_measure_keeps_its_epoch(tmp_path, monkeypatch):
+    """It began again at the last checkpoint, up to a minute or a whole epoch before, each time."""
+    run, compute_all, steps = replace(RUN, record="measures", measures="margin"), measurement.compute_all, []
+    whole = rg.train(run, results=tmp_path, keep_weights=True)
+
+    def resumed(times):
+        """The first step and the result of a run that is killed so many times, once in each of its measures."""
+        work = tmp_path / str(times)
+        for _ in range(times):
+            seen = []
+
+            def killed(*given, seen=seen):
+                if seen:
+                    raise _Killed
+                seen.append(given)
+                return compute_all(*given)
+
+            monkeypatch.setattr(measurement, "compute_all", killed)
+            with pytest.raises(_Killed):
+                list(trainer.train({run: work}, report=lambda now: None, stopped=lambda: None))
+        monkeypatch.setattr(measurement, "compute_all", compute_all)
+        report = lambda now: steps.append(now.step)
+        [result] = trainer.train({run: work}, report=report, stopped=lambda: None, keep_weights=True)
+        return result
+
+    for times, first in ((1, 3), (2, 6)):
+        steps.clear()
+        result = resumed(times)
+        assert steps[0] == first
+        assert result.curves == whole.curves
+        for name in ("params/Dense_0/kernel", "params/Dense_1/bias"):
+            assert np.array_equal(result.weights[name], whole.weights[name])
+
+
+def test_of_runs_side_by_side_the_one_that_lacks_a_row_is_measured_alone(tmp_path, monkeypatch):
+    """One was saved with the row of its last epoch, the other before: a kill came between the two."""
+    monkeypatch.setattr(vectorize, "_SIDE_BY_SIDE", {"cpu": {"mlp(hidden=8)": 2}})
+    runs = [replace(RUN, record="measures", measures="margin", seed=seed) for seed in (0, 1)]
+    saved, save = [], checkpointing.save_checkpoint
+    monkeypatch.setattr(checkpointing, "save_checkpoint", lambda *given: saved.append(copy.deepcopy(given)))
+    quiet = {"report": lambda now: None, "stopped": lambda: None}
+    whole = list(trainer.train({run: tmp_path / str(run.seed) for run in runs}, **quiet))
+    work = {run: tmp_path / f"again{run.seed}" for run in runs}
+    for run, rows in zip(runs, (3, 2), strict=True):
+        of_run = [each for each in saved if each[0].name == str(run.seed)]
+        _, arrays, notes = next(each for each in of_run if each[2]["curves"].get("epoch") == [*range(rows)])
+        assert arrays["step"] == 6
+        save(work[run], arrays, notes)
+    again = list(trainer.train(work, **quiet))
+    assert [result.curves for result in again] == [result.curves for result in whole]
 
 
 def test_measuring_recorded_measures_again_keeps_their_course(tmp_path):
