@@ -53,12 +53,18 @@ def images(run: Run) -> float:
     return train + EVALUATION * (min(train, EVALUATED) + test)
 
 
+def work(run: Run, epochs: float) -> float:
+    """Images of a training of so many epochs; its pre-training, if it has one, is evaluated at both ends alone."""
+    before = run.pretraining
+    return images(run) * epochs + (before.epochs * (before.train_size or 0) if before else 0)
+
+
 def from_results() -> dict[str, Rates]:
     """Device → what its committed results took; of a program that was timed on several sizes, on the largest."""
     timed: dict[tuple[str, Any], dict[float, list[float]]] = {}
     for result in (result for folder in sorted((ROOT / "results").glob("*/*")) for result in store.load(folder)):
         run, about = result.run, result.provenance
-        amount = images(run) * result.curves["epoch"][-1] if isinstance(run, Run) else 1.0
+        amount = work(run, result.curves["epoch"][-1] or 0) if isinstance(run, Run) else 1.0
         if amount and run.dataset != "generated_imagenet":
             sizes = timed.setdefault((about["device"], program(run)), {})
             size = images(run) if isinstance(run, Run) else 1.0
@@ -92,7 +98,7 @@ def seconds(run: AnyRun, known: Rates) -> float | None:
     if program(run) not in known:
         return None
     each, _ = known[program(run)]
-    return each * images(run) * run.epochs if isinstance(run, Run) else each
+    return each * work(run, run.epochs) if isinstance(run, Run) else each
 
 
 def makespan(jobs: Iterable[float], devices: int) -> float:

@@ -54,13 +54,13 @@ class Cost(NamedTuple):
 
 def _of_any_length(run: AnyRun) -> AnyRun:
     """The run without what neither its program nor the seconds of an epoch depend on."""
-    fields = {"epochs": 1, "stop_at_train_accuracy": None, "corruption": "true_labels"}
+    fields = {"epochs": 1, "stop_at_train_accuracy": None, "corruption": "true_labels", "train_skip": 0, **AFRESH}
     return replace(run.recipe, **{name: value for name, value in fields.items() if hasattr(run, name)})
 
 
 def _of_any_size(run: Run) -> AnyRun:
     """The same, without the number of images: what the seconds of a step depend on."""
-    return replace(_of_any_length(run), train_size=None, test_size=None, train_skip=0, **AFRESH)
+    return replace(_of_any_length(run), train_size=None, test_size=None)
 
 
 def cost(runs: Sequence[AnyRun], known: Iterable[Result], processes: int) -> Cost | None:
@@ -101,7 +101,7 @@ def timings(results: Iterable[Result]) -> Timings:
     """What results say about the time that others will take, for `estimate`; of thousands it takes half a second."""
     found: Timings = {}
     for result in results:
-        epochs = result.curves["epoch"][-1] if hasattr(result.run, "epochs") else 1
+        epochs = _with_pretraining(result.run, result.curves["epoch"][-1] if hasattr(result.run, "epochs") else 1)
         taken, device = (result.provenance.get(name) for name in ("seconds_train", "device"))
         if epochs and taken is not None and device:
             found.setdefault(device, {}).setdefault(_of_any_length(result.run), []).append(taken / epochs)
@@ -113,12 +113,19 @@ def estimate(runs: Iterable[AnyRun], timed: Timings) -> dict[str, float]:
 
     A device on which one of the recipes was never timed is left out.
     """
-    asked = [(_of_any_length(run), getattr(run, "epochs", 1)) for run in runs]
+    asked = [(_of_any_length(run), _with_pretraining(run, getattr(run, "epochs", 1))) for run in runs]
     return {
         device: sum(median(known[recipe]) * epochs for recipe, epochs in asked)
         for device, known in timed.items()
         if all(recipe in known for recipe, _ in asked)
     }
+
+
+def _with_pretraining(run: AnyRun, epochs: float | None) -> float:
+    """Epochs of a run and of its pre-training, the latter as epochs on as many images as the run has."""
+    before = run.pretraining if isinstance(run, Run) else None
+    more = before.epochs * (before.train_size or 1) / (run.train_size or 1) if before else 0
+    return (epochs or 0) + more
 
 
 def memory(run: AnyRun) -> int:
@@ -158,7 +165,9 @@ def _sizes(run: AnyRun) -> tuple[int, int]:
     """How many images a run trains on, and is tested on."""
     from rethink_gen.data import datasets
 
-    return datasets.find(run.dataset).cut(run.train_size, run.test_size)
+    source, skip = datasets.find(run.dataset), getattr(run, "train_skip", 0)
+    train, test = source.cut(run.train_size, run.test_size)
+    return min(train, source.train - skip), test
 
 
 def calibrate(runs: Iterable[AnyRun], processes: int) -> None:

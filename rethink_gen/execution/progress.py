@@ -35,7 +35,7 @@ def progress() -> Iterator[Callable[[Progress], None]]:
 
         def report(now: Progress) -> None:
             nonlocal began
-            done, moment = now.done_runs + now.step / now.steps, time.monotonic()
+            done, moment = now.done_runs + now.share, time.monotonic()
             began = began or (moment, done)
             rate = (done - began[1]) / max(moment - began[0], 1e-9)
             live.update(_screen(now, (now.total_runs - done) / rate if rate else None))
@@ -63,7 +63,7 @@ def _screen(now: Progress, seconds_left: float | None) -> Group:
         return Text(text, no_wrap=True, overflow="ellipsis")
 
     head = Table.grid(padding=(0, 1))
-    bar = ProgressBar(now.total_runs, now.done_runs + now.step / now.steps, width=20)
+    bar = ProgressBar(now.total_runs, now.done_runs + now.share, width=20)
     head.add_row(bar, line(", ".join(filter(None, counts))))
     return Group(
         head, line(now.run.id), line(_note(now) if now.waiting else f"{_reached(now)}, {_note(now)}".rstrip(", "))
@@ -116,11 +116,7 @@ def notebook() -> Callable[[Progress], None]:
 
     def report(now: Progress) -> None:
         ended = now.step == now.steps and now.done_runs + 1 == now.total_runs
-        text = (
-            f"{count(now.total_runs, 'run')} done"
-            if ended
-            else f"{_title(now)}: {now.step / now.steps:.0%}, {_note(now)}"
-        )
+        text = f"{count(now.total_runs, 'run')} done" if ended else f"{_title(now)}: {now.share:.0%}, {_note(now)}"
         place.update(line(text), raw=True)
 
     return report
@@ -137,7 +133,7 @@ def _reached(now: Progress) -> str:
     epochs = getattr(now.run, "epochs", None)
     if now.stage:
         return now.stage
-    return f"epoch {now.epoch}/{epochs}" if epochs else f"{now.step / now.steps:.0%} solved"
+    return f"epoch {now.epoch}/{epochs}" if epochs else f"{now.share:.0%} solved"
 
 
 def _note(now: Progress) -> str:

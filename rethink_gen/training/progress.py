@@ -25,3 +25,10 @@ class Progress(NamedTuple):
     beside: int = 0  # number of other runs that train side by side with it
     seconds_compile: float = 0.0  # of this run so far; little where an earlier run has compiled the program
     stage: str = ""  # what comes before the run itself, such as "pre-training, epoch 3/10"; `metrics` are then of that
+    done_before: int = 0  # steps of its pre-training that are completed
+    steps_before: int = 0  # of the whole pre-training
+
+    @property
+    def share(self) -> float:
+        """How much of the run and its pre-training is completed, in [0, 1]."""
+        return (self.done_before + self.step) / (self.steps_before + self.steps)

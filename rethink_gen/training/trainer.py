@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.traverse_util import unflatten_dict
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -94,12 +93,13 @@ def train(
 
 
 def _pretrain(
-    run: Run, folder: Path | None, *, report: Callable[[Progress], None], stopped: Callable[[], None]
+    run: Run, folder: Path | None, steps: int, *, report: Callable[[Progress], None], stopped: Callable[[], None]
 ) -> Result:
     """The result of the training before a run, with its weights.
 
     Args:
       folder: for checkpoints of the run; those of its pre-training are in a folder inside.
+      steps: of the run itself.
       report, stopped: see `train`.
     """
     before = run.pretraining
@@ -107,7 +107,8 @@ def _pretrain(
 
     def tell(now: Progress) -> None:
         stage = f"pre-training, epoch {now.epoch}/{before.epochs}"
-        report(now._replace(run=run, step=0, seconds_left=None, stage=stage))
+        own = now._replace(run=run, step=0, steps=steps, seconds_left=None, stage=stage)
+        report(own._replace(done_before=now.step, steps_before=now.steps))
 
     [ended] = train({before: folder and folder / "pretraining"}, report=tell, stopped=stopped, keep_weights=True)
     if ended.status != "finished":
@@ -123,14 +124,14 @@ class _Cohort:
     """Runs of one program that train side by side, from their start or from their checkpoints; see `train`.
 
     Args:
-      pretrain: from a run and its folder, the result of the training before it; see `_pretrain`.
+      pretrain: from a run, its folder and its steps, the result of the training before it; see `_pretrain`.
       prolong: whether they may begin where shorter ones ended.
     """
 
     def __init__(
         self,
         folders: Mapping[Run, Path | None],
-        pretrain: Callable[[Run, Path | None], Result],
+        pretrain: Callable[[Run, Path | None, int], Result],
         *,
         prolong: bool = True,
     ) -> None:
@@ -151,7 +152,7 @@ class _Cohort:
         self.left = list(self.runs)  # runs that have not ended
         self.curves: dict[Run, Curves] = {run: {} for run in self.runs}
         self.rows: dict[Run, recording.Rows] = {run: {} for run in self.runs}
-        self.spent = 0.0  # seconds per run before its checkpoint
+        self.spent, self.steps_before = 0.0, 0  # seconds per run before its checkpoint; steps of a pre-training
         prepared = preparation.prepare(self.runs)
         self.program, self.train_data, self.test_data, self.checksum, self.lanes, self.validation = prepared
         if self.runs[0].measures:
@@ -211,8 +212,9 @@ class _Cohort:
         order = transfer.layers(self.program.model, core.example(self.program, images))
         fresh = transfer.after(order, run.pretrain_layers)
         with self.apart():
-            before = self.pretrain(run, self.folders[run])
+            before = self.pretrain(run, self.folders[run], self.end)
         assert before.weights is not None
+        self.steps_before = run.pretrain_epochs * before.provenance["steps_per_epoch"]
         self.spent += before.provenance["seconds_train"] + before.provenance["seconds_compile"]
         self.compiled -= before.provenance["seconds_compile"]
         learned = unflatten_dict(before.weights, sep="/")["params"]
@@ -292,9 +294,10 @@ class _Cohort:
         done, beside = len(self.runs) - len(self.left), len(self.left) - 1
         epoch = self.step // self.steps_per_epoch
         compiled = self.seconds_compile()
-        return Progress(
+        now = Progress(
             run, self.step, self.end, epoch, metrics, done, 1, seconds_left, beside=beside, seconds_compile=compiled
         )
+        return now._replace(done_before=self.steps_before, steps_before=self.steps_before)
 
     def seconds_compile(self) -> float:
         """Seconds per run spent on tracing and compiling so far; part of `seconds`."""
@@ -324,10 +327,6 @@ class _Cohort:
     def made(self, run: Run) -> dict[str, Any]:
         """What makes the state of a run: facts of this process, and the user's code."""
         return {"run": run.id, **self.made_by, "code": digests.of_run(run)}
-
-    def weights(self, run: Run) -> dict[str, np.ndarray]:
-        """What a run has learned, as named arrays, with the rest of its state."""
-        return checkpointing.last_state(self.state_of(run), self.made(run))
 
     def state_of(self, run: Run) -> State:
         """The training state of one run."""
@@ -390,7 +389,7 @@ class _Cohort:
                 "seconds_compile": round(seconds_compile, 1),
                 "seconds_train": round(self.seconds() - seconds_compile, 1),
             },
-            weights=self.weights(run) if keep_weights else None,
+            weights=checkpointing.last_state(self.state_of(run), self.made(run)) if keep_weights else None,
             records=records,
             weights_at=recording.weights(self.rows[run], self.curves[run]["epoch"], run),
             correct=recording.correct(self.rows[run], labels, run),

@@ -79,6 +79,12 @@ def test_memory_is_that_of_the_program_with_any_share_of_the_cores_or_of_a_kerne
     assert costs.memory(replace(kernel, precision="float64")) == 2 * costs.memory(kernel)
 
 
+def test_images_that_are_passed_over_cost_nothing():
+    """Digits have 1,500 training images; a run without a train_size was taken to use them all."""
+    assert costs._sizes(replace(RUN, train_size=None, train_skip=400)) == (1100, 80)
+    assert costs._sizes(replace(RUN, train_skip=400)) == (320, 80)
+
+
 def test_runs_that_stop_early_take_the_epochs_that_their_like_took():
     run = replace(RUN, stop_at_train_accuracy=1.0, corruption="random_labels", corruption_level=0.4)
     known = [

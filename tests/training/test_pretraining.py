@@ -248,6 +248,16 @@ def test_pretraining_is_shown_counted_and_kept_out_of_logs(result, capsys, tmp_p
     assert costs.cost([RUN], [], 1).seconds == costs.START + 2 * (100 // 32) + 3 * (70 // 32)
 
 
+def test_time_left_counts_the_steps_of_the_pretraining_too(monkeypatch):
+    """On a terminal its seconds were spread over the first steps of the run itself: 6 steps before, 6 of its own."""
+    seen = []
+    list(scheduler.execute([RUN], report=seen.append))
+    shares = [now.share for now in seen]
+    assert shares == sorted(shares)
+    assert {now.share for now in seen if now.stage} == {0, 2 / 12, 4 / 12, 6 / 12}
+    assert {now.share for now in seen if not now.stage} == {6 / 12, 9 / 12, 1}
+
+
 def test_result_of_a_pretrained_run_is_read_again(result, tmp_path):
     path = store.save(result, tmp_path)
     assert store.read(path).run == RUN
