@@ -218,7 +218,7 @@ def _solve(report: Callable[[Progress], None], stopped: Callable[[], None], run:
     compile_seconds = clock() - compiled
     return Result(
         run=run,
-        status="finished",
+        status=facts.pop("status", "finished"),
         curves=curves,
         provenance={
             **origin,

@@ -5,6 +5,7 @@ are whole and whitened one by one, the loss is cross-entropy, and the first weig
 model and seed.
 """
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
@@ -26,6 +27,7 @@ from rethink_gen.results.result import Curves
 from rethink_gen.runs import SearchRun
 from rethink_gen.solvers.searches import Search
 
+logger = logging.getLogger(__name__)
 Tick = Callable[[int, int, dict[str, float | None]], None]  # (step, steps, metrics) of the progress
 
 _IMAGES_AT_ONCE = 20_000  # of all candidates together, so that their activations fit in memory
@@ -43,10 +45,11 @@ class _Found(NamedTuple):
     weights: jax.Array  # float32[P]
     loss: jax.Array  # float32[]
     fit_at: jax.Array  # int32[]: which candidate of the generation fits, counted from 1; 0: none does
+    lost: jax.Array  # bool[]: whether each candidate of the generation has a weight that is not a number
 
 
 def solve(run: SearchRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[str, Any]]:
-    """Searches until a candidate fits all training labels, or all evaluations are used.
+    """Searches until a candidate fits all training labels, all evaluations are used, or the search has diverged.
 
     Args:
       run: names the network and the search, and limits the evaluations.
@@ -61,6 +64,9 @@ def solve(run: SearchRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[st
       * train_loss, train_accuracy, test_loss, test_accuracy, weight_norm: of the candidate with the lowest training
         loss so far; in the last row of the one that fits all labels, if there is one.
 
+      Where each candidate of a generation has a weight that is not a number, such as those of a distribution whose mean
+      is none, the search ends, and the facts have the status "diverged".
+
     Raises:
       ComponentError: the search fails, or returns something else than it must; or the network has batch norm.
     """
@@ -74,25 +80,30 @@ def solve(run: SearchRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[st
     number, used = 0, 1
     row = _add_row(curves, number, used, score, first, train, test)
     loss = row["train_loss"]
-    found = _Found(first, jnp.float32(jnp.inf if loss is None else loss), jnp.int32(0))
+    found = _Found(first, jnp.float32(jnp.inf if loss is None else loss), jnp.int32(0), jnp.bool(False))
     with naming("search", run.search):
         search = _create(run, network.draw)
         state = jax.jit(search.init)(of_generation(0), found.weights, found.loss)
         candidates = _check(run, search, key, state, len(found.weights))
         made_by = {"evosax": version("evosax")} if registry.parse(run.search)[0] == "evosax" else {}
     generation = jax.jit(partial(_generation, network, search))
-    next_row, fits = 1, row["train_accuracy"] == 1
-    while not fits and used < run.evaluations:
+    next_row, fits, lost = 1, row["train_accuracy"] == 1 and loss is not None, False
+    while not (fits or lost) and used < run.evaluations:
         number += 1
         state, found = generation(train, of_generation(number), state, found)
         fit_at = int(found.fit_at)
-        fits = fit_at > 0
+        fits, lost = fit_at > 0, bool(found.lost)
         used += fit_at or candidates
-        if fits or used >= run.evaluations or number == next_row:
+        if fits or lost or used >= run.evaluations or number == next_row:
             row = _add_row(curves, number, used, score, found.weights, train, test)
             next_row = max(number + 1, round(_SPACING * number))
         tick(min(used, run.evaluations), run.evaluations, row)
-    facts = {"num_params": len(found.weights), "num_classes": dataset.num_classes, "candidates": candidates}
+    facts: dict[str, Any] = {"num_params": len(found.weights), "num_classes": dataset.num_classes}
+    facts["candidates"] = candidates
+    if lost:
+        facts["status"] = "diverged"
+        way_out = "set other candidates, or a smaller step"
+        logger.warning("%s diverged: in generation %d no candidate consists of numbers; %s", run.id, number, way_out)
     return curves, {**facts, **made_by}
 
 
@@ -161,13 +172,14 @@ def _generation(
     some = size < len(asked)
     loss, right = jax.lax.map(evaluate, asked, batch_size=size) if some else jax.vmap(evaluate)(asked)
     loss = _finite(loss)
-    fits = right == len(data.labels)
+    fits = (right == len(data.labels)) & jnp.isfinite(loss)  # of what is not a number the first class is the largest
     chosen = jnp.where(fits.any(), fits.argmax(), loss.argmin())
     better = fits.any() | (loss[chosen] < found.loss)
     return search.tell(state, asked, loss), _Found(
         weights=jnp.where(better, asked[chosen], found.weights),
         loss=jnp.where(better, loss[chosen], found.loss),
         fit_at=jnp.where(fits.any(), fits.argmax() + 1, 0),
+        lost=jnp.isnan(asked).any(axis=1).all(),
     )
 
 

@@ -17,6 +17,7 @@ from rethink_gen.data.dataset import Dataset, Split
 from rethink_gen.data.randomness import root_key, stream
 from rethink_gen.errors import ComponentError, Interrupted, UsageError
 from rethink_gen.execution import processes, scheduler
+from rethink_gen.results import store
 from rethink_gen.runs import Run, SearchRun
 from rethink_gen.solvers import search, searches
 from rethink_gen.training import core, preparation
@@ -276,6 +277,43 @@ def test_a_search_ends_with_its_evaluations_and_has_the_best_weights_so_far():
     curves, _ = solve(replace(SMALL, search="random_greedy(candidates=10)", train_size=60, evaluations=95))
     assert curves["step"] == [1, 11, 21, 31, 41, 61, 81, 101]
     assert curves["train_loss"] == sorted(curves["train_loss"], reverse=True)
+
+
+def counting(asked):
+    """A search that counts its generations and asks for what a function makes of their number."""
+    return lambda draw: (lambda *_: jnp.int32(1), lambda key, state: asked(key, state), lambda state, *_: state + 1)
+
+
+def test_a_search_whose_candidates_are_no_numbers_ends_as_diverged(own, caplog, tmp_path):
+    """As LM_MA_ES of evosax with twice as many candidates as weights: it went on to its last evaluation in silence."""
+    drawn = lambda key, number: jax.random.normal(key, (4, 310)) * jnp.where(number < 3, 1.0, jnp.nan)
+    registry.add("search", "lost", counting(drawn))
+    [result] = scheduler.execute([replace(SMALL, search="lost", evaluations=1000)])
+    assert result.status == "diverged"
+    assert (result.curves["epoch"][-1], result.curves["step"][-1]) == (3, 1 + 3 * 4)
+    assert result.curves["train_loss"][-1] <= result.curves["train_loss"][0], "of the best weights before"
+    [line] = caplog.messages
+    assert line.startswith(f"{result.run.id} diverged: in generation 3 no candidate consists of numbers; set other")
+    assert store.read(store.save(result, tmp_path)).status == "diverged"
+
+
+def test_a_search_of_which_one_candidate_consists_of_numbers_goes_on(own):
+    registry.add("search", "half", counting(lambda key, number: jnp.zeros((4, 310)).at[1:, 5].set(jnp.nan)))
+    curves, facts = solve(replace(SMALL, search="half", evaluations=21))
+    assert curves["step"][-1] == 21
+    assert "status" not in facts
+
+
+def test_candidates_that_are_no_numbers_do_not_fit_labels_of_the_first_class(own):
+    """Of logits that are no numbers the first is the largest, so that such weights had all of these labels right."""
+    data = search._data(two_orthogonal_images(labels=(0, 0)).train)
+    network = search._network(LINEAR, data, 10)
+    made = search.Search(lambda *_: 0, lambda *_: jnp.full((4, 50), jnp.nan), lambda state, *_: state)
+    found = search._Found(jnp.zeros(50), INFINITE, jnp.int32(0), jnp.bool(False))
+    _, after = search._generation(network, made, data, KEY, 0, found)
+    assert after.fit_at == 0
+    assert after.lost
+    assert not after.weights.any()
 
 
 def test_a_stop_signal_ends_a_search():
