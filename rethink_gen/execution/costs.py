@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from rethink_gen import atomic
+from rethink_gen import atomic, registry
 from rethink_gen.errors import RethinkError
 from rethink_gen.execution import machine, shipping
 from rethink_gen.execution.requests import check_data
@@ -31,7 +31,11 @@ from rethink_gen.runs import AFRESH, AnyRun, KernelRun, Run, as_dict, from_dict
 SECONDS = 2.0  # of steps that are timed, or one call of them where it takes longer
 START = 5.0  # seconds until a process has loaded jax
 RESULT_BYTES = 20_000  # of a result's file, about
-BYTES_OF_A_PAIR = 2.6  # of training images, in half a kernel matrix as it is allocated; see kernels.plan
+# Of a kernel run, as `kernels.solve` plans it.
+PROCESS_BYTES = 400_000_000  # of a process that has solved a small one: 364 to 415 MB were measured on CPU
+BYTES_OF_A_PAIR = 2.6  # of training images, in half a kernel matrix in float32 as it is allocated
+TILE, TILES = 1024, 25  # most rows of a tile; how many there are besides the matrix
+FILTERS_OF_A_BLOCK, WAVES_OF_A_BLOCK = 256, 1024  # of random convolutions; of Fourier features
 
 
 class Speed(NamedTuple):
@@ -133,11 +137,29 @@ def memory(run: AnyRun) -> int:
     if isinstance(run, Run):
         like = json.dumps(_of_any_size(run).changes, sort_keys=True)
         return max((each.memory for name, each in _load().items() if name.startswith(f"[{like}, ")), default=0)
-    if isinstance(run, KernelRun):
-        kept = run.features != "pixels"  # then the inner products stay beside the factor
-        wide = 2 if run.precision == "float64" else 1
-        return round((1 + kept) * wide * BYTES_OF_A_PAIR * _sizes(run)[0] ** 2)
-    return 0
+    return PROCESS_BYTES + _of_kernel(run) if isinstance(run, KernelRun) else 0
+
+
+def _of_kernel(run: KernelRun) -> int:
+    """Bytes of a kernel run without its features, which are few beside its pairs of images."""
+    n, num_test = _sizes(run)
+    number = 8 if run.precision == "float64" else 4
+    if run.iterations:
+        return 3 * number * n * (n + num_test)
+    triangle = round(BYTES_OF_A_PAIR * number / 4 * n * (n + TILE))
+    kept = triangle + number * n * num_test if _keeps_products(run) else 0
+    own = 4 * number * n * TILE if run.solver == "conjugate_gradients" else triangle
+    return kept + own + TILES * number * TILE**2
+
+
+def _keeps_products(run: KernelRun) -> bool:
+    """Whether inner products stay in memory beside the solver: features come in several blocks, or may do so."""
+    name = registry.parse(run.features)[0]
+    if name == "random_convolutions":
+        return run.num_filters > FILTERS_OF_A_BLOCK
+    if name == "fourier":
+        return registry.options_of("features", run.features)["count"] > WAVES_OF_A_BLOCK
+    return not registry.is_built_in("features", run.features)
 
 
 def _expected_epochs(run: Run, known: Iterable[Result]) -> float:
