@@ -42,12 +42,25 @@ def create(name: str, num_classes: int, dropout: float = 0.0) -> nn.Module:
     if "num_classes" not in registry.parameters(build):
         raise ComponentError(f"model {name!r} needs a field `num_classes: int`, the number of logits")
     with naming("model", name):
-        return build(num_classes=num_classes, **takes)
+        model = build(num_classes=num_classes, **takes)
+    if not isinstance(model, nn.Module) or not hasattr(model, "num_classes"):
+        way_out = "write a class, see Model in docs/adding.md"
+        raise ComponentError(f"model {name!r} must make a flax.linen module with the field num_classes: {way_out}")
+    try:
+        hash(model)  # compiled programs are known by it
+    except TypeError as error:
+        raise ComponentError(f"model {name!r} holds what has no hash, such as a list: make it a tuple") from error
+    return model
 
 
 def mode(model: nn.Module, *, train: bool) -> dict[str, bool]:
     """What a model is called with beside the images: whether it is training, if it takes that."""
     return {"train": train} if "train" in registry.parameters(type(model).__call__) else {}
+
+
+def keys(key: jax.Array) -> dict[str, jax.Array]:
+    """What first weights are drawn with: flax.linen takes the first, and dropout of flax.nnx needs one to be made."""
+    return {"params": key, "dropout": key}
 
 
 def network(name: str, num_classes: int, shape: tuple[int, ...]) -> Network:
@@ -66,12 +79,12 @@ def network(name: str, num_classes: int, shape: tuple[int, ...]) -> Network:
     example = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     initialize: Any = partial(model.lazy_init, **options)
     with naming("model", name):
-        variables = jax.eval_shape(initialize, jax.random.key(0), example)
+        variables = jax.eval_shape(initialize, keys(jax.random.key(0)), example)
     if variables.keys() - {"params"}:
         raise ComponentError(
             f"model {name!r} has batch norm, whose statistics are not updated without training: name another"
         )
     return Network(
-        draw=lambda key: initialize(key, example)["params"],
+        draw=lambda key: initialize(keys(key), example)["params"],
         logits=lambda weights, images: model.apply({"params": weights}, images, **options),  # type: ignore
     )

@@ -35,7 +35,7 @@ def layers(model: nn.Module, example: jax.ShapeDtypeStruct) -> Layers:
 
     with nn.intercept_methods(note):
         options: Any = create.mode(model, train=False)
-        variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, **options), example)
+        variables = jax.eval_shape(lambda x: model.init(create.keys(jax.random.key(0)), x, **options), example)
     found: Layers = []
     has_kernel = False  # of the last one found
     for name in called:

@@ -54,7 +54,7 @@ def convolves(model: nn.Module, shape: tuple[int, ...]) -> bool:
     """Whether the model has a kernel with more than two axes, for images of this shape (H, W, C)."""
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     init = partial(model.init, **create.mode(model, train=False))
-    params = jax.eval_shape(init, randomness.root_key(0), images)["params"]
+    params = jax.eval_shape(init, create.keys(randomness.root_key(0)), images)["params"]
     return any(leaf.ndim > 2 for leaf in jax.tree.leaves(params))
 
 

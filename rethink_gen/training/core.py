@@ -71,7 +71,7 @@ def init(
     """
     shape = example(program, images)
     initialize: Any = partial(program.model.lazy_init, **create.mode(program.model, train=False))
-    variables = initialize(stream(hparams.key if key is None else key, "init"), shape)
+    variables = initialize(create.keys(stream(hparams.key if key is None else key, "init")), shape)
     params = begin(variables["params"]) if begin else variables["params"]
     momentum = _first_momentum(program, hparams, params)
     sums = Sums(*(jnp.zeros(()) for _ in range(len(Sums._fields) - (not program.top5))))

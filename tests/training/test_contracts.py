@@ -1,10 +1,13 @@
 """A user's own component that is wrong is named, with what it must return, before anything is compiled."""
 
-from dataclasses import replace
+from dataclasses import field, replace
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import nnx
 
 import rethink_gen as rg
 from rethink_gen import registry
@@ -25,6 +28,10 @@ class OneTooMany(Logits):
     @nn.compact
     def __call__(self, x):
         return nn.Dense(self.num_classes + 1)(x.reshape(len(x), -1))
+
+
+class OfWidths(Logits):
+    widths: Any = field(default_factory=lambda: [8])
 
 
 class NoClasses(nn.Module):
@@ -84,6 +91,13 @@ WRONG = {
         lambda logits, targets, memory: logits.sum(-1),
         "a pair: a loss for each example",
     ),
+    "no module": ("model", lambda num_classes: len, "must make a flax.linen module with the field num_classes"),
+    "a module that does not tell its classes": (
+        "model",
+        lambda num_classes: nn.Dense(num_classes),
+        "must make a flax.linen module with the field num_classes",
+    ),
+    "a module that holds a list": ("model", OfWidths, "holds what has no hash, such as a list: make it a tuple"),
     "labels written in place": ("corruption", in_place, "failed: ValueError: assignment destination is read-only"),
     "fractions as labels": ("corruption", fractions, "they must be whole numbers"),
 }
@@ -127,3 +141,27 @@ def test_a_model_that_must_be_told_whether_it_trains_is_told(tmp_path):
     registry.add("model", "mine", Told)
     study = rg.run(replace(SMALL, model="mine"), results=tmp_path, workers=1)
     assert [result.status for result in study.results] == ["finished"]
+
+
+def test_module_of_nnx_trains_inside_one_of_linen_and_is_told_whether_it_trains(tmp_path):
+    """Its dropout could not be made: the first weights were drawn without a key for it."""
+
+    class Net(nnx.Module):
+        def __init__(self, num_classes, *, rngs):
+            self.norm, self.dropout = nnx.BatchNorm(64, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+            self.logits = nnx.Linear(64, num_classes, rngs=rngs)
+
+        def __call__(self, x, train):
+            x = self.norm(x.reshape(len(x), -1), use_running_average=not train)
+            return self.logits(self.dropout(x, deterministic=not train))
+
+    class OfNnx(Logits):
+        @nn.compact
+        def __call__(self, x, train):
+            return nnx.bridge.to_linen(Net, self.num_classes)(x, train)
+
+    registry.add("model", "mine", OfNnx)
+    result = rg.train(replace(SMALL, model="mine"), results=tmp_path, keep_weights=True)
+    images = np.random.default_rng(0).uniform(0, 255, (8, 8, 8, 1)).astype(np.float32)
+    np.testing.assert_array_equal(result.predict(images), result.predict(images), "no dropout")
+    np.testing.assert_allclose(result.predict(images)[:1], result.predict(images[:1]), rtol=1e-4, atol=1e-4)
