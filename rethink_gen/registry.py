@@ -202,8 +202,11 @@ def add(kind: str, name: str, target: Any) -> None:
     """Registers a user's component; one of the same name that is not built in is replaced.
 
     Raises:
-      UsageError: the name is built in, or is no name.
+      UsageError: the name is built in, or is no name; or what it names cannot be called.
     """
+    _check_target(kind, target)
+    if name in ("", "<lambda>"):  # of a partial, or of a function without a name
+        raise UsageError(f'this {kind} has no name of its own; give it one: rg.register.{kind}("name")')
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot name a {kind}: use letters, digits, '_' and '.'")
     if (there := COMPONENTS[kind].get(name)) and there.built_in:
@@ -213,6 +216,16 @@ def add(kind: str, name: str, target: Any) -> None:
     about = inspect.cleandoc(doc).partition("\n")[0] if written else ""
     options = _signature(kind, target) if callable(target) and kind != "dataset" else {}
     COMPONENTS[kind][name] = Component(kind, name, target, about, options)
+
+
+def _check_target(kind: str, target: Any) -> None:
+    """Refuses what cannot be a component of its kind."""
+    made = dataclasses.is_dataclass(target) and not isinstance(target, type)  # such as a flax module: it is callable
+    if (made or not callable(target)) and not (kind == "dataset" and hasattr(target, "checksum")):
+        raise UsageError(f"give a function or class that makes the {kind}, not a {type(target).__name__} that is made")
+    if any(each.__module__.startswith("flax.nnx.") for each in getattr(target, "__mro__", ())):
+        way_out = "put it into a module of flax.linen, see flax.nnx in docs/adding.md"
+        raise UsageError(f"{getattr(target, '__name__', kind)} is a module of flax.nnx; {way_out}")
 
 
 def added() -> list[Component]:
@@ -235,54 +248,54 @@ class Register:
 
     def _decorate(self, kind: str, target: Any) -> Any:
         def register(target: Any, name: str = "") -> Any:
-            add(kind, name or target.__name__, target)
+            add(kind, name or getattr(target, "__name__", ""), target)
             return target
 
         return partial(register, name=target) if isinstance(target, str) else register(target)
 
-    def corruption(self, target: Any) -> Any:
+    def corruption(self, target: Any = "") -> Any:
         """`(key, dataset, level, **options) -> Dataset`; see `rethink_gen.data.corruptions`."""
         return self._decorate("corruption", target)
 
-    def model(self, target: Any) -> Any:
+    def model(self, target: Any = "") -> Any:
         """A flax module with the field num_classes, called with `(x) -> logits`; it may have dropout and train, too."""
         return self._decorate("model", target)
 
-    def augmentation(self, target: Any) -> Any:
+    def augmentation(self, target: Any = "") -> Any:
         """`(key, images[B, H, W, C], **options) -> images`, inside jit, values in 0..255; one that takes targets[B, K]
         mixes preprocessed images and returns both, see `rethink_gen.data.augmentations`.
         """
         return self._decorate("augmentation", target)
 
-    def optimizer(self, target: Any) -> Any:
+    def optimizer(self, target: Any = "") -> Any:
         """`(learning_rate, **options) -> optax.GradientTransformation`; see `rethink_gen.optimization.optimizers`."""
         return self._decorate("optimizer", target)
 
-    def schedule(self, target: Any) -> Any:
+    def schedule(self, target: Any = "") -> Any:
         """`(step, steps_per_epoch, epochs, **options) -> factor` of the learning rate."""
         return self._decorate("schedule", target)
 
-    def loss(self, target: Any) -> Any:
+    def loss(self, target: Any = "") -> Any:
         """`(logits[B, K], targets[B, K], **options) -> float32[B]`; one that takes memory[B, K] returns that, too."""
         return self._decorate("loss", target)
 
-    def order(self, target: Any) -> Any:
+    def order(self, target: Any = "") -> Any:
         """`(key, epoch, size, batch_size, **options) -> int32[steps, batch_size]`."""
         return self._decorate("order", target)
 
-    def measure(self, target: Any) -> Any:
+    def measure(self, target: Any = "") -> Any:
         """`(network, **options) -> number`, once a run has ended; see `rethink_gen.measures.network`."""
         return self._decorate("measure", target)
 
-    def learner(self, target: Any) -> Any:
+    def learner(self, target: Any = "") -> Any:
         """`(seed, **options)` -> a classifier with fit and predict; see `rethink_gen.solvers.learner`."""
         return self._decorate("learner", target)
 
-    def search(self, target: Any) -> Any:
+    def search(self, target: Any = "") -> Any:
         """`(draw, **options) -> (init, ask, tell)` of weights without gradients; see `rethink_gen.solvers.searches`."""
         return self._decorate("search", target)
 
-    def dataset(self, target: Any) -> Any:
+    def dataset(self, target: Any = "") -> Any:
         """`() -> Dataset`, called when a run needs it."""
         return self._decorate("dataset", target)
 
@@ -296,7 +309,9 @@ def _signature(kind: str, target: Any) -> dict[str, Any]:
         pairs = [(each.name, _default(each)) for each in dataclasses.fields(target) if each.init]
         pairs = [(name, default) for name, default in pairs if name not in ("parent", "name")]
     else:
-        pairs = [(each.name, each.default) for each in inspect.signature(target).parameters.values()]
+        found = inspect.signature(target).parameters.values()
+        named = [each for each in found if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+        pairs = [(each.name, each.default) for each in named]
     options = {name: default for name, default in pairs if name not in PASSED[kind]}
     empty = (inspect.Parameter.empty, dataclasses.MISSING)
     return {name: str if default in empty else default for name, default in options.items() if _spellable(default)}

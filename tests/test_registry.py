@@ -1,9 +1,14 @@
 """Components: one grammar, one spelling, options checked against what is registered."""
 
+import re
 import subprocess
 import sys
+from functools import partial
 
+import flax.linen as nn
+import optax
 import pytest
+from flax import nnx
 
 import rethink_gen as rg
 from rethink_gen import registry
@@ -86,6 +91,39 @@ def test_users_components_have_their_parameters_as_options():
     assert registry.resolve("order", "backwards") is reversed_order
     with pytest.raises(UsageError, match="no option of corruption moved named 'steps'; did you mean 'step'"):
         rg.Run(corruption="moved(steps=2)")
+
+
+def test_decorator_may_be_called_without_a_name():
+    @rg.register.schedule()
+    def halves(step, steps_per_epoch, epochs):
+        return 0.5
+
+    assert registry.resolve("schedule", "halves") is halves
+
+
+def test_component_that_takes_any_options_needs_none():
+    """`**options` was taken for an option that has no default, so that no run could name the component."""
+    rg.register.optimizer("greedy")(lambda learning_rate, *more, **options: None)
+    assert rg.Run(optimizer="greedy").optimizer == "greedy"
+    assert registry.parameters(registry.resolve("optimizer", "greedy")) >= {"momentum", "weight_decay"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "said"),
+    [
+        ("optimizer", optax.sgd(0.1), "give a function or class that makes the optimizer, not a GradientTransf"),
+        ("model", nn.Dense(10), "give a function or class that makes the model, not a Dense that is made"),
+        ("model", nnx.Linear, "Linear is a module of flax.nnx; put it into a module of flax.linen, see flax.nnx in"),
+        ("dataset", ([[0.0]], [0]), "give a function or class that makes the dataset, not a tuple that is made"),
+        ("schedule", lambda step: 1, 'this schedule has no name of its own; give it one: rg.register.schedule("name")'),
+        ("optimizer", partial(optax.adam, b1=0.8), "this optimizer has no name of its own"),
+    ],
+)
+def test_what_is_no_component_is_refused_when_it_is_registered(kind, target, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        getattr(rg.register, kind)(target)
+    if callable(target) and "has no name" in said:
+        assert getattr(rg.register, kind)("named")(target) is target
 
 
 def test_what_is_built_in_is_not_replaced():
