@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import types
 import typing
+from collections.abc import Iterable
 from dataclasses import field
 from typing import Any
 
@@ -37,6 +38,17 @@ def setting(
 
 
 SEED = (0, 2**31 - 1)
+
+
+def seeds_of(seeds: Iterable[int]) -> tuple[int, ...]:
+    """Each of several seeds once, in their order.
+
+    Raises:
+      UsageError: it is one number, which could be a seed or how many there are.
+    """
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise UsageError(f"seeds are several numbers, such as seeds=range(3) or seeds=[3], got {seeds!r}")
+    return tuple(dict.fromkeys(seeds))
 
 
 def coerce(name: str, value: Any, hint: Any, kind: str = "") -> Any:

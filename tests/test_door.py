@@ -11,6 +11,7 @@ import rethink_gen as rg
 from rethink_gen import digests
 from rethink_gen.cli import main
 from rethink_gen.data import datasets, pipeline
+from rethink_gen.data.tfds import held_out
 from rethink_gen.errors import UsageError
 from rethink_gen.execution import scheduler
 from rethink_gen.runs import Run
@@ -126,6 +127,8 @@ def test_arrays_are_a_data_set_and_what_does_not_fit_is_said(tmp_path):
     assert repr(whole) == "Dataset(whole: 32 + 8 images of 6×5×3, 3 classes)"
     vectors = rg.Dataset.from_arrays("vectors", train=(x.reshape(40, -1)[:, :7], y))
     assert vectors.train.images.shape == (32, 1, 1, 7)
+    rare = np.zeros(40, int)
+    rare[held_out(40).argmax()] = 1
     for bad, said in (
         ({"train": (x, y[:-1])}, "labels must be 40 whole numbers"),
         ({"train": (x, y - 1)}, "labels must be 0 to K - 1"),
@@ -137,12 +140,38 @@ def test_arrays_are_a_data_set_and_what_does_not_fit_is_said(tmp_path):
         ({"train": (x.astype(np.int64), y)}, "images must be uint8 or floats, got int64"),
         ({"train": (x.astype(np.float32), y)}, "where they are in .0, 255., pass scale=1"),
         ({"train": (x.transpose(0, 3, 1, 2), y)}, "is channels first"),
+        (
+            {"train": (np.where(x > 250, np.nan, x / 255), y)},
+            r"images\[0\] holds NaN or inf; leave such examples out, or",
+        ),
+        ({"train": (np.where(x > 250, np.inf, x / 255), y)}, "holds NaN or inf"),
+        ({"train": (x[:0], y[:0])}, "a split without examples"),
+        ({"train": ([x[0], x[1, :3]], [0, 1])}, "images or labels differ in shape among themselves"),
+        ({"train": (x, y[:, None])}, r"got int64 \(40, 1\); give labels.ravel\(\)"),
+        ({"train": (x, np.eye(3)[y])}, r"got float64 \(40, 3\); give labels.argmax\(1\)"),
+        ({"train": (x, rare)}, "all examples of label 1 are in the fifth that is held out for testing; give test="),
         ({"train": (x, y + 1)}, "no training example has label 0, and the largest is 3; count labels from 0, or"),
     ):
         with pytest.raises(UsageError, match=said):
             rg.Dataset.from_arrays("bad", **bad)
     with pytest.raises(UsageError, match="'digits' is built in"):
         rg.Dataset.from_arrays("digits", train=(x, y))
+
+
+def test_what_is_no_data_set_is_refused_with_the_way_to_one():
+    with pytest.raises(UsageError, match=r"dataset must be a name or a rg\.Dataset, not tuple; rg.Dataset.from_arrays"):
+        rg.Run(dataset=images())
+
+
+@pytest.mark.parametrize("seeds", [3, "0..4"])
+def test_one_number_is_no_seeds_for_it_may_mean_how_many(seeds, tmp_path):
+    for ask in (
+        lambda: rg.run("quickstart", seeds=seeds, results=tmp_path),
+        lambda: rg.scores(rg.Run(dataset="digits"), seeds=seeds, results=tmp_path),
+        lambda: rg.randomization_test("mlp_1x512", "digits", seeds=seeds, results=tmp_path),
+    ):
+        with pytest.raises(UsageError, match=r"seeds are several numbers, such as seeds=range\(3\) or seeds=\[3\]"):
+            ask()
 
 
 def test_a_folder_of_images_of_any_size_is_a_data_set(tmp_path):
@@ -160,7 +189,17 @@ def test_a_folder_of_images_of_any_size_is_a_data_set(tmp_path):
     (tmp_path / "dog" / "broken.png").write_bytes(b"no image")
     with pytest.raises(UsageError, match=r"broken\.png: cannot be read as an image"):
         rg.Dataset.from_folder("pets", tmp_path, size=8)
+    (tmp_path / "dog" / "broken.png").unlink()
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    assert rg.Dataset.from_folder("pets", tmp_path, size=8).num_classes == 2, "a hidden folder is no class"
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UsageError, match="none: no images; each subfolder is a class"):
+        rg.Dataset.from_folder("pets", tmp_path, size=8)
+    with pytest.raises(UsageError, match="size must be 1 pixel or more, got 0"):
+        rg.Dataset.from_folder("pets", tmp_path, size=0)
     with pytest.raises(UsageError, match="no subfolders"):
+        rg.Dataset.from_folder("pets", tmp_path / "none")
+    with pytest.raises(UsageError, match="nothing: no such folder"):
         rg.Dataset.from_folder("pets", tmp_path / "nothing")
 
 
@@ -170,7 +209,7 @@ def test_a_data_set_that_cannot_be_made_hides_no_other():
         return rg.Dataset.from_folder("nowhere", "there_is_no_such_folder")
 
     assert "digits" in [source.name for source in datasets.present()]
-    with pytest.raises(UsageError, match="no subfolders"):
+    with pytest.raises(UsageError, match="there_is_no_such_folder: no such folder, from "):
         datasets.load("nowhere")
 
 

@@ -284,6 +284,7 @@ def test_a_grid_is_every_combination_the_last_axis_fastest():
     assert [(run.corruption_level, run.seed) for run in runs] == [(0, 0), (0, 1), (0, 2), (0.5, 0), (0.5, 1), (0.5, 2)]
     assert {run.epochs for run in runs} == {5}
     assert grid(Run()) == (Run(),)
+    assert grid(Run(), model="mlp_3x512", seed=(0, 1)) == grid(Run(), model=("mlp_3x512",), seed=(0, 1)), "no letters"
 
 
 def test_an_axis_that_is_no_field_is_answered_with_the_nearest():

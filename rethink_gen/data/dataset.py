@@ -95,6 +95,9 @@ class Dataset:
                 f"{name}: label {largest} is out of range for {num_classes} classes, 0 to {num_classes - 1}"
             )
         absent = sorted({*range(largest + 1)} - {*np.unique(labels).tolist()}) if num_classes is None else []
+        if absent and test is None and absent[0] in test_labels:
+            held_out_ones = f"{name}: all examples of label {absent[0]} are in the fifth that is held out for testing"
+            raise UsageError(f"{held_out_ones}; give test=(images, labels), or say num_classes={largest + 1}")
         if absent:
             raise UsageError(
                 f"{name}: no training example has label {absent[0]}, and the largest is {largest}; "
@@ -143,13 +146,17 @@ class Dataset:
         """
         root = Path(folder).expanduser()
         height, width = (size, size) if isinstance(size, int) else size
+        if min(height, width) < 1:
+            raise UsageError(f"{name}: size must be 1 pixel or more, got {size}")
+        if not root.is_dir():
+            raise UsageError(f"{root}: no such folder{f', from {Path.cwd()}' * (not root.is_absolute())}")
         parts = [root / "train", root / "test"] if (root / "train").is_dir() and (root / "test").is_dir() else [root]
-        classes = (
-            sorted({path.name for part in parts for path in part.iterdir() if path.is_dir()}) if root.is_dir() else []
-        )
+        classes = sorted({path.name for part in parts for path in part.iterdir() if _is_class(path)})
         if not classes:
             raise UsageError(f"{root}: no subfolders; put the images of each class in a folder of its own")
         splits = [_read_images(part, classes, (height, width), channels) for part in parts]
+        if empty := [each for label, each in enumerate(classes) if label not in splits[0][1]]:
+            raise UsageError(f"{parts[0] / empty[0]}: no images; each subfolder is a class, so fill it or move it away")
         return Dataset.from_arrays(name, *splits, num_classes=len(classes))
 
 
@@ -167,8 +174,13 @@ def freeze(source: Source, *arrays: np.ndarray) -> Dataset:
 
 def _split(name: str, images: Any, labels: Any, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """uint8 or float32[N, H, W, C] and int32[N], as copies in C order."""
-    images, labels = np.asarray(images), np.asarray(labels)
-    if images.ndim not in (2, 3, 4) or not len(images) or 0 in images.shape:
+    try:
+        images, labels = np.asarray(images), np.asarray(labels)
+    except (TypeError, ValueError) as error:  # NumPy's arrays are of one shape
+        raise UsageError(f"{name}: images or labels differ in shape among themselves; make all of one size") from error
+    if images.ndim and not len(images):
+        raise UsageError(f"{name}: a split without examples; give one at least")
+    if images.ndim not in (2, 3, 4) or 0 in images.shape:
         raise UsageError(f"{name}: images must be [N, H, W, C], [N, H, W] or [N, D], got shape {images.shape}")
     if images.dtype != np.uint8 and images.dtype.kind not in "bf":
         raise UsageError(f"{name}: images must be uint8 or floats, got {images.dtype}; convert them with astype")
@@ -177,9 +189,16 @@ def _split(name: str, images: Any, labels: Any, scale: float) -> tuple[np.ndarra
     if labels.dtype.kind not in "biuf":
         raise UsageError(f"{name}: labels must be whole numbers; give np.unique(labels, return_inverse=True)[1]")
     if labels.shape != (len(images),) or (labels.dtype.kind not in "iu" and not np.array_equal(labels, labels // 1)):
-        raise UsageError(f"{name}: labels must be {len(images)} whole numbers, got {labels.dtype} {labels.shape}")
+        way_out = f"; give labels.{'ravel()' if labels.shape[1] == 1 else 'argmax(1)'}" if labels.ndim == 2 else ""
+        raise UsageError(
+            f"{name}: labels must be {len(images)} whole numbers, got {labels.dtype} {labels.shape}{way_out}"
+        )
     if labels.min() < 0:
         raise UsageError(f"{name}: labels must be 0 to K - 1, got {labels.min()}")
+    if images.dtype.kind == "f" and (bad := ~np.isfinite(images)).any():
+        first = int(bad.reshape(len(images), -1).any(1).argmax())
+        way_out = "leave such examples out, or give np.nan_to_num(images)"
+        raise UsageError(f"{name}: images[{first}] holds NaN or inf; {way_out}")
     if images.ndim > 2 and images.dtype.kind == "f" and scale > 1 and np.abs(images).max() > STANDARDIZED:
         raise UsageError(f"{name}: images hold {np.abs(images).max():g}; where they are in [0, 255], pass scale=1")
     if images.ndim < 4:
@@ -187,7 +206,7 @@ def _split(name: str, images: Any, labels: Any, scale: float) -> tuple[np.ndarra
     if images.dtype != np.uint8:
         images = (images * scale).astype(np.float32)
         if not np.isfinite(images).all():
-            raise UsageError(f"{name}: images hold values that are not finite")
+            raise UsageError(f"{name}: images hold values beyond float32; give them in a smaller unit")
     return np.array(images, order="C"), labels.astype(np.int32)
 
 
@@ -201,6 +220,10 @@ def _resize(images: np.ndarray, height: int, width: int) -> np.ndarray:
             picture = Image.fromarray(np.ascontiguousarray(image[..., channel]))
             resized[i, ..., channel] = picture.resize((width, height), Image.Resampling.BILINEAR)
     return resized
+
+
+def _is_class(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")  # such as .ipynb_checkpoints
 
 
 def _read_images(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
@@ -69,11 +69,15 @@ def components(run: AnyRun) -> Iterator[tuple[str, str]]:
 
 
 def grid(base: R, **axes: Any) -> tuple[R, ...]:
-    """Every combination of the axes' values, the last axis fastest: `grid(run, model=("a", "b"), seed=range(3))`."""
+    """Every combination of the axes' values, the last axis fastest: `grid(run, model=("a", "b"), seed=range(3))`.
+
+    An axis may also be one value, such as `model="a"`.
+    """
     for name in axes:
         if name not in hints(type(base)):
             raise unknown("field", name, hints(type(base)))
-    return tuple(replace(base, **dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values()))
+    several = [[each] if isinstance(each, str) or not isinstance(each, Iterable) else each for each in axes.values()]
+    return tuple(replace(base, **dict(zip(axes, values, strict=True))) for values in itertools.product(*several))
 
 
 def as_dict(run: AnyRun) -> dict[str, Any]:

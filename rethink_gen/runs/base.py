@@ -58,6 +58,9 @@ class AnyRun:
             if (value := getattr(self, each.name)) is each.default:
                 continue
             if each.name == "dataset" and not isinstance(value, str):
+                if not hasattr(value, "checksum"):
+                    way_out = 'rg.Dataset.from_arrays("name", train=(images, labels)) makes one of arrays'
+                    raise UsageError(f"dataset must be a name or a rg.Dataset, not {type(value).__name__}; {way_out}")
                 value = value.name  # a Dataset of the user's own is registered under its name
             value = coerce(each.name, value, hints(type(self))[each.name], each.metadata["kind"])
             object.__setattr__(self, each.name, value)

@@ -15,7 +15,7 @@ from typing import Any
 
 from rethink_gen import atomic, experiment
 from rethink_gen.analysis import randomization
-from rethink_gen.coercion import coerce
+from rethink_gen.coercion import coerce, seeds_of
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.experiment import Experiment
 from rethink_gen.results import store
@@ -115,7 +115,7 @@ def select(experiment: Experiment, seeds: Iterable[int] | None, only: Mapping[st
     """The experiment with these seeds instead of its own, and only the runs that have the wanted values."""
     runs = experiment.runs
     if seeds is not None:
-        seeds = tuple(dict.fromkeys(seeds))
+        seeds = seeds_of(seeds)
         settings = {run.setting: run for run in runs}
         if len(settings) * len(seeds) > MOST_RUNS:  # said before they are made
             raise UsageError(f"{experiment.name}: {len(settings) * len(seeds)} runs asked for; at most {MOST_RUNS}")

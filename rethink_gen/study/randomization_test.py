@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rethink_gen import plugins, registry
 from rethink_gen.analysis import randomization
 from rethink_gen.analysis.randomization import RANDOM, TRUE
+from rethink_gen.coercion import seeds_of
 from rethink_gen.errors import RethinkError, UsageError, unknown
 from rethink_gen.execution import progress, requests
 from rethink_gen.results.result import FIT_THRESHOLD
@@ -201,7 +202,7 @@ def _runs(
         corruptions = STREAMED if data.streamed else CORRUPTIONS
     names = registry.split(corruptions) if isinstance(corruptions, str) else corruptions
     names = [OF_FEATURES.get(name, name) if data.features else name for name in names]
-    levels, seeds = sorted({*levels}), tuple(seeds)
+    levels, seeds = sorted({levels} if isinstance(levels, int | float) else {*levels}), seeds_of(seeds)
     if not levels or not all(0 < level <= 1 for level in levels):
         raise UsageError("levels of random labels must be in (0, 1]; true labels are always part of the test")
     if not seeds:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rethink_gen import atomic, registry
+from rethink_gen.coercion import seeds_of
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.results import outcomes
 from rethink_gen.results.records import Records
@@ -297,7 +298,7 @@ def scores(
         raise unknown("score", by, (*outcomes.SCORES, *SCORES))
     of_subsets = by in outcomes.SCORES
     recording, default = (_on_subsets(run), SUBSETS) if of_subsets else (replace(run, record=("examples",)), SEEDS)
-    seeds = tuple(dict.fromkeys(default if seeds is None else seeds))
+    seeds = seeds_of(default if seeds is None else seeds)
     if len(seeds) < 1 + of_subsets:
         least = "two seeds or more, better 50" if of_subsets else "a seed or more"
         raise UsageError(f"{by} needs {least}, got {len(seeds)}")
