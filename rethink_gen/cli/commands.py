@@ -234,7 +234,8 @@ def _of_paper(arguments: argparse.Namespace, form: str) -> list[studies.Study]:
         with contextlib.suppress(NoResults):
             found.append(load(argparse.Namespace(**{**vars(arguments), "name": name})))
     if not found:
-        raise NoResults(f"no results of {', '.join(names)} in {arguments.results}")
+        way_out = studies.way_to_results(names, arguments.results)
+        raise NoResults(f"no results of {arguments.name} in {arguments.results}; {way_out}")
     return found
 
 

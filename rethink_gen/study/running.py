@@ -84,6 +84,8 @@ def run(
         for each in runs:
             locks.begin_anew(planned.folder, each)
     _tell_cut_images(runs)
+    if stale := [run for run in runs if run.id in planned.stale]:
+        progress.say(f"{count(stale, 'result')} made by other code or data: trained again; the old stay as *.stale")
     if runs and (experiments is not None or isinstance(what, Experiment)):
         rehearsal.rehearse(planned)
     work = {"force": force, "keep_weights": keep_weights}

@@ -239,14 +239,23 @@ def load(
         return _narrowed(study, only)
     for damaged in (error for study in at_each for error in study.damaged):
         raise damaged
-    at = f" at {scale} scale" if scale else ""
-    option = f" --scale {scale}" if scale else ""
+    if stale := sum(len(study.stale) for study in at_each):
+        raise _all_stale(f"{count(stale, 'result')} of {experiment.name}", results)
+    at, option = (f" at {scale} scale", f" --scale {scale}") if scale else ("", "")
+    raise NoResults(f"no results of {experiment.name}{at} in {results}; {way_to_results([experiment.name], results, option)}")
+
+
+def way_to_results(names: Sequence[str], results: Folder, option: str = "") -> str:
+    """Where results of these experiments are, and how to make those of the first."""
     published = HERE.parent / "results"
-    elsewhere = (published / experiment.name).is_dir() and published != atomic.as_path(results).resolve()
+    elsewhere = any((published / name).is_dir() for name in names) and published != atomic.as_path(results).resolve()
     where = f"see the published ones with --results {published}, or " if elsewhere else ""
-    raise NoResults(
-        f"no results of {experiment.name}{at} in {results}; {where}make some: rethink-gen run {experiment.name}{option}"
-    )
+    return f"{where}make some: rethink-gen run {names[0]}{option}"
+
+
+def _all_stale(what: str, results: Folder) -> UsageError:
+    way_out = "run them again, or name the file that made them with --plugin"
+    return UsageError(f"{results}: {what}, all made by other code or data; {way_out}")
 
 
 def survey(
@@ -326,10 +335,7 @@ def _load_own(results: Folder) -> Study:
     """
     study = survey_own(results)
     if not study.results and study.stale:
-        raise UsageError(
-            f"{results}: {count(study.stale, 'run')} of your own, all made by other code or data; run them again, or "
-            "name the file that made them with --plugin"
-        )
+        raise _all_stale(f"{count(study.stale, 'run')} of your own", results)
     if not study.results and study.damaged:
         raise study.damaged[0]
     if not study.results:

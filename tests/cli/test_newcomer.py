@@ -29,6 +29,13 @@ def test_status_lists_what_was_begun_and_not_45_empty_rows(capsys):
     assert [row["experiment"] for row in json.loads(capsys.readouterr().out)] == ["train"]
 
 
+def test_table_of_a_paper_without_results_says_how_to_get_some(capsys):
+    assert main.main(["table", "belkin2019"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("rethink-gen: error: no results of belkin2019 in results; ")
+    assert err.endswith("make some: rethink-gen run belkin2019_double_descent\n")
+
+
 @pytest.mark.parametrize("option", ["--corruption-level", "--seed", "--learning-rate"])
 def test_several_values_for_one_run_get_a_way_out(option, capsys):
     assert main.main([*SMALL, option, "0,0.1"]) == 2

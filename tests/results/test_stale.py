@@ -7,9 +7,10 @@ import pytest
 
 import rethink_gen as rg
 from rethink_gen import registry
-from rethink_gen.errors import RethinkError
+from rethink_gen.analysis import randomization
+from rethink_gen.errors import RethinkError, UsageError
 from rethink_gen.results import store
-from rethink_gen.study import studies, verification
+from rethink_gen.study import finding, studies, verification
 
 SMALL = {"dataset": "digits", "train_size": 64, "test_size": 32, "batch_size": 32, "epochs": 1, "learning_rate": 0.01}
 
@@ -39,6 +40,29 @@ def test_an_edited_corruption_is_trained_again_and_the_old_result_set_aside(tmp_
     [old] = folder.glob(f"{run.id}.*.stale")
     assert old.with_suffix(".stale.npz").read_bytes() == weights, "set aside with their result"
     assert store.done(folder, run)
+
+
+def test_stale_results_are_told_of_before_they_are_made_again_and_where_a_table_is_asked_for(tmp_path, capsys):
+    """Its line said only "no results", as if they were lost."""
+
+    def register(step):
+        @rg.register.corruption
+        def shifted(key, dataset, level):
+            labels = (dataset.train.labels + step) % dataset.num_classes
+            return rg.data.pipeline.replace(dataset, train=dataset.train._replace(labels=labels))
+
+    run = rg.Run(**SMALL, corruption="shifted", model="mlp(hidden=8)")
+    shifts = randomization.declare("randomization_test_shifts", (run,))
+    register(1)
+    rg.run(shifts, results=tmp_path, workers=1)
+    assert "made by other" not in capsys.readouterr().err
+    register(2)
+    finding.keep(shifts, tmp_path)
+    with pytest.raises(UsageError, match="1 result of .*_shifts, all made by other code or data; run them again, or name"):
+        rg.load("randomization_test_shifts", results=tmp_path)
+    rg.run(shifts, results=tmp_path, workers=1)
+    told = "1 result made by other code or data: trained again; the old stay as *.stale"
+    assert told in capsys.readouterr().err.splitlines()
 
 
 def test_a_redefined_model_is_trained_again_in_one_process(tmp_path):
