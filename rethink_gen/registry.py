@@ -233,6 +233,14 @@ def added() -> list[Component]:
     return [each for of_kind in COMPONENTS.values() for each in of_kind.values() if not each.built_in]
 
 
+def origin(component: Component) -> str:
+    """What tells two components of a user's own of one name apart: the file of the code, or the checksum of arrays."""
+    try:
+        return getattr(component.target, "checksum", "") or inspect.getfile(component.target)
+    except TypeError:  # a partial has no file
+        return ""
+
+
 class Register:
     """Decorators that register a user's component, each with or without a name: by default that of the function.
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rethink_gen.errors import UsageError
 from rethink_gen.study import finding
 
-if TYPE_CHECKING:
-    pass
+NARROWEST = 30  # characters of the last column of a list
 
 
 def parse_seeds(text: str | None) -> list[int] | None:
@@ -59,14 +61,19 @@ def output_file(path: Path) -> Path:
 
 
 def show_rows(rows: list[dict[str, Any]], as_json: bool = False, columns: Sequence[str] | None = None) -> None:
-    """Prints rows as JSON, or as aligned columns under their names."""
+    """Prints rows as JSON, or as aligned columns under their names; in a terminal `about` is as wide as fits."""
     if as_json:
         print(json.dumps(rows, indent=1))
         return
     if not rows:
         return
     columns = columns or list(rows[0])
-    cells = [columns, *([str(row[column]) for column in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    for line in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    cells = [[*columns], *([str(row[column]) for column in columns] for row in rows)]
+    *widths, _ = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    indent = sum(widths) + 2 * len(widths)
+    room = max(NARROWEST, shutil.get_terminal_size().columns - indent)
+    wrapped = columns[-1] == "about" and sys.stdout.isatty()
+    for *begin, last in cells:
+        parts = (wrapped and textwrap.wrap(last, room, break_on_hyphens=False)) or [last]
+        aligned = "".join(f"{cell.ljust(width)}  " for cell, width in zip(begin, widths, strict=True))
+        print((aligned + f"\n{' ' * indent}".join(parts)).rstrip())

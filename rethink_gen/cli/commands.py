@@ -328,6 +328,8 @@ def train(arguments: argparse.Namespace) -> int:
     seeds = parse_seeds(arguments.seeds)
     work = {"force": arguments.force, "keep_weights": arguments.keep_weights}
     if seeds is not None:
+        if arguments.seed is not None:
+            raise UsageError("give --seed for one run or --seeds for several, not both")
         if arguments.hosts:
             raise UsageError("--seeds goes without --hosts: train one seed at a time on several hosts")
         with _reports(arguments, Path(studies.TRAIN)) as report:

@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 
-from rethink_gen import plugins
+from rethink_gen import plugins, registry
 from rethink_gen.cli import commands, hosts, keeping, randomization_test
 from rethink_gen.cli.parser import parse
 from rethink_gen.errors import HostLost, Interrupted, RethinkError, StorageError, TimeIsUp, UsageError
@@ -84,8 +84,15 @@ def _load_plugins(arguments: argparse.Namespace) -> None:
     """Imports what --plugin names, and the plug-ins that installed packages declare."""
     if hasattr(arguments, "plugin"):
         plugins.load_installed()
+        of_plugin: dict[tuple[str, str], tuple[str, str]] = {}  # kind, name → what is registered, by which plug-in
         for plugin in arguments.plugin:
             plugins.load(plugin)
+            for each in registry.added():
+                origin = registry.origin(each)
+                before, other = of_plugin.setdefault((each.kind, each.name), (origin, plugin))
+                if before != origin:
+                    way_out = "rename one, for only one can be meant"
+                    raise UsageError(f"{each.kind} {each.name!r} is in --plugin {other} and in {plugin}; {way_out}")
 
 
 def _explain(error: Exception) -> tuple[int, str]:

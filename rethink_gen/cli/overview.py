@@ -256,7 +256,9 @@ def data(arguments: argparse.Namespace) -> int:
         print(f"{source.name}: {source.train} training and {source.test} test images")
     elif arguments.action == "verify":
         for name in [arguments.name] if arguments.name else [source.name for source in datasets.present()]:
-            print("\n".join(datasets.verify(name)))
+            print(
+                "\n".join(datasets.verify(name)) or f"{name}: arrays of your own in memory, checked when they are made"
+            )
     elif arguments.action == "export":
         print(_export(arguments))
     else:

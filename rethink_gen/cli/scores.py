@@ -25,7 +25,7 @@ def scores(arguments: argparse.Namespace) -> int:
     seeds = parse_seeds(arguments.seeds)
     count = coerce("--count", arguments.count, int)
     if count < 1:
-        raise UsageError(f"--count takes how many examples to show, got {count}")
+        raise UsageError(f"--count takes how many examples to show, 1 or more, got {count}")
     path = arguments.output and output_file(arguments.output)
     if path and path.suffix != ".csv":
         raise UsageError(f"--output takes the name of a .csv file, got {path}; the picture goes beside it")

@@ -112,9 +112,13 @@ class Study:
           UsageError: no such column or option, texts at x, or runs of one line differ in more than their seeds.
         """
         frame = self.curves
-        for name in (x, *([y] if isinstance(y, str) else y), *([hue] if hue else [])):
+        metrics = [y] if isinstance(y, str) else y
+        for name in (x, *metrics, *([hue] if hue else [])):
             if len(frame) and name not in frame:
                 raise unknown("column", name, frame.columns)
+        for name in metrics if len(frame) else ():
+            if any(isinstance(value, str) for value in frame[name].unique()):
+                raise unknown("metric", name, frame.select_dtypes("number"))
         if len(frame) and any(isinstance(value, str) for value in frame[x].unique()):
             raise UsageError(f"x must have numbers, and {x} has texts; hue={x!r} draws a line for each")
         if hue is None:
@@ -242,7 +246,9 @@ def load(
     if stale := sum(len(study.stale) for study in at_each):
         raise _all_stale(f"{count(stale, 'result')} of {experiment.name}", results)
     at, option = (f" at {scale} scale", f" --scale {scale}") if scale else ("", "")
-    raise NoResults(f"no results of {experiment.name}{at} in {results}; {way_to_results([experiment.name], results, option)}")
+    raise NoResults(
+        f"no results of {experiment.name}{at} in {results}; {way_to_results([experiment.name], results, option)}"
+    )
 
 
 def way_to_results(names: Sequence[str], results: Folder, option: str = "") -> str:

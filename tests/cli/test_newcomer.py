@@ -7,7 +7,7 @@ import pytest
 from frames import EXPERIMENT
 
 from rethink_gen import plugins
-from rethink_gen.cli import main
+from rethink_gen.cli import arguments, main
 from rethink_gen.errors import UsageError
 
 SMALL = ["train", "--dataset", "digits", "--train-size", "64", "--batch-size", "32", "--epochs", "1"]
@@ -34,6 +34,42 @@ def test_table_of_a_paper_without_results_says_how_to_get_some(capsys):
     err = capsys.readouterr().err
     assert err.startswith("rethink-gen: error: no results of belkin2019 in results; ")
     assert err.endswith("make some: rethink-gen run belkin2019_double_descent\n")
+
+
+def test_list_in_a_terminal_is_as_wide_as_the_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    row = {"name": "a_name", "about": "a claim of many words, " * 10}
+    arguments.show_rows([row])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line[:8] for line in lines] == ["name    ", "a_name  ", *[" " * 8] * (len(lines) - 2)]
+    assert " ".join(line[8:] for line in lines[1:]) == row["about"].strip()
+
+
+def test_name_in_two_plugins_is_refused_for_only_one_can_be_meant(capsys):
+    """The second silently stood in for the first. A file that another imports is no second one."""
+    code = (
+        "import rethink_gen as rg\n\n\n@rg.register.corruption\ndef twice(key, dataset, level):\n    return dataset\n"
+    )
+    for name, text in (("one.py", code), ("two.py", code), ("of_one.py", "import one\n")):
+        Path(name).write_text(text)
+    assert main.main(["list", "corruptions", "--plugin", "one.py", "--plugin", "of_one.py"]) == 0
+    assert main.main(["list", "corruptions", "--plugin", "one.py", "--plugin", "two.py"]) == 2
+    said = "corruption 'twice' is in --plugin one.py and in two.py; rename one, for only one can be meant"
+    assert said in capsys.readouterr().err
+
+
+def test_seed_and_seeds_together_are_refused_and_not_one_of_them_ignored(capsys):
+    assert main.main([*SMALL, "--seed", "3", "--seeds", "0,1"]) == 2
+    assert "give --seed for one run or --seeds for several, not both" in capsys.readouterr().err
+
+
+def test_text_as_a_metric_is_refused_with_the_metrics_of_that_name(capsys):
+    assert main.main(SMALL) == 0
+    for command in (["plot", "train", "--x", "epoch", "--y", "loss"], ["table", "train", "--metrics", "loss"]):
+        assert main.main(command) == 2
+        assert "no metric named 'loss'; did you mean 'test_loss' or 'train_loss'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--corruption-level", "--seed", "--learning-rate"])

@@ -58,7 +58,7 @@ def test_stale_results_are_told_of_before_they_are_made_again_and_where_a_table_
     assert "made by other" not in capsys.readouterr().err
     register(2)
     finding.keep(shifts, tmp_path)
-    with pytest.raises(UsageError, match="1 result of .*_shifts, all made by other code or data; run them again, or name"):
+    with pytest.raises(UsageError, match=r"1 result of .*_shifts, all made by other code or data; run"):
         rg.load("randomization_test_shifts", results=tmp_path)
     rg.run(shifts, results=tmp_path, workers=1)
     told = "1 result made by other code or data: trained again; the old stay as *.stale"
