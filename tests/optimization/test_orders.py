@@ -37,7 +37,9 @@ def compiled(name: str, **options: Any) -> Any:
 
 
 def order(name: str, epoch: int = 0, key: Any = KEY, **options: Any) -> np.ndarray:
-    return np.asarray(compiled(name, **options)(key, jnp.int32(epoch)))
+    """The order of an epoch. A program that draws takes half a second to compile: one serves any `times`."""
+    numbers = {"times": jnp.int32(options.pop("times"))} if "times" in options else {}
+    return np.asarray(compiled(name, **options)(key, jnp.int32(epoch), **numbers))
 
 
 def epochs(name: str, count: int, **options: Any) -> np.ndarray:
@@ -51,28 +53,26 @@ def test_every_order_has_the_same_shape(case):
     assert (ours.shape, ours.dtype) == ((STEPS, BATCH), np.int32)
     assert ours.min() >= 0
     assert ours.max() < SIZE
-    assert order(name, size=3, batch_size=4, **options).shape == (0, 4)
+    of_three = jax.eval_shape(partial(ORDERS[name], size=3, batch_size=4, **options), KEY, jnp.int32(3))
+    assert of_three.shape == (0, 4)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_an_order_is_a_function_of_key_and_epoch(case):
-    name, options = CASES[case]
-    np.testing.assert_array_equal(order(name, 5, **options), ORDERS[name](KEY, 5, SIZE, BATCH, **options))
-    if name != "stored":
-        assert np.any(order(name, key=jax.random.key(8), **options) != order(name, **options))
-
-
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["shuffle_once", "stored", "buffer", "echo_example", "subset"])
 def test_orders_of_a_batch_of_runs_equal_those_of_runs_alone(case):
+    """Also where the epoch is a number of Python's: an order is a function of key and epoch alone."""
     name, options = CASES[case]
     keys = jax.random.split(KEY, 3)
-    together = jax.vmap(lambda key: ORDERS[name](key, jnp.int32(2), SIZE, BATCH, **options))(keys)
-    for key, ours in zip(keys, together, strict=True):
+    together = jax.jit(jax.vmap(lambda key: ORDERS[name](key, 2, SIZE, BATCH, **options)))(keys)
+    for key, ours in zip(keys, np.asarray(together), strict=True):
         np.testing.assert_array_equal(ours, order(name, 2, key, **options))
+    assert (name == "stored") == np.array_equal(together[0], together[1])
 
 
-@pytest.mark.parametrize("name", ["reshuffle", "shuffle_once", "stored", "buffer"])
-@pytest.mark.parametrize("batch_size", [1, 4, 23])
+@pytest.mark.parametrize(
+    ("name", "batch_size"),
+    [(name, 4) for name in ("reshuffle", "shuffle_once", "stored", "buffer")]
+    + [(name, batch_size) for name in ("reshuffle", "stored") for batch_size in (1, 23)],  # the others are cut as these
+)
 def test_an_epoch_sees_an_example_at_most_once(name, batch_size):
     for epoch in range(3):
         ours = order(name, epoch, batch_size=batch_size).ravel()
@@ -125,7 +125,7 @@ def test_stored_counts_up():
 
 def test_draws_with_replacement_are_uniform_and_repeat():
     """A million draws of 100 examples: counts are 10⁴ ± 5 · √10⁴; an epoch misses (1 − 1/100)¹⁰⁰ = 0.366 on average."""
-    ours = np.asarray(ORDERS["with_replacement"](KEY, 0, 1_000_000, 100)) % 100
+    ours = order("with_replacement", size=1_000_000, batch_size=100) % 100
     assert np.all(np.abs(np.bincount(ours.ravel()) - 10_000) < 500)
     missed = [1 - len(set(row)) / 100 for row in ours]
     assert np.mean(missed) == pytest.approx(0.99**100, abs=0.002)
@@ -143,10 +143,10 @@ def simulated(draws, capacity):
     return emitted, slots
 
 
-@pytest.mark.parametrize("capacity", [1, 2, 7, 50, 199, 200])
+@pytest.mark.parametrize("capacity", [1, 7, 199, 200])
 def test_a_buffer_emits_what_a_simulation_emits(capacity):
     draws = np.random.default_rng(capacity).integers(0, capacity, 200 - capacity).astype(np.int32)
-    emitted, rest = _through_buffer(jnp.asarray(draws), capacity)
+    emitted, rest = jax.jit(_through_buffer, static_argnums=1)(draws, capacity)
     expected, left = simulated(draws, capacity)
     np.testing.assert_array_equal(emitted, expected)
     np.testing.assert_array_equal(rest, left)
@@ -167,11 +167,11 @@ def probabilities(size, capacity):
     return found
 
 
-@pytest.mark.parametrize("capacity", [2, 3, 5, 1000])
+@pytest.mark.parametrize("capacity", [2, 5, 1000])
 def test_a_buffer_has_the_distribution_of_its_definition(capacity):
     """Frequencies of all orders of five examples, among 40,000 epochs, within five standard deviations."""
     count = 40_000
-    ours = jax.vmap(lambda epoch: ORDERS["buffer"](KEY, epoch, 5, 5, capacity=capacity))(jnp.arange(count))
+    ours = jax.jit(jax.vmap(lambda epoch: ORDERS["buffer"](KEY, epoch, 5, 5, capacity=capacity)))(jnp.arange(count))
     frequencies = Counter(tuple(row) for row in np.asarray(ours).reshape(count, 5).tolist())
     expected = probabilities(5, min(capacity, 5))
     assert set(frequencies) <= set(expected)
@@ -183,8 +183,8 @@ def test_a_buffer_has_the_distribution_of_its_definition(capacity):
 @pytest.mark.parametrize("capacity", [1, 6, 22])
 def test_an_example_comes_out_after_it_entered_the_buffer(capacity):
     for epoch in range(20):
-        ours = order("buffer", epoch, batch_size=1, capacity=capacity).ravel()
-        assert np.all(ours <= np.arange(SIZE) + capacity - 1)
+        ours = order("buffer", epoch, capacity=capacity).ravel()
+        assert np.all(ours <= np.arange(USED) + capacity - 1)
 
 
 def test_a_buffer_of_one_keeps_the_stored_order():
@@ -234,9 +234,9 @@ def test_an_unknown_echo_is_refused():
         ORDERS["echo"](KEY, 0, SIZE, BATCH, of="epoch")
 
 
-@pytest.mark.parametrize(("share", "count"), [(0.7, 16), (0.4, 9), (0.01, 1), (1.0, 23)])
+@pytest.mark.parametrize(("share", "count"), [(0.4, 9), (0.01, 1), (1.0, 23)])
 def test_a_subset_is_seen_in_passes_of_its_examples_alone(share, count):
-    """16 = round(0.7 · 23); five epochs are 100 draws, which are whole passes and the beginning of one."""
+    """9 = round(0.4 · 23); five epochs are 100 draws, which are whole passes and the beginning of one."""
     draws = epochs("subset", 5, share=share).ravel()
     passes = [set(draws[i : i + count].tolist()) for i in range(0, len(draws) - count + 1, count)]
     assert {len(each) for each in passes} == {count}
@@ -245,9 +245,8 @@ def test_a_subset_is_seen_in_passes_of_its_examples_alone(share, count):
 
 
 def test_subsets_of_keys_are_independent():
-    """Each example is in 70 % of the subsets, within four standard errors."""
-    keys = jax.random.split(KEY, 400)
-    orders = jax.vmap(lambda key: ORDERS["subset"](key, 0, 20, 20, share=0.7))(keys)
-    seen = np.stack([np.isin(np.arange(20), each) for each in orders])
-    assert (seen.sum(1) == 14).all()
-    np.testing.assert_allclose(seen.mean(0), 0.7, atol=4 * (0.21 / 400) ** 0.5)
+    """Each example is in 9 of 23 subsets, within four standard errors; an epoch of 20 draws sees all of a subset."""
+    subsets = [order("subset", key=jax.random.key(seed), share=0.4) for seed in range(400)]
+    seen = np.stack([np.isin(np.arange(SIZE), each) for each in subsets])
+    assert (seen.sum(1) == 9).all()
+    np.testing.assert_allclose(seen.mean(0), 9 / 23, atol=4 * (9 / 23 * 14 / 23 / 400) ** 0.5)
