@@ -1,6 +1,7 @@
 """A user's own data, components and questions, in Python and on the command line, without an edit of the package."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -17,9 +18,8 @@ from rethink_gen.execution import scheduler
 from rethink_gen.runs import Run
 
 SMALL = Run(
-    dataset="digits", train_size=96, test_size=48, batch_size=32, epochs=2, model="mlp(hidden=16)", learning_rate=0.02
+    dataset="digits", train_size=96, test_size=50, batch_size=32, epochs=2, model="mlp(hidden=16)", learning_rate=0.02
 )
-ORDERS = ["shuffle_once", "stored", "with_replacement", "buffer(capacity=10)", "echo(times=3)", "echo(of=example)"]
 
 
 def curves(run):
@@ -41,10 +41,10 @@ def images(n=40, classes=3, seed=0):
 
 @pytest.mark.parametrize(
     "choice",
-    [
-        *({"optimizer": name} for name in ("adam", "adamw", "lars", "lamb", "lion", "rmsprop", "sgd(nesterov=true)")),
-        *({"schedule": name} for name in ("constant", "step(at=1)", "cosine", "exponential(warmup_epochs=1)")),
-        *({"order": name} for name in ORDERS),
+    [  # each is a program to compile, so of each kind there are some
+        *({"optimizer": name} for name in ("adam", "lamb", "sgd(nesterov=true)")),
+        *({"schedule": name} for name in ("step(at=1)", "cosine", "exponential(warmup_epochs=1)")),
+        *({"order": name} for name in ("stored", "buffer(capacity=10)", "echo(of=example)")),
         {"loss": "squared_error"},
         {"max_gradient_norm": 0.1},
         {"optimizer": "adamw", "weight_decay": 0.1},
@@ -72,12 +72,12 @@ def test_a_sweep_over_numbers_compiles_once():
 
     for rate in (0.01, 0.02, 0.03):
         for decay in (0.0, 1e-3):
-            curves(changed(learning_rate=rate, weight_decay=decay, optimizer="adamw", schedule="cosine"))
+            curves(changed(learning_rate=rate, weight_decay=decay, schedule="cosine"))
     program = {run.recipe for run in rg.grid(SMALL, learning_rate=(0.01, 0.02), weight_decay=(0.0, 1e-3))}
     assert len(program) == 1
     step = compilation.jit(core.train_steps)
     sizes = step._cache_size()
-    curves(changed(learning_rate=0.04, weight_decay=1e-2, optimizer="adamw", schedule="cosine"))
+    curves(changed(learning_rate=0.04, weight_decay=1e-2, schedule="cosine"))
     assert step._cache_size() == sizes
 
 
@@ -214,15 +214,15 @@ def test_a_data_set_that_cannot_be_made_hides_no_other():
 
 
 def test_a_data_set_may_be_a_function_that_is_called_once():
-    calls = []
+    calls, digits = [], datasets.bundled.digits()
 
     @rg.register.dataset("made")
     def made():
         calls.append(1)
-        return rg.Dataset.from_arrays("inner", train=images())
+        return rg.Dataset.from_arrays("inner", train=digits.train, test=digits.test)
 
     assert datasets.load("made").name == "made"
-    assert datasets.find("made").num_classes == 3
+    assert datasets.find("made").num_classes == 10
     assert len(calls) == 1
 
     @rg.register.dataset("same_name")
@@ -232,7 +232,7 @@ def test_a_data_set_may_be_a_function_that_is_called_once():
     before = digests.of_run(changed(dataset="same_name"))
     datasets.load("same_name")
     assert digests.of_run(changed(dataset="same_name")) == before, "or its own results would be stale"
-    assert curves(changed(dataset="made", train_size=None, test_size=None, batch_size=8))
+    assert curves(changed(dataset="made"))
 
 
 # Corrupted data for everyone.
@@ -240,7 +240,7 @@ def test_a_data_set_may_be_a_function_that_is_called_once():
 
 def test_corrupt_gives_the_very_data_that_a_run_sees():
     run = changed(corruption="random_labels", corruption_level=0.4, seed=3)
-    data = rg.corrupt("digits", "random_labels", level=0.4, seed=3, train_size=96, test_size=48)
+    data = rg.corrupt("digits", "random_labels", level=0.4, seed=3, train_size=96, test_size=50)
     assert np.array_equal(data.train.labels, pipeline.load(run)[0].train.labels)
     assert np.array_equal(data.changed, data.train.labels != data.true_labels)
     assert 0 < data.changed.mean() < 0.5
@@ -299,9 +299,9 @@ def test_a_result_that_kept_its_weights_answers(tmp_path):
     assert test.correct.mean() == pytest.approx(result.summary["test_accuracy"])
     assert train.loss.mean() == pytest.approx(result.summary["train_loss"], rel=1e-4)
     assert (train.labels != train.true_labels).any()
-    raw = datasets.bundled.digits().test.images[:48]
+    raw = datasets.bundled.digits().test.images[:50]
     np.testing.assert_allclose(result.predict(raw), test.logits, rtol=1e-4, atol=1e-4)
-    for wrong, said in ((raw[..., 0], r"\(48, 8, 8\)"), (raw[0], r"\(8, 8, 1\)"), (raw[:, :6], r"\(48, 6, 8, 1\)")):
+    for wrong, said in ((raw[..., 0], r"\(50, 8, 8\)"), (raw[0], r"\(8, 8, 1\)"), (raw[:, :6], r"\(50, 6, 8, 1\)")):
         with pytest.raises(UsageError, match=rf"must be \[N, H, W, C\] of 8×8×1, as for digits; got shape {said}"):
             result.predict(wrong)
     with pytest.raises(UsageError, match="images must be uint8, or floats"):
@@ -343,8 +343,8 @@ def test_an_option_that_no_component_can_have_is_refused_before_anything_is_trai
 
 def test_train_takes_seeds_and_table_and_plot_show_ones_own_runs(tmp_path, capsys):
     place = ["--results", str(tmp_path)]
-    data = ["--dataset", "digits", "--train-size", "96", "--test-size", "48"]
-    line = ["train", *data, "--epochs", "1", "--model", "mlp(hidden=8)", "--seeds", "0..1"]
+    data = ["--dataset", "digits", "--train-size", "96", "--test-size", "50"]
+    line = ["train", *data, "--epochs", "1", "--model", "mlp(hidden=16)", "--seeds", "0..1"]
     assert main.main([*line, *place]) == 0
     assert "2 of 2 runs done" in capsys.readouterr().out
     assert main.main(["table", "train", "--json", *place]) == 0
@@ -352,20 +352,22 @@ def test_train_takes_seeds_and_table_and_plot_show_ones_own_runs(tmp_path, capsy
     assert main.main(["plot", "train", "--x", "epoch", "--y", "train_accuracy,test_accuracy", *place]) == 0
     assert (tmp_path / "train" / "figure.png").stat().st_size > 10_000
     assert main.main(["status", "train", "--json", *place]) == 0
-    assert main.main([*line[:-3], "mlp(hidden=4)", "--seeds", "0", *place]) == 0
+    assert main.main([*line[:-3], "mlp(hidden=8)", "--seeds", "0", *place]) == 0
     capsys.readouterr()
-    assert main.main(["table", "train", "--only", "model=mlp(hidden=8)", "--json", *place]) == 0
-    assert "hidden=4" not in capsys.readouterr().out
+    assert main.main(["table", "train", "--only", "model=mlp(hidden=16)", "--json", *place]) == 0
+    assert "hidden=8" not in capsys.readouterr().out
     assert main.main(["plot", "train", *place]) == 2
     assert "choose one, such as --x epoch --y test_accuracy" in capsys.readouterr().err.split("error: ")[-1]
 
 
 def test_a_notebook_keeps_its_malloc_and_its_compilation_cache(tmp_path):
     """Only the command line and worker processes change how memory is kept; a cache that was chosen stays."""
+    if kept := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        (tmp_path / "chosen").symlink_to(kept)  # with the programs of other tests in it
     code = (
         "import jax, rethink_gen as rg; from rethink_gen.execution import machine;"
         "jax.config.update('jax_compilation_cache_dir', 'chosen');"
-        "rg.train(rg.Run(dataset='digits', train_size=64, test_size=32, epochs=1, learning_rate=0.01), results='here');"
+        f"rg.train(rg.{SMALL}, results='here');"
         "print(machine.keep_memory.cache_info().currsize, jax.config.jax_compilation_cache_dir)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
