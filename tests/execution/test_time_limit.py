@@ -17,8 +17,9 @@ from rethink_gen.results import store
 from rethink_gen.runs import Run, grid
 from rethink_gen.study import everything
 from rethink_gen.study.studies import Study
+from rethink_gen.training import trainer
 
-RUN = Run(dataset="digits", train_size=64, test_size=32, batch_size=32, epochs=2)
+RUN = Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=2)
 HERE = {"device": time_limit._device(1)}
 
 
@@ -149,6 +150,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("NPROC", "1")  # in this process
     monkeypatch.setattr(time_limit, "_SHORTEST", 1)
     monkeypatch.setattr(overview, "timed", lambda arguments: [])  # none of the thousands that are committed
+    monkeypatch.setattr(trainer._Cohort, "save_if_due", lambda cohort: time.sleep(0.2))  # not busy until the limit
     return ["--experiments", str(tmp_path / "mine"), "--results", str(tmp_path / "r")]
 
 
