@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rethink_gen import papers
 from rethink_gen.errors import UsageError, unknown
 from rethink_gen.results.frames import is_option
-from rethink_gen.results.verdicts import Summary, differing, same_scale, summarize, verdict
+from rethink_gen.results.verdicts import Summary, differing, same_scale, summarize, summarize_each, verdict
 from rethink_gen.runs import fields
 from rethink_gen.words import count
 
@@ -77,9 +77,9 @@ def mean_and_interval(frame: pd.DataFrame, by: Sequence[str], metric: str | Sequ
             raise unknown("column", name, frame.columns)
     groups = frame[frame["last"]].groupby(by, dropna=False, sort=False) if len(frame) else ()
     records = [
-        dict(zip(by, values, strict=True)) | {"metric": name} | summarize(runs, name)._asdict()
+        dict(zip(by, values, strict=True)) | {"metric": name} | summary._asdict()
         for values, runs in groups
-        for name in metrics
+        for name, summary in zip(metrics, summarize_each(runs, metrics), strict=True)
     ]
     return pd.DataFrame(records, columns=[*by, "metric", *Summary._fields])
 

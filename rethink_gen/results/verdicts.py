@@ -9,6 +9,8 @@ from rethink_gen.errors import UsageError
 from rethink_gen.runs import SEEDS, fields
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
 
@@ -35,7 +37,12 @@ class Summary(NamedTuple):
 
 
 def summarize(frame: pd.DataFrame, metric: str) -> Summary:
-    """Summarizes a metric at the last epoch over replicates: runs that differ only in their seed.
+    """Summarizes a metric at the last epoch over replicates; see `summarize_each`."""
+    return summarize_each(frame, [metric])[0]
+
+
+def summarize_each(frame: pd.DataFrame, metrics: Sequence[str]) -> list[Summary]:
+    """Summarizes metrics at the last epoch over replicates: runs that differ only in their seed.
 
     The 95 % interval is Student's t over seeds; its width is zero if all seeds agree. For a single run and an accuracy
     or error on the test set it is Wilson's interval over the test images. Intervals of fractions are clipped to [0, 1].
@@ -48,25 +55,28 @@ def summarize(frame: pd.DataFrame, metric: str) -> Summary:
     if names := differing(frame):
         raise UsageError(f"cannot average runs that differ in {', '.join(names)}; group by it, or select one value")
     if not len(frame):
-        return Summary()
+        return [Summary()] * len(metrics)
     ended = frame["last"].to_numpy(bool)
     status = frame["status"].to_numpy(object)[ended]
     finished = status == "finished"
-    of_finished = frame[metric].to_numpy(float, na_value=math.nan)[ended][finished]
-    values = of_finished[~np.isnan(of_finished)].tolist()
-    summary = _interval(values)
-    if len(values) == 1 and is_fraction(metric) and "test" in metric:
-        low, high = _wilson(values[0], int(frame["num_test"].to_numpy()[ended][finished][0]))
-        summary = summary._replace(low=low, high=high, interval="test images")
-    if is_fraction(metric):
-        lowest = -1.0 if "gap" in metric else 0.0
-        summary = summary._replace(low=max(summary.low, lowest), high=min(summary.high, 1.0))
-    return summary._replace(
-        n=len(values),
-        diverged=int((status == "diverged").sum()),
-        censored=int(finished.sum()) - len(values),
-        fitted=int(frame["epochs_to_fit"].notna().to_numpy()[ended].sum()),
-    )
+    counted = {
+        "diverged": int((status == "diverged").sum()),
+        "fitted": int(frame["epochs_to_fit"].notna().to_numpy()[ended].sum()),
+    }
+    summaries = []
+    for metric in metrics:
+        of_finished = frame[metric].to_numpy(float, na_value=math.nan)[ended][finished]
+        values = of_finished[~np.isnan(of_finished)].tolist()
+        summary = _interval(values)
+        if len(values) == 1 and is_fraction(metric) and "test" in metric:
+            low, high = _wilson(values[0], int(frame["num_test"].to_numpy()[ended][finished][0]))
+            summary = summary._replace(low=low, high=high, interval="test images")
+        if is_fraction(metric):
+            lowest = -1.0 if "gap" in metric else 0.0
+            summary = summary._replace(low=max(summary.low, lowest), high=min(summary.high, 1.0))
+        censored = int(finished.sum()) - len(values)
+        summaries.append(summary._replace(n=len(values), censored=censored, **counted))
+    return summaries
 
 
 def verdict(ours: Summary, paper: float | str, *, same_scale: bool = True, confidence: str = "") -> str:
@@ -119,12 +129,15 @@ def same_scale(frame: pd.DataFrame, dataset: str, train_size: float = math.nan) 
 
 def differing(frame: pd.DataFrame) -> list[str]:
     """The fields, other than seeds, in which the runs of a frame differ."""
+    if len(frame) < 2:
+        return []
     there = fields(*frame["kind"].unique()) if "kind" in frame else fields()
     names = [name for name in ("scale", "kind", *there) if name in frame and name not in SEEDS]
-    if len(frame) < 2 or not names:
+    if not names:
         return []
-    values = frame[names].to_numpy(object, copy=True)  # in one array: column by column takes ten times as long
-    values[frame[names].isna().to_numpy()] = None  # nan is no number that equals itself
+    chosen = frame[names]
+    values = chosen.to_numpy(object, copy=True)  # in one array: column by column takes ten times as long
+    values[chosen.isna().to_numpy()] = None  # nan is no number that equals itself
     differ = values != values[0]
     return [name for name, differs in zip(names, differ.any(axis=0), strict=True) if differs]
 
