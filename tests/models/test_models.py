@@ -52,13 +52,8 @@ def variables_of(model: nn.Module, *shape: int) -> Any:
     return jax.eval_shape(model.init, KEY, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
 
 
-def logits_of(model: nn.Module, *shape: int, **options: Any) -> Any:
-    """The shapes of what a model returns for two images of a shape."""
-    return shapes_of(model, variables_of(model, *shape), *shape, **options)
-
-
 def shapes_of(model: nn.Module, variables: Any, *shape: int, **options: Any) -> Any:
-    """The same for variables that are known."""
+    """The shapes of what a model with these variables returns for two images of a shape."""
     apply = lambda variables, images: model.apply(variables, images, **options)
     return jax.eval_shape(apply, variables, jax.ShapeDtypeStruct((2, *shape), jnp.float32))
 
@@ -95,7 +90,8 @@ def test_the_counts_are_those_of_the_layers():
 @every_model
 @pytest.mark.parametrize(("shape", "num_classes"), [((32, 48, 3), 100), ((1, 1, 4), 2)])
 def test_networks_take_images_of_any_size_and_any_number_of_classes(name, shape, num_classes):
-    logits = logits_of(create(name, num_classes), *shape)
+    model, images = create(name, num_classes), jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    logits, _ = jax.eval_shape(model.init_with_output, KEY, images)  # followed once, not for its variables first
     assert (logits.shape, logits.dtype) == ((2, num_classes), jnp.float32)
 
 
@@ -215,7 +211,7 @@ def test_networks_that_convolve_start_with_small_logits(name, layer):
     assert abs(kernel.std() / stats.truncnorm(-2, 2).std() - 1) < 4.42 * np.sqrt(1 / 2 / kernel.size)
 
 
-@pytest.mark.parametrize("shape", [(7,), (1, 1), (30, 8), (3, 3, 5, 16), (5, 5, 64, 64)])
+@pytest.mark.parametrize("shape", [(7,), (1, 1), (3, 3, 5, 16), (5, 5, 64, 64)])
 def test_he_initialization_is_flaxs_up_to_the_rounding_of_the_scale(shape):
     """flax 0.12.8 with jax 0.10.2 gives the same bits; 0.12.12 with 0.12.0 rounds the scale otherwise."""
     shape = (1, *shape)
