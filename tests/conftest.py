@@ -35,13 +35,18 @@ def needs_real_data(name: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not there, reason=f"{name} has not been prepared: set TFDS_DATA_DIR")
 
 
-@pytest.fixture(autouse=True)
-def own_components(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers, or an experiment that it loads, is gone after it."""
+def keep_components(patch: pytest.MonkeyPatch) -> None:
+    """What is registered from now on is gone once the patch is undone."""
     from rethink_gen import registry
 
     for kind, entries in registry.COMPONENTS.items():
-        monkeypatch.setitem(registry.COMPONENTS, kind, dict(entries))
+        patch.setitem(registry.COMPONENTS, kind, dict(entries))
+
+
+@pytest.fixture(autouse=True)
+def own_components(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers, or an experiment that it loads, is gone after it."""
+    keep_components(monkeypatch)
 
 
 @pytest.fixture
