@@ -64,6 +64,14 @@ def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture
+def no_other_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimates of what runs will cost read no results but those of the test: the committed ones take seconds."""
+    from rethink_gen.cli import overview
+
+    monkeypatch.setattr(overview, "_COMMITTED", tmp_path / "no_other_results")
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a CIFAR-10 of 20 random images, prepared once."""

@@ -23,6 +23,7 @@ from rethink_gen.study import finding, studies
 from rethink_gen.words import duration, in_one_line
 
 SECONDS_BETWEEN_LOOKS = 2.0
+_COMMITTED = experiment.HERE.parent / "results"  # of the checkout
 
 
 # What `list` lists, and the kind of component that it is.
@@ -139,7 +140,7 @@ def size(count: float) -> str:
 
 def timed(arguments: argparse.Namespace) -> Iterator[Result]:
     """All results in the folder of results and in the checkout's own; a thousand take half a second to read."""
-    for folder in sorted({folder.resolve() for folder in (arguments.results, experiment.HERE.parent / "results")}):
+    for folder in sorted({folder.resolve() for folder in (arguments.results, _COMMITTED)}):
         for place in studies.open_folder(folder).glob("*/*"):
             yield from results_cache.sift(place)[0]
 

@@ -149,7 +149,7 @@ def test_runs_that_stop_early_take_the_epochs_that_their_like_took():
 
 
 @pytest.mark.long
-def test_a_program_is_measured_once_and_shown_without_jax(cache, tmp_path, capsys):
+def test_a_program_is_measured_once_and_shown_without_jax(cache, no_other_results, tmp_path, capsys):
     (tmp_path / "one.py").write_text(EXPERIMENT)
     options = ["--results", str(tmp_path / "none"), "--experiments", str(tmp_path), "--json"]
     assert main.main(["show", "one", *options]) == 0

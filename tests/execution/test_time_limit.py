@@ -8,7 +8,7 @@ import pytest
 from frames import EXPERIMENT, result
 
 from rethink_gen import registry
-from rethink_gen.cli import main, overview
+from rethink_gen.cli import main
 from rethink_gen.errors import RethinkError, TimeIsUp, UsageError
 from rethink_gen.execution import costs, processes, scheduler, time_limit
 from rethink_gen.execution.time_limit import SECONDS_TO_STOP, TimeLimit
@@ -143,13 +143,12 @@ def test_settings_without_a_result_come_first_then_those_with_fewer_seeds_then_t
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, no_other_results):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "labels.py").write_text(EXPERIMENT)
     (tmp_path / "mine" / "long.py").write_text(EXPERIMENT.replace("epochs=2", "epochs=100000"))
     monkeypatch.setenv("NPROC", "1")  # in this process
     monkeypatch.setattr(time_limit, "_SHORTEST", 1)
-    monkeypatch.setattr(overview, "timed", lambda arguments: [])  # none of the thousands that are committed
     monkeypatch.setattr(trainer._Cohort, "save_if_due", lambda cohort: time.sleep(0.2))  # not busy until the limit
     return ["--experiments", str(tmp_path / "mine"), "--results", str(tmp_path / "r")]
 

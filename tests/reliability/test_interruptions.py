@@ -218,7 +218,9 @@ def stop_when_empty(count):
         raise Interrupted("stopped")
 
 
-def test_results_may_be_moved_and_read_where_nothing_can_be_written(sweep, places, tmp_path, options, capsys):
+def test_results_may_be_moved_and_read_where_nothing_can_be_written(
+    sweep, places, tmp_path, options, no_other_results, capsys
+):
     elsewhere = tmp_path / "moved"
     shutil.move(places["results"], elsewhere)
     before = snapshot(elsewhere)

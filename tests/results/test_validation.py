@@ -110,7 +110,7 @@ def test_a_sparse_file_of_60_gigabytes_is_not_read(sound):
         store.read(sound)
 
 
-def test_terminal_escapes_in_the_device_of_a_stranger_are_not_shown(places, capsys):
+def test_terminal_escapes_in_the_device_of_a_stranger_are_not_shown(places, no_other_results, capsys):
     for path in places.glob("*.json"):
         mutate(path, "provenance.device", "\x1b]0;owned\x07\x1b[31ma chip\n\r")
     for verb in ("show", "table", "verify"):
@@ -165,7 +165,9 @@ def places(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("verb", ["table", "plot", "show", "verify", "report", "run"])
-def test_every_command_names_the_odd_files_and_shows_the_rest(verb, cached, places, monkeypatch, capsys):
+def test_every_command_names_the_odd_files_and_shows_the_rest(
+    verb, cached, places, no_other_results, monkeypatch, capsys
+):
     if cached:
         monkeypatch.setattr(results_cache, "_LARGE", 1)
     odd = sorted(places.glob("*.json"))[:4]
