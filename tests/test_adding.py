@@ -87,10 +87,12 @@ def test_script_outside_of_the_project_trains_tables_and_plots(folder, monkeypat
     made = results(folder)
     assert {each["run"]["seed"] for each in made.values()} == {0, 1, 2}
     assert all(set(each["provenance"]["code"]) >= {"model:Tiny", "optimizer:sign_sgd"} for each in made.values())
-    assert python(folder, "my_study.py") == shown
-    assert results(folder) == made
-    told = python(folder, "answers.py", PYTHONPATH=str(folder)).removeprefix(shown)
-    classes, hardest, dark = told.split("]\n")
+    told = python(folder, "answers.py", PYTHONPATH=str(folder))
+    assert told.startswith(shown), "it imports the study"
+    again = results(folder)
+    assert again.keys() == made.keys()
+    assert sum(again[name] != made[name] for name in made) <= 1, "it trains again only the one that keeps its weights"
+    classes, hardest, dark = told.removeprefix(shown).split("]\n")
     classes, hardest = re.findall(r"\d+", classes), re.findall(r"\d+", hardest)
     assert 0 <= float(dark) <= 1
     assert len(classes) == 10

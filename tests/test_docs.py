@@ -140,6 +140,7 @@ def execute(notebook, folder):
     ).execute()
 
 
+@pytest.mark.long
 def test_the_notebook_runs(tmp_path):
     """With fewer epochs than it has; the numbers it shows are in its outputs."""
     notebook = nbformat.from_dict(TUTORIAL)
