@@ -28,7 +28,7 @@ LINES = [
 def labels(epochs):
     """The file of an experiment of two runs."""
     return own_experiment(
-        f"train_size=128, batch_size=64, epochs={epochs}",
+        f"train_size=64, test_size=50, batch_size=32, epochs={epochs}",
         'corruption=("true_labels", "random_labels")',
         "corruption",
     )
@@ -140,34 +140,32 @@ def test_bad_command_line_is_answered_in_two_seconds(line, elsewhere):
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "--help",
-        "--version",
-        "list",
-        "list models",
-        "list datasets",
-        "list corruptions",
-        "list augmentations",
-        "show quickstart",
-        "run quickstart --dry-run",
-        "status",
-        "data",
-        "train --help",
-    ],
+READING = (
+    *("--help", "--version", "list", "list models", "list datasets", "list corruptions", "list augmentations"),
+    *("show quickstart", "run quickstart --dry-run", "status", "data", "train --help"),
 )
-def test_command_that_only_reads_loads_neither_jax_nor_pandas(line, elsewhere):
-    code = (
-        "import sys; from rethink_gen.cli import main as cli; code = cli.main(sys.argv[1:]);"
-        "sys.exit(code or bool({'jax', 'pandas', 'tensorflow_datasets'} & sys.modules.keys()))"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *shlex.split(line)], capture_output=True, text=True, check=False)
+
+
+def test_commands_that_only_read_load_neither_jax_nor_pandas(elsewhere):
+    """One after the other in one process, which names the first that does."""
+    code = f"""
+import sys
+from rethink_gen.cli import main as cli
+
+for line in {READING}:
+    assert cli.main(line.split()) == 0, line
+    assert not {{'jax', 'pandas', 'tensorflow_datasets'}} & sys.modules.keys(), line
+    print("end", "of", line)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout
+    shown = done.stdout
+    for line in READING:
+        printed, _, shown = shown.partition(f"end of {line}\n")
+        assert printed, line
 
 
-def test_experiment_of_ones_own_from_run_to_table(elsewhere, capsys):
+def test_experiment_of_ones_own_from_run_to_table(elsewhere, no_other_results, capsys):
     own = ["--experiments", "mine"]
     assert main.main(["run", "labels", "--scale", "smoke", "--seeds", "0..1", "--dry-run", "--json", *own]) == 0
     planned = json.loads(capsys.readouterr().out)
@@ -222,7 +220,8 @@ def test_experiments_are_listed_by_paper(elsewhere, capsys):
 
 
 def test_train_keeps_its_result_and_does_not_repeat_it(elsewhere, capsys):
-    line = ["train", "--dataset", "digits", "--train-size", "64", "--batch-size", "32", "--epochs", "1", "--json"]
+    sizes = ["--train-size", "64", "--test-size", "50", "--batch-size", "32", "--epochs", "1"]
+    line = ["train", "--dataset", "digits", *sizes, "--json"]
     assert main.main(line) == 0
     first = json.loads(capsys.readouterr().out)
     path = Path("results/train") / f"{first['id']}.json"

@@ -10,7 +10,8 @@ from rethink_gen import plugins
 from rethink_gen.cli import arguments, main
 from rethink_gen.errors import UsageError
 
-SMALL = ["train", "--dataset", "digits", "--train-size", "64", "--batch-size", "32", "--epochs", "1"]
+SIZES = ["--train-size", "64", "--test-size", "50", "--batch-size", "32", "--epochs", "1"]
+SMALL = ["train", "--dataset", "digits", *SIZES]
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from rethink_gen.errors import RethinkError, UsageError
 from rethink_gen.results import store
 from rethink_gen.study import finding, studies, verification
 
-SMALL = {"dataset": "digits", "train_size": 64, "test_size": 32, "batch_size": 32, "epochs": 1, "learning_rate": 0.01}
+SMALL = {"dataset": "digits", "train_size": 64, "test_size": 50, "batch_size": 32, "epochs": 1, "learning_rate": 0.01}
 
 
 def test_an_edited_corruption_is_trained_again_and_the_old_result_set_aside(tmp_path):
@@ -111,7 +111,7 @@ import rethink_gen as rg
 def mine(key, dataset, level):
     return replace(dataset, train=dataset.train._replace(labels=(dataset.train.labels + {step}) % 10))
 
-RUNS = (rg.Run(dataset="digits", train_size=64, test_size=32, batch_size=32, epochs=1, corruption="mine"),)
+RUNS = (rg.Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=1, corruption="mine"),)
 EXPERIMENT = rg.Experiment(claim="none", locator="none", runs=RUNS, laptop=RUNS)
 """
     for name, step in (("first", 1), ("second", 5)):

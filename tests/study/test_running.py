@@ -18,7 +18,7 @@ from rethink_gen.results.result import Result
 from rethink_gen.runs import AFRESH, Run
 from rethink_gen.study import running, trained, verification
 
-SMALL = {"dataset": "digits", "train_size": 64, "test_size": 32, "batch_size": 32, "epochs": 1}
+SMALL = {"dataset": "digits", "train_size": 64, "test_size": 50, "batch_size": 32, "epochs": 1}
 
 EXPERIMENT = '''"""Digits for an epoch."""
 from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ def labels_differ(study):
 
 
 RUNS = grid(
-    Run(dataset="digits", train_size=64, batch_size=32, epochs=1{more}),
+    Run(dataset="digits", train_size=64, test_size=50, batch_size=32, epochs=1{more}),
     corruption=("true_labels", "random_labels"),
 )
 EXPERIMENT = Experiment(
