@@ -3,8 +3,10 @@
 import os
 import resource
 import shutil
+import sys
 from collections import Counter
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -143,35 +145,49 @@ def small_disk(most: int = 20_000):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-BEGAN = pytest.StashKey[float]()
+BEGAN = pytest.StashKey[tuple[float, int]]()
 
 
-def cpu_seconds() -> float:
-    """Of this process and of those that it started and that have ended."""
-    return sum(os.times()[:4])
+def spent() -> tuple[float, int]:
+    """CPU seconds of this process and of those that it started and that have ended; programs that this one compiled."""
+    return sum(os.times()[:4]), len(compiled()) if "jax" in sys.modules else 0
+
+
+@cache
+def compiled() -> list[str]:
+    """A list that grows with each program that is not found among the compiled ones."""
+    import jax
+
+    found: list[str] = []
+    jax.monitoring.register_event_listener(
+        lambda event, **_: found.append(event) if event == "/jax/compilation_cache/cache_misses" else None
+    )
+    return found
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    item.stash[BEGAN] = cpu_seconds()
+    item.stash[BEGAN] = spent()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
     if call.when == "teardown":
-        report.cpu_seconds = cpu_seconds() - item.stash[BEGAN]
+        report.spent = [now - before for now, before in zip(spent(), item.stash[BEGAN], strict=True)]
     return report
 
 
 def pytest_terminal_summary(terminalreporter):
     """The files that take most of the time. CPU seconds: those of --durations also count what else the machine does."""
-    files = Counter()
+    files, programs = Counter(), 0
     for report in terminalreporter.getreports(""):
-        files[report.nodeid.partition("::")[0]] += getattr(report, "cpu_seconds", 0.0)
+        seconds, count = getattr(report, "spent", (0.0, 0))
+        files[report.nodeid.partition("::")[0]] += seconds
+        programs += count
     if files:
         most = ", ".join(f"{file} {seconds:.0f}" for file, seconds in files.most_common(5))
-        terminalreporter.write_line(f"CPU seconds: {files.total():.0f}, most in {most}")
+        terminalreporter.write_line(f"CPU seconds: {files.total():.0f}, most in {most}; programs compiled: {programs}")
 
 
 @pytest.hookimpl(optionalhook=True)
