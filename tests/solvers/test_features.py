@@ -131,7 +131,7 @@ def test_random_convolutions_are_those_of_a_loop(few_patches):
     np.testing.assert_allclose(_convolve(COLOR, filters, offsets), expected.reshape(8, -1), rtol=1e-4, atol=1e-5)
 
 
-def test_two_sided_convolutions_are_those_of_both_signs_of_the_filters():
+def test_two_sided_convolutions_are_those_of_both_signs_of_the_filters(few_patches):
     """The negative of a filter has the negative mean, and the same threshold above it."""
     filters, offsets = _random_filters(KernelRun(num_filters=5), COLOR)
     mirrored = 2 * features_module._THRESHOLD - offsets
