@@ -39,6 +39,7 @@ from rethink_gen.analysis.tables import percent
 PIXELS = KernelRun(dataset="mnist", gamma=0.02, precision="float64")  # the kernel of the first author
 WAVELETS = KernelRun(dataset="mnist", features="gabor_wavelets", precision="float64")
 GAMMAS = (3.0, 2.5, 2.0)  # float32 goes down to 3 with all images
+TOLD = 2.3  # the bandwidth at which those tell 390 for all images
 SIZES, ALL = (2500, 5000, 10_000, 20_000), 60_000
 PAPERS = {"pixels": 220, "gabor_wavelets": 390}
 PAPERS_ERRORS = {"pixels": 0.012, "gabor_wavelets": 0.006}
@@ -48,10 +49,10 @@ NORMS = [*FUNCTIONS, "coefficient_norm", "total_coefficient_norm"]
 NEAR = 0.1  # a norm is that of the paper
 
 
-def machines(*sizes):
+def machines(*sizes, gammas=GAMMAS):
     """Pixels, and wavelets with each bandwidth, of every size; small ones first."""
     return tuple(
-        run for n in sizes for run in (*grid(PIXELS, train_size=(n,)), *grid(WAVELETS, train_size=(n,), gamma=GAMMAS))
+        run for n in sizes for run in (*grid(PIXELS, train_size=n), *grid(WAVELETS, train_size=n, gamma=gammas))
     )
 
 
@@ -157,7 +158,7 @@ EXPERIMENT = Experiment(
     claim="The norm of the machine of least norm is about 220 for pixels of MNIST and 390 for wavelets, with half the "
     "test error: both are the mean over classes of the norm of the coefficients.",
     locator="Section 5",
-    runs=machines(*SIZES, ALL),
+    runs=machines(*SIZES, ALL, gammas=(*GAMMAS, TOLD)),
     laptop=machines(*SIZES),
     table=by("features", "gamma", "train_size", metrics=["test_error", *NORMS]),
     figure=figure,
