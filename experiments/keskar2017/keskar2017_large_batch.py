@@ -12,11 +12,11 @@ and the weights stay nearer to where they began.
 Found at paper scale, F1: accuracies are those of the paper, within 0.3 points. Large batches end in far sharper minima
 in every seed: 2,366 against 31 at ε = 0.001, and 397 against 2.4 at 0.0005, 77 and 168 times as sharp; the paper has
 205 against 1.2, and 43 against 0.6, which is 167 and 70 times. So the claim holds, and each of our numbers is 4 to 25
-times as large: the search begins at the weights and takes its ten iterations whatever the slopes, and batch norm has its
-running statistics. Small batches go 4.3 times as far. In random subspaces of 100 dimensions our sharpness is next to
-nothing, 0.0002 and 0.00002, where the paper has 0.11 and 9.22. The paper does not state the scale of the random matrix.
-Ours has unit columns, whose box is 100 times shorter than that of all dimensions; with columns of Gaussian numbers it
-would be ten times longer. So the sentence, which takes all four kinds together, does not hold.
+times as large: the search begins at the weights and takes its ten iterations whatever the slopes, and batch norm has
+its running statistics. Small batches go 4.3 times as far. In random subspaces of 100 dimensions our sharpness is next
+to nothing, 0.0002 and 0.00002, where the paper has 0.11 and 9.22. The paper does not state the scale of the random
+matrix. Ours has unit columns, whose box is 100 times shorter than that of all dimensions; with columns of Gaussian
+numbers it would be ten times longer. So the sentence, which takes all four kinds together, does not hold.
 
 Found at laptop scale: test accuracy is lower with large batches, 96.2 against 96.9 %, in every pair of seeds. Small
 batches go 2.0 times as far. In two seeds of three sharpness is 0.002 with small batches and 0.03 with large ones; with
