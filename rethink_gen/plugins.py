@@ -34,7 +34,8 @@ def load(plugin: str) -> None:
     except RethinkError:
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(f"plug-in {plugin}: {describe(error, plugin)}") from error
+        way_out = "; it is a folder, so name a .py file in it" if path.is_dir() else ""
+        raise UsageError(f"plug-in {plugin}: {describe(error, plugin)}{way_out}") from error
 
 
 @cache

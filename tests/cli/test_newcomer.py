@@ -48,6 +48,14 @@ def test_list_in_a_terminal_is_as_wide_as_the_terminal(monkeypatch, capsys):
     assert " ".join(line[8:] for line in lines[1:]) == row["about"].strip()
 
 
+def test_folder_as_a_plugin_says_to_name_a_file_in_it(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_code").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["list", "corruptions", "--plugin", "./my_code"]) == 2
+    assert "plug-in ./my_code: " in (said := capsys.readouterr().err)
+    assert "it is a folder, so name a .py file in it" in said
+
+
 def test_name_in_two_plugins_is_refused_for_only_one_can_be_meant(capsys):
     """The second silently stood in for the first. A file that another imports is no second one."""
     code = (
