@@ -36,8 +36,6 @@ SMALLEST = 32  # B₀
 # Optimizer → its name, its rate at batches of B₀, and the exponent of B/B₀ that the rate grows with.
 OPTIMIZERS = {"sgd": ("SGD", 0.01, 1), "lars(trust=0.1)": ("LARS", 0.01, 0.5), "lamb": ("LAMB", 0.002, 0.5)}
 PAPER_RATES = {"sgd": 0.005, "lars(trust=0.1)": 0.0015, "lamb": 0.0005}  # at batches of B₀, for 16,384 images
-MOST, MOST_BATCH = 0.32, 2048  # where SGD's rule gives more at the paper scale, SGD is run with this rate, too
-CAPPED = f"SGD, rate at most {MOST}"
 LABELS = {"true_labels": "true labels", "random_labels": "random labels"}
 METRICS = ["steps_to_fit", "epochs_to_fit", "test_accuracy"]
 
@@ -67,15 +65,6 @@ def runs(base, batches, seeds, rates=None):
     )
 
 
-def at_most(runs):
-    """The runs of SGD whose rate is above MOST, with that rate and as many steps of warm-up as it has by the rule."""
-    return tuple(
-        replace(run, learning_rate=MOST, schedule=f"constant(warmup_epochs={5 * run.batch_size // MOST_BATCH})")
-        for run in runs
-        if run.optimizer == "sgd" and run.learning_rate > MOST
-    )
-
-
 LARGEST = 16_384  # batch, and number of images
 PAPER = runs(
     replace(BASE, train_size=LARGEST, test_size=1000, epochs=1000),
@@ -83,7 +72,6 @@ PAPER = runs(
     seeds=1,
     rates=PAPER_RATES,
 )
-PAPER += at_most(PAPER)
 LAPTOP = runs(replace(BASE, train_size=2048, test_size=1000), (32, 128, 512, 2048), seeds=3)
 SMOKE = runs(replace(BASE, dataset="digits", train_size=256, test_size=128, epochs=4), (32, 128), seeds=1)
 
@@ -91,8 +79,6 @@ SMOKE = runs(replace(BASE, dataset="digits", train_size=256, test_size=128, epoc
 def with_names(frame):
     """The frame with names of optimizers and labels, and of the line that they make together."""
     names = frame["optimizer"].map({text: name for text, (name, *_) in OPTIMIZERS.items()})
-    capped = (names == "SGD") & (frame["learning_rate"] == MOST) & (frame["batch_size"] > MOST_BATCH)
-    names = names.mask(capped, CAPPED)
     labels = frame["corruption"].map(LABELS)
     return frame.assign(optimizer=names, labels=labels, line=names + ", " + labels)
 
