@@ -153,7 +153,7 @@ def test_requests_that_cannot_be_are_named(tmp_path, capsys):
     with pytest.raises(UsageError, match="no score named 'margin'; did you mean"):
         rg.scores(RUN, by="margin", results=tmp_path)
     assert main.main(["scores", "--dataset", "digits", "--count", "0"]) == 2
-    assert "--count takes how many examples to show, got 0" in capsys.readouterr().err
+    assert "--count takes how many examples to show, 1 or more, got 0" in capsys.readouterr().err
     assert main.main(["scores", "--dataset", "digits", "--output", str(tmp_path / "x.txt")]) == 2
     assert "--output takes the name of a .csv file" in capsys.readouterr().err
 
