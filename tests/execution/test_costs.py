@@ -31,6 +31,12 @@ SPEED = Speed(step=0.5, image=0.01, compile=7.0, memory=10**9, state=10**6)
 
 
 @pytest.fixture
+def mnist(monkeypatch):
+    """MNIST by its numbers of images, whether it has been prepared or not."""
+    monkeypatch.setattr(costs, "_sizes", lambda run: (run.train_size or 60_000, run.test_size or 10_000))
+
+
+@pytest.fixture
 def cache(tmp_path, monkeypatch):
     """An empty cache, and a function that writes there what was measured."""
     monkeypatch.setenv("RETHINK_GEN_CACHE", str(tmp_path))
@@ -73,7 +79,7 @@ def test_what_was_not_measured_or_is_not_trained_is_not_known(cache):
     assert costs.cost([RUN], [], 1) is None
 
 
-def test_memory_is_that_of_the_program_with_any_share_of_the_cores_or_of_a_kernel_matrix(cache):
+def test_memory_is_that_of_the_program_with_any_share_of_the_cores_or_of_a_kernel_matrix(cache, mnist):
     cache(RUN, processes=2)
     assert costs.memory(replace(RUN, seed=8, epochs=99)) == 10**9
     assert costs.memory(replace(RUN, model="mlp_3x512")) == 0
@@ -84,7 +90,7 @@ WAVELETS = KernelRun(features="gabor_wavelets", gamma=2.3, precision="float64")
 CONVOLUTIONS = KernelRun(features="random_convolutions", num_filters=512, gamma=1.0)
 
 
-def test_kernels_of_one_block_of_features_need_no_room_for_products_that_are_not_kept():
+def test_kernels_of_one_block_of_features_need_no_room_for_products_that_are_not_kept(mnist):
     """Wavelets, and few filters, were counted twice: a run of 20 GB asked for 37 GB, and iterations for too little."""
     half = 1.3 * 8 / 2 * 60_000 * (60_000 + 1024)
     assert costs.memory(WAVELETS) == pytest.approx(half + 25 * 8 * 1024**2 + 400e6)
@@ -123,7 +129,7 @@ MEASURED = {
 
 
 @pytest.mark.parametrize("run", MEASURED, ids=lambda run: f"{run.features}-{run.num_filters}")
-def test_kernels_take_what_was_measured_or_a_little_less(run):
+def test_kernels_take_what_was_measured_or_a_little_less(run, mnist):
     for size, megabytes in MEASURED[run].items():
         asked = costs.memory(replace(run, train_size=size, test_size=512)) - costs.PROCESS_BYTES
         assert 0 < asked / 1e6 - megabytes < 110
