@@ -14,7 +14,8 @@ from rethink_gen import registry
 from rethink_gen.cli import main, overview
 from rethink_gen.execution import costs
 from rethink_gen.execution.costs import Speed
-from rethink_gen.runs import KernelRun, Run
+from rethink_gen.results.result import Result
+from rethink_gen.runs import AFRESH, KernelRun, Run
 from rethink_gen.solvers import kernels
 from rethink_gen.solvers.features import Features
 
@@ -183,3 +184,35 @@ def test_speeds_that_are_measured_are_those_of_a_run():
 def test_a_run_of_less_than_a_twentieth_of_a_second_has_a_known_cost():
     row = {"estimated_seconds": {"cpu": 0.0}, "memory_bytes": None, "disk_bytes": None, "missing": 2}
     assert overview._in_words(row) == "0 s on cpu"
+
+
+def timed_result(run, *, seconds, device="cpu (2 cores)"):
+    """A result of a run that took so many seconds to its last epoch."""
+    return Result(run, "finished", {"epoch": [0, run.epochs]}, {"device": device, "seconds_train": seconds})
+
+
+def test_estimate_is_seconds_per_epoch_of_the_same_recipe_on_each_device():
+    run = Run(dataset="digits", epochs=10)
+    results = [
+        timed_result(replace(run, epochs=2, seed=1), seconds=4.0),
+        timed_result(replace(run, epochs=5, corruption="random_labels"), seconds=15.0),
+        timed_result(replace(run, epochs=10), seconds=1.0, device="a chip"),
+        timed_result(replace(run, model="mlp_3x512"), seconds=100.0),
+    ]
+    timed = costs.timings(results)
+    # 10 epochs for each of two runs at the median of 4 s / 2 and 15 s / 5
+    assert costs.estimate([run, replace(run, seed=3)], timed) == {"cpu (2 cores)": 50.0, "a chip": 2.0}
+    assert costs.estimate([run, replace(run, batch_size=64)], timed) == {}
+
+
+def test_estimate_counts_a_pretraining_once_however_long_the_run_itself_is():
+    """Its seconds were taken for seconds of the epochs: ten times as many epochs, ten times the pre-training."""
+    run = Run(dataset="digits", train_size=100, epochs=2, pretrain_epochs=8, pretrain_size=50)
+    timed = costs.timings([timed_result(run, seconds=12.0)])  # 2 epochs, and 8 of half as many images: 2 s each
+    for changes, epochs in (
+        ({"epochs": 20}, 20 + 4),
+        ({"pretrain_epochs": 16, "pretrain_corruption": "pair_flip"}, 2 + 8),
+        ({"pretrain_size": None, "pretrain_layers": 1}, 2 + 8),
+        ({**AFRESH, "train_skip": 100}, 2),
+    ):
+        assert costs.estimate([replace(run, **changes)], timed) == {"cpu (2 cores)": 2.0 * epochs}

@@ -11,11 +11,11 @@ import rethink_gen as rg
 from rethink_gen import registry
 from rethink_gen.cli import main
 from rethink_gen.errors import RethinkError, StorageError, UsageError
-from rethink_gen.execution import costs, requests
+from rethink_gen.execution import requests
 from rethink_gen.models.create import create
 from rethink_gen.results import kept, store
 from rethink_gen.results.result import Result
-from rethink_gen.runs import AFRESH, Run
+from rethink_gen.runs import Run
 from rethink_gen.study import running, trained, verification
 
 SMALL = {"dataset": "digits", "train_size": 64, "test_size": 50, "batch_size": 32, "epochs": 1}
@@ -324,33 +324,6 @@ def test_run_that_fails_is_told_and_the_others_go_on(places, monkeypatch):
     study = rg.run("labels", only={"corruption": "true_labels"}, **places)
     assert [failure.run.model for failure in study.failures] == ["broken"]
     assert [r.run.model for r in study.results] == ["mlp_1x512"]
-
-
-def test_estimate_is_seconds_per_epoch_of_the_same_recipe_on_each_device():
-    run = Run(dataset="digits", epochs=10)
-    results = [
-        result(replace(run, epochs=2, seed=1), seconds=4.0),
-        result(replace(run, epochs=5, corruption="random_labels"), seconds=15.0),
-        result(replace(run, epochs=10), seconds=1.0, device="a chip"),
-        result(replace(run, model="mlp_3x512"), seconds=100.0),
-    ]
-    timed = costs.timings(results)
-    # 10 epochs for each of two runs at the median of 4 s / 2 and 15 s / 5
-    assert costs.estimate([run, replace(run, seed=3)], timed) == {"cpu (2 cores)": 50.0, "a chip": 2.0}
-    assert costs.estimate([run, replace(run, batch_size=64)], timed) == {}
-
-
-def test_estimate_counts_a_pretraining_once_however_long_the_run_itself_is():
-    """Its seconds were taken for seconds of the epochs: ten times as many epochs, ten times the pre-training."""
-    run = Run(dataset="digits", train_size=100, epochs=2, pretrain_epochs=8, pretrain_size=50)
-    timed = costs.timings([result(run, seconds=12.0)])  # 2 epochs, and 8 of half as many images: 2 s each
-    for changes, epochs in (
-        ({"epochs": 20}, 20 + 4),
-        ({"pretrain_epochs": 16, "pretrain_corruption": "pair_flip"}, 2 + 8),
-        ({"pretrain_size": None, "pretrain_layers": 1}, 2 + 8),
-        ({**AFRESH, "train_skip": 100}, 2),
-    ):
-        assert costs.estimate([replace(run, **changes)], timed) == {"cpu (2 cores)": 2.0 * epochs}
 
 
 def test_name_added_at_run_time_is_known(monkeypatch):
