@@ -22,20 +22,18 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from rethink_gen import atomic, registry
+from rethink_gen.catalog.solvers import FILTERS_OF_A_BLOCK, WAVES_OF_A_BLOCK
 from rethink_gen.errors import RethinkError
 from rethink_gen.execution import machine, shipping
 from rethink_gen.execution.requests import check_data
+from rethink_gen.memory import of_kernel_machine, of_whole_kernel
 from rethink_gen.results.result import Result
 from rethink_gen.runs import AFRESH, AnyRun, KernelRun, Run, as_dict, from_dict
 
 SECONDS = 2.0  # of steps that are timed, or one call of them where it takes longer
 START = 5.0  # seconds until a process has loaded jax
 RESULT_BYTES = 20_000  # of a result's file, about
-# Of a kernel run, as `kernels.solve` plans it.
-PROCESS_BYTES = 400_000_000  # of a process that has solved a small one: 364 to 415 MB were measured on CPU
-BYTES_OF_A_PAIR = 2.6  # of training images, in half a kernel matrix in float32 as it is allocated
-TILE, TILES = 1024, 25  # most rows of a tile; how many there are besides the matrix
-FILTERS_OF_A_BLOCK, WAVES_OF_A_BLOCK = 256, 1024  # of random convolutions; of Fourier features
+PROCESS_BYTES = 400_000_000  # of a process that has solved a small kernel run: 364 to 415 MB were measured on CPU
 
 
 class Speed(NamedTuple):
@@ -143,13 +141,11 @@ def memory(run: AnyRun) -> int:
 def _of_kernel(run: KernelRun) -> int:
     """Bytes of a kernel run without its features, which are few beside its pairs of images."""
     n, num_test = _sizes(run)
-    number = 8 if run.precision == "float64" else 4
+    itemsize = 8 if run.precision == "float64" else 4
     if run.iterations:
-        return 3 * number * n * (n + num_test)
-    triangle = round(BYTES_OF_A_PAIR * number / 4 * n * (n + TILE))
-    kept = triangle + number * n * num_test if _keeps_products(run) else 0
-    own = 4 * number * n * TILE if run.solver == "conjugate_gradients" else triangle
-    return kept + own + TILES * number * TILE**2
+        return of_whole_kernel(n, num_test, itemsize)
+    needed = of_kernel_machine(n, num_test, itemsize, kept=_keeps_products(run))
+    return needed.get(run.solver, needed["cholesky"])
 
 
 def _keeps_products(run: KernelRun) -> bool:

@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from rethink_gen.catalog.solvers import FILTERS_OF_A_BLOCK, WAVES_OF_A_BLOCK
 from rethink_gen.errors import UsageError
 from rethink_gen.runs import AnyRun, KernelRun
 
@@ -41,9 +42,8 @@ _WAVELENGTH, _ORIENTATIONS, _CELL = 6.0, 8, 4  # pixels, count, pixels
 _PATCH, _THRESHOLD = 6, 0.25
 _FLOOR, _RIDGE = 10.0, 0.1  # added to a patch's variance (of 8-bit values), and to the eigenvalues in whitening
 _PATCHES = 100_000  # patches that the whitening is computed from
-_IMAGES_PER_STEP, _FILTERS_PER_BLOCK = 8, 256  # on CPU: the responses fit into its caches, which is twice as fast
+_IMAGES_PER_STEP = 8  # on CPU; see FILTERS_OF_A_BLOCK
 _MANY_IMAGES_PER_STEP = 128  # on an accelerator: enough images to fill it
-_FOURIER_PER_BLOCK = 1024
 
 
 class Features(NamedTuple):
@@ -84,8 +84,8 @@ def random_convolutions(run: AnyRun, images: np.ndarray, *, two_sided: bool = Fa
     if not isinstance(run, KernelRun):
         raise UsageError("random_convolutions are features of a KernelRun, whose num_filters says how many")
     filters, offsets = _random_filters(run, images)
-    starts = range(0, run.num_filters, _FILTERS_PER_BLOCK)
-    blocks = [(filters[:, i : i + _FILTERS_PER_BLOCK], offsets[i : i + _FILTERS_PER_BLOCK]) for i in starts]
+    starts = range(0, run.num_filters, FILTERS_OF_A_BLOCK)
+    blocks = [(filters[:, i : i + FILTERS_OF_A_BLOCK], offsets[i : i + FILTERS_OF_A_BLOCK]) for i in starts]
 
     @lru_cache(maxsize=1)  # each block is used several times before the next one
     def mean_and_scale(i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,13 +109,13 @@ def random_convolutions(run: AnyRun, images: np.ndarray, *, two_sided: bool = Fa
 def fourier(run: AnyRun, images: np.ndarray, *, count: int, sigma: float = 5.0) -> Features:
     """Random Fourier features: √(2/count) cos(v·x + b). The first features of a larger count are those of a smaller."""
     size = int(np.prod(images.shape[1:]))
-    starts = range(0, count, _FOURIER_PER_BLOCK)
-    widths = tuple(min(_FOURIER_PER_BLOCK, count - start) for start in starts)
+    starts = range(0, count, WAVES_OF_A_BLOCK)
+    widths = tuple(min(WAVES_OF_A_BLOCK, count - start) for start in starts)
 
     def block(images: Any, i: int) -> jax.Array:
         rng = np.random.default_rng([run.seed, i])
-        waves = rng.standard_normal((_FOURIER_PER_BLOCK, size), np.float32)[: widths[i]] / np.float32(sigma)
-        phases = rng.uniform(0, 2 * np.pi, _FOURIER_PER_BLOCK).astype(np.float32)[: widths[i]]
+        waves = rng.standard_normal((WAVES_OF_A_BLOCK, size), np.float32)[: widths[i]] / np.float32(sigma)
+        phases = rng.uniform(0, 2 * np.pi, WAVES_OF_A_BLOCK).astype(np.float32)[: widths[i]]
         return _cosines(images, waves, phases, np.float32(np.sqrt(2 / count)))
 
     return Features(block, widths, 2.0 * size * count)

@@ -36,7 +36,6 @@ from rethink_gen.results.result import Curves
 from rethink_gen.runs import KernelRun
 from rethink_gen.solvers.features import Features
 from rethink_gen.solvers.linear_algebra import (
-    LANDMARKS,
     SOLVERS,
     Matrix,
     Meter,
@@ -47,12 +46,9 @@ from rethink_gen.solvers.linear_algebra import (
     singular,
 )
 
-# Most rows of a tile. A product of two tiles takes hundredths of a second on CPU, and a stop signal waits for a few.
-_TILE = 1024
 _PLAIN = "plain_conjugate_gradients"  # the solver of a run with `iterations`
 _SPACING = 1.1  # of the rows of curves of iterations: each is after so many times the steps of the one before
 _UNSOLVED = 0.1  # a larger residual is not rounding; outputs then differ by 0.03 from the targets 0 and 1
-_ALLOCATED = 1.3  # bytes allocated per byte of a tile, because of gaps between tiles (60,000 examples on CPU)
 Tick = Callable[[int, int, dict[str, float | None]], None]  # (step, steps, metrics) of the progress
 _Inner = tuple[dict[tuple[int, int], jax.Array], Vectors]  # ⟨x, x'⟩ by tile, ‖x‖² by part
 
@@ -99,7 +95,7 @@ def _solve(
     if same not in _KEPT:
         _KEPT.clear()  # before measuring free memory
     chosen = _plan(run, features, n, num_test, memory.free() + _kept_bytes())
-    size = min(_TILE, -(-n // 4))  # at least four parts, if there are four images
+    size = min(memory.TILE, -(-n // 4))  # at least four parts, if there are four images
     count = -(-n // size)
     parts = [images[i : i + size] for images in (train.images, test.images) for i in range(0, len(images), size)]
     meter = Meter(tick, _work(chosen.solver, features, n, num_test, kept=bool(_KEPT)))
@@ -227,12 +223,9 @@ def _plan(run: KernelRun, features: Features, n: int, num_test: int, free: int) 
         raise UsageError(f"the linear kernel of {n} examples with {width} features is singular: {way_out}")
 
     def plans(n: int) -> list[_Plan]:
-        triangle = int(_ALLOCATED * number / 2 * n * (n + _TILE))
         columns = number * (n + num_test) * max(features.widths)
-        kept = triangle + number * n * num_test if features.streamed else 0
-        own = {"cholesky": triangle, "conjugate_gradients": 2 * number * n * _TILE * LANDMARKS}
-        margin = 25 * number * _TILE**2
-        return [_Plan(name, columns + kept + own[name] + margin) for name in own if run.solver in (name, "auto")]
+        needed = memory.of_kernel_machine(n, num_test, number, kept=features.streamed)
+        return [_Plan(name, columns + own) for name, own in needed.items() if run.solver in (name, "auto")]
 
     def least(n: int) -> _Plan:
         return min(plans(n), key=lambda plan: plan.bytes)
@@ -249,7 +242,7 @@ def _plan_iterations(run: KernelRun, n: int, num_test: int, free: int) -> _Plan:
     """Plain conjugate gradients, for which the whole matrix is in memory."""
     if run.solver != "auto":
         raise UsageError("iterations are of plain conjugate gradients; leave the solver as it is, auto")
-    needed = 3 * np.dtype(run.precision).itemsize * n * (n + num_test)
+    needed = memory.of_whole_kernel(n, num_test, np.dtype(run.precision).itemsize)
     if needed > free:
         words = f"need {memory.gigabytes(needed)}; {memory.gigabytes(free)} are free"
         raise UsageError(f"{n} examples with iterations {words}; set a smaller train_size")
@@ -291,7 +284,7 @@ def _kernel_matrix(
 
 def _kept_bytes() -> int:
     """Bytes of the inner products that are kept from the last run."""
-    return int(_ALLOCATED * sum(tile.nbytes for tiles, _ in _KEPT.values() for tile in tiles.values()))
+    return int(memory.ALLOCATED * sum(tile.nbytes for tiles, _ in _KEPT.values() for tile in tiles.values()))
 
 
 def _columns(features: Features, block: int, parts: list[Any], meter: Meter) -> Vectors:

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import cho_solve, solve_triangular
 
-LANDMARKS = 2  # columns of tiles in the preconditioner
+from rethink_gen.memory import LANDMARKS
+
 _TOLERANCE = 1e-4  # ‖A x - y‖ / ‖y‖ at which conjugate gradients stop
 _ITERATIONS = 1000  # most steps of conjugate gradients
 # [n, K], of the precision of the run, in parts of rows; part i is on the device of tile row i

@@ -47,7 +47,7 @@ def few_patches(monkeypatch):
 @pytest.fixture
 def filters_per_block(few_patches, monkeypatch):
     """A small number of them."""
-    monkeypatch.setattr(features_module, "_FILTERS_PER_BLOCK", 16)
+    monkeypatch.setattr(features_module, "FILTERS_OF_A_BLOCK", 16)
     return 16
 
 

@@ -26,7 +26,7 @@ def all_features(run, images):
 @pytest.mark.parametrize("count", [20, 60, 150])
 def test_each_penalty_is_the_solution_of_an_extended_least_squares_problem(count, monkeypatch):
     """min ‖Zw - Y‖² + λ‖w‖² is least squares with √λ I below Z. 150 features come in two blocks."""
-    monkeypatch.setattr(features, "_FOURIER_PER_BLOCK", 100)
+    monkeypatch.setattr(features, "WAVES_OF_A_BLOCK", 100)
     run = replace(SMALL, features=f"fourier(count={count})")
     dataset, _ = pipeline.load(run)
     curves, facts = ridge.solve(run, dataset, quiet)
