@@ -78,7 +78,7 @@ def _check(name: str, corrupted: Dataset, clean: Dataset) -> None:
     """Refuses what a corruption of a user's own must not return.
 
     Raises:
-      ComponentError: it is no data set, or its arrays do not fit together.
+      ComponentError: it is no data set, its arrays do not fit together, or images are no numbers.
     """
     if not isinstance(corrupted, Dataset):
         raise ComponentError(f"corruption {name!r} must return a Dataset, not {type(corrupted).__name__}")
@@ -93,6 +93,8 @@ def _check(name: str, corrupted: Dataset, clean: Dataset) -> None:
         raise ComponentError(f"corruption {name!r} returns labels {labels.dtype}; they must be whole numbers, int32")
     if labels.min() < 0 or labels.max() >= clean.num_classes:
         raise ComponentError(f"corruption {name!r} returns labels outside of 0 to {clean.num_classes - 1}")
+    if np.issubdtype(images.dtype, np.floating) and not np.isfinite(images).all():  # else every run would diverge
+        raise ComponentError(f"corruption {name!r} returns images that hold NaN or inf")
 
 
 def corrupted(

@@ -28,8 +28,9 @@ from samples import (
 from scipy import stats
 
 from rethink_gen import registry
-from rethink_gen.data import corruptions, randomness
+from rethink_gen.data import corruptions, pipeline, randomness
 from rethink_gen.data.corruptions import OF_LABELS
+from rethink_gen.errors import ComponentError
 
 SPECIAL = ("class_conditional", "human", "extra_noisy_copies")  # see test_label_noise.py
 NAMES = [name for name in registry.COMPONENTS["corruption"] if name not in SPECIAL]
@@ -143,6 +144,18 @@ def test_a_newcomer_is_held_to_the_laws(monkeypatch):
 
 
 # Labels.
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_newcomer_that_returns_no_number_is_named_and_not_taken_for_a_run_that_diverges(value):
+    def broken(key, dataset, level):
+        images = dataset.train.images.astype(np.float32)
+        images[1, 0, 0, 0] = value
+        return replace(dataset, train=dataset.train._replace(images=images))
+
+    registry.add("corruption", "broken", broken)
+    with pytest.raises(ComponentError, match="corruption 'broken' returns images that hold NaN or inf"):
+        pipeline.corrupted("digits", "broken", train_size=3)
 
 
 @pytest.mark.parametrize("level", [0.2, 0.5, 1.0])
