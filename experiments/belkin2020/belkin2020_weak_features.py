@@ -1,7 +1,7 @@
 """Double descent in the number of features: a linear student that sees a part of what its teacher sees.
 
 21 runs, the same at laptop and paper scale: 100 examples of 400 values, of which the student sees the first 5 to 400;
-100 draws each; least norm and three ridge penalties, each with its theory. The whole experiment takes 10 seconds on one
+100 draws each; least norm and three ridge penalties, each with its theory. The whole experiment takes 15 seconds on one
 CPU core.
 
 Expected: with least norm the error rises to a peak where there are as many features as examples, and then falls below

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from rethink_gen.experiment import Study
 
-_ERRORS, _SHARE = 4, 0.02  # standard errors, and a share of the error itself: what theory may miss
+_ERRORS = 4  # standard errors: what theory may miss
 
 
 def error_curve(study: Study, x: str, relative_penalty: float, metric: str = "excess_risk") -> pd.Series:
@@ -28,13 +28,8 @@ def in_words(error: pd.Series, unit: str) -> str:
 
 
 def agrees_with_theory(study: Study) -> tuple[bool, str]:
-    """Measured and predicted errors agree, within 4 standard errors and 2 %, wherever the prediction is finite."""
-    rows = study.curves.dropna(subset=["predicted_risk"])
-    rows = rows[
-        rows["relative_penalty"].gt(0)
-        | (rows["num_features"].fillna(rows["dimension"]) / rows["train_size"]).sub(1).abs().ge(0.1)
-    ]
-    off = (rows["excess_risk"] - rows["predicted_risk"]).abs()
-    inside = off <= _ERRORS * rows["excess_risk_sem"] + _SHARE * rows["predicted_risk"]
-    largest = (off / rows["predicted_risk"]).max()
-    return bool(inside.all()), f"{inside.sum()} of {len(rows)}; they differ by {largest:.1%} at most"
+    """Measured and predicted errors agree within 4 standard errors, wherever the prediction is finite."""
+    rows = finite(study.curves)
+    off = (rows["excess_risk"] - rows["predicted_risk"]).abs() / rows["excess_risk_sem"]
+    inside = off <= _ERRORS
+    return bool(inside.all()), f"{inside.sum()} of {len(rows)}; they differ by {off.max():.1f} standard errors at most"
