@@ -79,7 +79,7 @@ def the_best_is_before_noise_is_fitted(study):
 
 @needs(corruption_level=NOISY)
 def critical_images_multiply_while_noise_is_fitted(study):
-    """From that epoch on, while noise is fitted, the share of critical images at least doubles."""
+    """From that epoch on, at every level of noise, the share of critical images at least doubles."""
     critical = mean(study, CRITICAL)
     best = mean(study, "test_accuracy").idxmax()
     growth = {level: critical[level].iloc[-1] / critical.loc[best[level], level] for level in critical}

@@ -4,7 +4,7 @@ Laptop scale: 66 runs of a network with 16 hidden units, three seeds, on the fir
 guess-and-check (4 images alone), pattern search, random greedy search, a genetic algorithm, an evolution strategy, and
 SGD from the same first weights. All took 6 minutes on two cores that others used, too. Paper scale: 260 runs of LeNet,
 five seeds, up to 1,000 images; it needs a GPU and has not been run. We found no source for the test accuracies of the
-paper, so no number here stands beside one of theirs.
+paper, so no number here stands beside one of theirs. We know of no such searches on random labels elsewhere.
 
 Expected: every search fits, random labels take longer, and solutions generalize as SGD's do at the same training loss.
 
@@ -116,7 +116,7 @@ def every_search_fits_true_labels(study):
 
 @needs(corruption="random_labels", search=ALL)
 def every_search_fits_random_labels(study):
-    """Every search fits all random labels, too: memorizing needs no gradients. First published here."""
+    """Every search fits all random labels, too: memorizing needs no gradients."""
     return searches_fit(study)
 
 

@@ -72,7 +72,7 @@ def readings(frame):
 
 
 def one_reading_fits(study):
-    """Without batch norm, of these readings He initialization in every layer alone fits random labels."""
+    """Without batch norm, random labels are fitted with He initialization in every layer, and by no other reading."""
     fitted = set(readings(study.runs).loc[lambda rows: rows["fitted"], "reading"]) - {NORMED}
     return fitted == {FITS}, f"fitted: {', '.join(sorted(fitted)) or 'none'}"
 

@@ -12,7 +12,7 @@ the first author's demo.
 Our choices, by short trials on random labels: SGD with momentum 0.9 and a constant rate where that fits within 40
 epochs, else Adam; the rates of RATES. No regularizer.
 
-No such table is published, so ours is the first. Third-party numbers, for one network at paper scale: in the log of the
+We know of no published table of this kind. Third-party numbers, for one network at paper scale: in the log of the
 first author's demo (github.com/pluskid/fitting-random-labels) WRN-28-1, with 369,498 parameters and weight decay 1e-4,
 is above 99 % on true labels and at 99.00 % on random ones after the same epoch, 150, when its rate falls; before, it is
 at 94 and 77 %. It ends at 86.41 % on the test images with true labels, and at 10 % with random ones. At laptop scale,

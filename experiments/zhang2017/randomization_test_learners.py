@@ -1,7 +1,8 @@
 """The randomization test for learners without gradients: forests, boosting, neighbors, support vectors, stacking.
 
 72 runs: 12 learners, true and random labels, three seeds. Laptop scale is 1,000 images of MNIST and 2,000 test images.
-Paper scale is 10,000 and all 10,000: the paper has no such runs, and the support vector machine sets the size.
+Paper scale is 10,000 and all 10,000: the paper has no such runs, and the support vector machine sets the size. We know
+of no published table of them.
 
 Expected: learners that give every example a place of its own (trees to the last leaf, nearest neighbors, narrow
 kernels) fit random labels, and on true labels some of them are the best. Stumps, linear models and penalized ones do
@@ -79,7 +80,7 @@ def in_words(accuracies):
 
 @needs(corruption="random_labels")
 def some_fit_random_labels_and_some_do_not(study):
-    """Some learners fit random labels (a training accuracy of 99 %), others do not. First published here."""
+    """Some learners fit random labels (a training accuracy of 99 %), others do not."""
     train = accuracy(study, "train_accuracy")
     fit, fail = train[train >= FITTED], train[train < FITTED]
     return len(fit) > 0 and len(fail) > 0, f"fit: {', '.join(fit.index)}; do not: {in_words(fail)}"

@@ -50,7 +50,7 @@ def norm_grows_with_corruption(study):
 
 
 def noise_costs_the_gaussian_kernel_more(study):
-    """Noise costs the Gaussian kernel more norm than the Laplacian."""
+    """From true to random labels the norm grows by a larger factor with the Gaussian kernel than with the Laplacian."""
     growth = {kernel: norm.iloc[-1] / norm.iloc[0] for kernel, norm in by_level(study, "l2_norm").items()}
     evidence = "; ".join(f"{kernel}: {factor:.1f} times that of true labels" for kernel, factor in growth.items())
     return growth["gaussian"] > growth["laplacian"], evidence

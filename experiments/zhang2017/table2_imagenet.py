@@ -1,6 +1,6 @@
 """Table 2: Inception V3 on ImageNet, with and without explicit regularizers, on true and on random labels.
 
-7 runs. Paper scale needs ImageNet, which its licence asks you to download yourself: 144 GB, and as much again once
+7 runs. Paper scale needs ImageNet, which its license asks you to download yourself: 144 GB, and as much again once
 prepared (`rethink-gen data prepare imagenet2012` says where to put the files). A run is 100 epochs of 1.28 million
 images at 33 GFLOP each, 4.2e18 FLOP. At 100 TFLOP/s, which is assumed for a current data-center GPU and was not
 measured, it takes 12 hours with its evaluations, and all seven 3.5 days; several GPUs of one machine share each batch.
@@ -38,9 +38,9 @@ def table(study):
 
 @needs(corruption="random_labels", weight_decay=0.0, dropout=0.0)
 def random_labels_are_fitted(study):
-    """Without regularizers random labels are fitted (training accuracy of at least 90 %)."""
+    """Without regularizers random labels are fitted to a training accuracy above 95 %."""
     accuracy = study.runs["train_accuracy"].min()
-    return accuracy >= 0.9, percent(accuracy)
+    return accuracy > 0.95, percent(accuracy)
 
 
 @needs(corruption="random_labels")

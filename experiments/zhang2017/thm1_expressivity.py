@@ -5,7 +5,7 @@ two, four and eight layers of weights (the corollary: depth k, width O(n/k)); an
 on two CPU cores. Expected: training error 0 with exactly 2n + d weights at any depth; the smallest network of Table 1
 has twelve times as many. Residuals at machine precision times the cancellation in the sum, which grows about as n²,
 since slopes are steep where projections are close. Seconds that grow as n to solve, as n² to evaluate. And where
-nothing was learnt, nothing generalizes: test accuracy no better than chance, after true labels too.
+nothing was learned, nothing generalizes: test accuracy no better than chance, after true labels too.
 
 Found: so it is, with 103,072 weights for 50,000 images. The largest residual is then 7e-4, about five rounding errors
 of a sum that loses 11 of 16 digits; nearly all of it is of the forward pass, as the weights themselves, summed
@@ -73,8 +73,8 @@ def residual_is_at_machine_precision(study):
     return residual <= 16, f"at most {residual:.1f}"  # the limit at which the LINPACK benchmark accepts a solution
 
 
-def nothing_is_learnt(study):
-    """What fits everything has learnt nothing: test accuracy is at most chance and four standard errors."""
+def nothing_is_learned(study):
+    """What fits everything has learned nothing: test accuracy is at most chance plus four standard errors."""
     runs = study.runs
     chance = 0.1 + 4 * (0.1 * 0.9 / runs["num_test"]) ** 0.5
     return (runs["test_accuracy"] <= chance).all(), f"at most {percent(runs['test_accuracy'].max())}"
@@ -99,6 +99,6 @@ EXPERIMENT = Experiment(
         the_width_is_n_over_k,
         every_label_is_fitted,
         residual_is_at_machine_precision,
-        nothing_is_learnt,
+        nothing_is_learned,
     ],
 )
