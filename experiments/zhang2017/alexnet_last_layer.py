@@ -1,15 +1,16 @@
 """Why the small AlexNet fits random labels in the paper and in few replications: how its last layer starts.
 
-4 runs: the last layer of the small AlexNet drawn by He initialization, or from a normal of standard deviation 1/192,
-as in TensorFlow's CIFAR-10 tutorial, from which the network seems to be taken; on true and on random labels. Laptop
-scale: 512 images, about a minute a run on two CPU cores. Paper scale: for an accelerator. Expected: on random labels,
+4 runs: the last layer of the small AlexNet drawn by He initialization, or from a normal of standard deviation 1/192, as
+in TensorFlow's CIFAR-10 tutorial, from which the network seems to be taken; on true and on random labels. Laptop scale:
+512 images, one to five minutes a run on two CPU cores. Paper scale: for an accelerator. Expected: on random labels,
 only the small start leaves the plateau at the loss of a constant guess; on true labels the start matters little.
 
 Found at the paper's scale: with the small start all 50,000 random labels are fitted in 27 epochs, 100.00 % in the
 end. He initialization has not been run there.
 
 Found at laptop scale: He initialization begins at a loss of 4.4; the first large steps, towards smaller logits, leave
-the network with a constant output, and on random labels no gradient leads away from it.
+the network with a constant output, and on random labels no gradient leads away from it. On true labels it fits, in 512
+steps; the small start takes 224.
 """
 
 from rethink_gen import Experiment, grid, needs

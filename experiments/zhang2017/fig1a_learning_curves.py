@@ -9,7 +9,7 @@ Found at the paper's scale: all five are fitted. True labels take 4,680 steps, s
 minutes a run on one H200 or H100 with three at a time.
 
 Found at laptop scale: all five are fitted, and random labels converge last, as in the paper; true labels are not first,
-Gaussian images are. With 512 images there is little that true labels have in common to be learnt. After random pixels
+Gaussian images are. With 512 images there is little that true labels have in common to be learned. After random pixels
 the test accuracy is 21 %, not 10 %: the colors of an image survive the permutation of its pixels. At fixed weights the
 training loss has spikes, up to 18 nats, which delay the epoch counted as fitted: batch norm's running statistics lag
 behind the weights as long as these move fast.

@@ -1,7 +1,8 @@
 """Figure 1c: test error after convergence as more labels are random.
 
-The 18 runs of Figure 1b: after `run fig1b`, this one trains nothing. Since the training error is zero throughout, the
-test error is the generalization error. Expected: steady growth, from each network's test error to 90 %, chance.
+The 18 runs of Figure 1b: after `run fig1b`, this one trains nothing. Since the training error is nearly zero, the test
+error is nearly the generalization error: MLP 1x512 misses at most 0.7 % of its training labels at the paper's scale,
+the others next to none. Expected: steady growth, from each network's test error to 90 %, chance.
 
 Found: so it is for all three networks at laptop scale and for MLP 1x512 at the paper's (48.7 % to 90.0 %).
 """
