@@ -3,7 +3,8 @@
 The sensitivity of an image is how much the training loss changes with its pixels, through all steps of SGD that were
 made on it. A Gini coefficient over images near 1 says that few images matter. 9 runs: true labels, random labels,
 random inputs; 1,000 images of MNIST, two layers of 16 units as in the paper, 10 to 1,000 steps, three seeds; the same
-at laptop and paper scale. The paper has images of 14×14 pixels, and does not state rate and batches.
+at laptop and paper scale. The paper has images of 14×14 pixels, and does not state rate and batches; ours are a rate of
+0.05, batches of 32, and no momentum. The loss is differentiated after ten of the steps, evenly spaced.
 
 Expected: the coefficient is larger with true labels than with random inputs. Random labels on true images are ours.
 

@@ -4,9 +4,9 @@ Settings are those of the authors' repository, Ping-C/optimizer, at commit ee9fc
 configs/table4. We found no source for the test accuracies of the paper. So nothing here stands beside a number of
 theirs, and verdicts are on sentences.
 
-They search the weights of LeNet for 100 to 1,000 images of ten classes of MNIST, until all training labels are fitted
-or 80,000 iterations are over. An iteration of pattern search ends with a better candidate; so does one of random greedy
-search. Guess-and-check sees two classes and 2 to 32 images.
+They search the weights of LeNet for 100 to 1,000 images of ten classes of MNIST, 100 times each, until all training
+labels are fitted or 80,000 iterations are over. An iteration of pattern search ends with a better candidate; so does
+one of random greedy search. Guess-and-check sees two classes and 2 to 32 images.
 
 Our choices:
 

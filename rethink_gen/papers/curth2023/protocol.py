@@ -15,10 +15,10 @@ Our choices:
 * Features are real cosines, as in the protocol of Belkin et al. 2019, to which these are a reply. Components are
   those of the features as they are; the authors' have mean 0 and variance 1 first. So all n components are exactly
   least norm.
-* Trees are for all classes at once, with the Gini impurity. The authors fit a tree for each class, or for class 0
-  alone.
-* Effective parameters of boosting are the mean over the classes. A mean of ensembles is a plain mean; the authors'
-  code divides the weights by their sum.
+* Trees are classification trees, whose Gini impurity equals the squared error of the authors' regression trees on
+  one-hot labels. Both are for all classes at once.
+* Effective parameters of boosting are the mean over the classes; the authors' script counts those of class 0. A mean of
+  ensembles is a plain mean; the authors' code divides the weights by their sum.
 * 20 ensembles at paper scale. Early turns, where the second axis begins sooner: the values of `Scale` below.
 """
 
