@@ -12,12 +12,12 @@ memorization finds them. Without the memorized images the test accuracy falls mo
 Found at laptop scale: 8.1 % of the images have a memorization of 0.25 or more, and for 81 % it is below 0.01. The most
 memorized are unusual digits, see docs/memorization.md. The test accuracy of 94.05 % falls by 2.1 points without the 10
 % of the images that were memorized most, and by 0.3 points without a random 10 %: memorizing them pays, as the paper
-says. 209 pairs of a memorized image and a test image have an influence above 0.25, where 24 to 38 would if runs and
-subsets were paired wrongly, and the pairs look alike. 104 pairs are below -0.25, so not all of the 209 need be real.
-Memorization alone does not find all wrong labels: its AUROC is 0.884. In ten passes the networks fit 64 % of the wrong
-labels that they are trained on, and what is not fitted is not memorized; and beside wrong labels they memorize a fifth
-of the true ones. The other half of the score does better: the accuracy of the networks that were not trained on an
-image has an AUROC of 0.991.
+says. 209 pairs of a memorized image and a test image have an influence above 0.25, and 24 to 38 in each of ten wrong
+pairings of runs and subsets; the images of a pair look alike. 104 pairs are below -0.25, so not all of the 209 need be
+real. Memorization alone does not find all wrong labels: its AUROC is 0.884. In ten passes the networks fit 64 % of the
+wrong labels that they are trained on, and what is not fitted is not memorized; and beside wrong labels they memorize a
+fifth of the true ones. The other half of the score does better: the accuracy of the networks that were not trained on
+an image has an AUROC of 0.991.
 """
 
 from dataclasses import replace

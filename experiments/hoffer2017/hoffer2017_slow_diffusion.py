@@ -12,16 +12,16 @@ are 1,280 and 160 steps; three seeds; 24 runs.
 Expected: log t describes the distance better than √t in every regime; the √ rate and ghost batch norm bring large
 batches as far as small ones in as many steps; random labels take large batches about as many epochs as small ones.
 
-Found at laptop scale: log t is better in every regime and with both labelings. It explains 98 and 99 % of the distances
-with random labels, small batches or ghost batches: these go on until the labels are fitted, late. With true labels they
-stop growing once the labels are fitted, and the other regimes fit random labels as early: a line explains 70 to 93 %
-there. With true labels the √ rate and ghost batch norm each bring large batches farther, but not as far as small ones:
-6.3, then 12.4 and 14.6, where small batches are at 19.4 after 160 steps; after 32 steps both are ahead of small
-batches, after 64 no longer. With random labels ghost batch norm takes large batches farther than small ones go in as
-many steps, 25.7 against 22.8. That log t is better than √t says little where a curve levels off: it favours log t.
-Random labels: small batches take 30 epochs, large ones 6 at the same rate, 11 at the √ rate and 19 with ghost batch
-norm. So large batches need no regime adaptation to memorize, and what helps them to generalize slows that down. The
-runs took 28 minutes on a machine with five times as many processes as cores.
+Found at laptop scale: log t is better in every regime and with both labelings. It explains 99 and 98 % of the distances
+of small batches and of ghost batches with random labels: they grow until the labels are fitted, which is late. The
+others stop growing early, once the labels are fitted, and log t explains 70 to 93 % of them. With true labels the √
+rate and ghost batch norm each bring large batches farther, but not as far as small ones: 6.3, then 12.4 and 14.6, where
+small batches are at 19.4 after 160 steps; after 32 steps both are ahead of small batches, after 64 no longer. With
+random labels ghost batch norm takes large batches farther than small ones go in as many steps, 25.7 against 22.8. That
+log t is better than √t says little where a curve levels off: that shape favors log t. Random labels: small batches take
+30 epochs, large ones 6 at the same rate, 11 at the √ rate and 19 with ghost batch norm. So large batches need no regime
+adaptation to memorize, and what helps them to generalize slows that down. The runs took 28 minutes on a machine with
+five times as many processes as cores.
 """
 
 import math
