@@ -18,7 +18,7 @@ from rethink_gen.runs import Run, grid
 
 SUBSET = "subset"  # of 70 % of the images, a random one for each seed
 NOISE = 0.2  # of the labels, in the noisy half of the runs
-THRESHOLD = 0.25  # an example counts as memorized from here on, as in the paper
+THRESHOLD = 0.25  # an example counts as memorized from here on, as in the paper as we remember it
 
 BASE = Run(
     dataset="mnist",
