@@ -78,7 +78,7 @@ def _check(name: str, corrupted: Dataset, clean: Dataset) -> None:
     """Refuses what a corruption of a user's own must not return.
 
     Raises:
-      ComponentError: it is no data set, its arrays do not fit together, or images are no numbers.
+      ComponentError: it is no data set, its arrays do not fit together, or its images hold NaN or inf.
     """
     if not isinstance(corrupted, Dataset):
         raise ComponentError(f"corruption {name!r} must return a Dataset, not {type(corrupted).__name__}")
