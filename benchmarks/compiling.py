@@ -1,6 +1,7 @@
 """What the first step of the small Inception waits for where nothing was compiled before, and what shortens that.
 
-    TFDS_DATA_DIR=… python benchmarks/compiling.py      # two minutes; benchmarks/results/compiling.*
+    TFDS_DATA_DIR=… python benchmarks/compiling.py            # five minutes; benchmarks/results/compiling.*
+    TFDS_DATA_DIR=… python benchmarks/compiling.py networks   # the older loops of XLA, for several networks
 
 CPU seconds, which other work on the machine changes little. On a CPU, with CIFAR-10 decoded before.
 """
@@ -8,6 +9,7 @@ CPU seconds, which other work on the machine changes little. On a CPU, with CIFA
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -22,6 +24,8 @@ from rethink_gen.training.program import Hparams
 
 RUN = Run(model="small_inception", train_size=1000, test_size=1000)
 STEPS = 3  # that are timed
+NETWORKS = ("mlp_1x512", "mlp_3x512", "small_alexnet", "small_inception", "resnet_20", "mixer", "vit")
+OLDER = {"xla_cpu_use_fusion_emitters": False}
 OPTIONS = (
     {},
     *({"xla_backend_optimization_level": level} for level in (2, 1, 0)),
@@ -41,20 +45,20 @@ class Clock:
         return self.last - before
 
 
-def start() -> tuple[tuple[Any, ...], list[dict[str, Any]]]:
+def start(run: Run = RUN) -> tuple[tuple[Any, ...], list[dict[str, Any]]]:
     """The arguments of a step, and rows with the CPU seconds of what comes before it."""
     rows, clock = [{"what": "loading Python's packages", "cpu_seconds": time.process_time()}], Clock()
 
     def done(what: str) -> None:
         rows.append({"what": what, "cpu_seconds": clock()})
 
-    program, train, test, *_ = preparation.prepare([RUN])
+    program, train, test, *_ = preparation.prepare([run])
     done("reading the data")
-    numbers = map(np.float32, (RUN.learning_rate, RUN.learning_rate_decay, RUN.momentum, RUN.weight_decay))
+    numbers = map(np.float32, (run.learning_rate, run.learning_rate_decay, run.momentum, run.weight_decay))
     hparams = Hparams(randomness.root_key(0), *numbers)
     state = jax.block_until_ready(core.init(program, hparams, train.images))
     done("the first weights")
-    order = compilation.jit(core.epoch_order)(program, hparams, 0, RUN.train_size, program.batch_size)
+    order = compilation.jit(core.epoch_order)(program, hparams, 0, run.train_size, program.batch_size)
     done("the order of an epoch")
     jax.block_until_ready(measurement.total(program, state, test, preparation.ONE)[0])
     done("evaluation of 1,000 images")
@@ -63,43 +67,76 @@ def start() -> tuple[tuple[Any, ...], list[dict[str, Any]]]:
     return (program, hparams, train, order, state), rows
 
 
-def measured() -> list[dict[str, Any]]:
+def compiled(arguments: tuple[Any, ...], options: dict[str, Any], steps: int = STEPS) -> dict[str, Any]:
+    """CPU seconds of a step and of its compilation with these options, and a digest of the weights after it."""
+    jax.clear_caches()
+    program, _, train, *_, state = arguments
+    ours = compilation._cpu_options() if compilation.convolves(program.model, train.images.shape[-3:]) else {}
+    step: Callable[..., Any] = jax.jit(core.train_step, static_argnums=0, compiler_options={**ours, **options})
+    clock = Clock()
+    lowered = step.lower(*arguments)
+    traced = clock()
+    program = lowered.compile()
+    row = {"options": options, "traced": traced, "cpu_seconds": clock()}
+    state = jax.block_until_ready(program(*arguments[1:]))
+    clock()
+    for _ in range(steps):
+        state = jax.block_until_ready(program(*arguments[1:-1], state))
+    row["step"] = clock() / steps
+    weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state.params))
+    return {**row, "weights": hashlib.sha256(weights).hexdigest()}
+
+
+def first_step() -> list[dict[str, Any]]:
     machine.keep_memory()
     arguments, rows = start()
-    for options in OPTIONS:
-        jax.clear_caches()
-        chosen = {**compilation._cpu_options(), **options}
-        step: Callable[..., Any] = jax.jit(core.train_step, static_argnums=0, compiler_options=chosen)
-        clock = Clock()
-        lowered = step.lower(*arguments)
-        traced = clock()
-        compiled = lowered.compile()
-        row = {"what": "a step", "options": options, "traced": traced, "cpu_seconds": clock()}
-        state = jax.block_until_ready(compiled(*arguments[1:]))
-        clock()
-        for _ in range(STEPS):
-            state = jax.block_until_ready(compiled(*arguments[1:-1], state))
-        row["step"] = clock() / STEPS
-        weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state.params))
-        rows.append({**row, "weights": hashlib.sha256(weights).hexdigest()})
+    return [*rows, *({"what": "a step"} | compiled(arguments, options) for options in OPTIONS)]
+
+
+def networks() -> list[dict[str, Any]]:
+    """Steps of several networks with XLA's loops of before its fusion emitters, which a later XLA will not have."""
+    machine.keep_memory()
+    rows = []
+    for model in NETWORKS:
+        arguments, _ = start(replace(RUN, model=model))
+        steps = 30 if model.startswith("mlp") else STEPS
+        rows += [{"what": model} | compiled(arguments, options, steps) for options in ({}, OLDER)]
     return rows
 
 
 def page(found: dict[str, Any]) -> str:
     """What was found, as Markdown."""
-    [part] = found.values()
-    rows = [row for row in part["rows"] if "options" not in row]
+    lines = []
+    for name, part in found.items():
+        lines += [*(of_first_step if name == "first step" else of_networks)(part["rows"]), "", part["made_by"], ""]
+    return "\n".join(lines)
+
+
+def of_first_step(rows: list[dict[str, Any]]) -> list[str]:
     lines = ["| before the first step | CPU seconds |", "|---|--:|"]
-    lines += [f"| {row['what']} | {row['cpu_seconds']:.1f} |" for row in rows]
+    lines += [f"| {row['what']} | {row['cpu_seconds']:.1f} |" for row in rows if "options" not in row]
     lines += ["", "| options of XLA for a step | traced, CPU s | compiled, CPU s | a step, CPU s | same bits |"]
     lines += ["|---|--:|--:|--:|---|"]
-    plain, *_ = steps = [row for row in part["rows"] if "options" in row]
+    plain, *_ = steps = [row for row in rows if "options" in row]
     for row in steps:
         options = ", ".join(f"`{name}={value}`" for name, value in row["options"].items()) or "ours"
         numbers = " | ".join(f"{row[name]:.1f}" for name in ("traced", "cpu_seconds", "step"))
         lines.append(f"| {options} | {numbers} | {'yes' if row['weights'] == plain['weights'] else 'no'} |")
-    return "\n".join([*lines, "", part["made_by"], ""])
+    return lines
+
+
+def of_networks(rows: list[dict[str, Any]]) -> list[str]:
+    lines = ["Older loops: `xla_cpu_use_fusion_emitters=False`.", ""]
+    lines += ["| a step of | compiled, CPU s | with older loops | a step, CPU s | with older loops | same bits |"]
+    lines += ["|---|--:|--:|--:|--:|---|"]
+    for ours, older in zip(rows[::2], rows[1::2], strict=True):
+        numbers = [
+            f"{row[name]:.{digits}f}" for name, digits in (("cpu_seconds", 1), ("step", 3)) for row in (ours, older)
+        ]
+        same = "yes" if ours["weights"] == older["weights"] else "no"
+        lines.append(f"| `{ours['what']}` | {' | '.join(numbers)} | {same} |")
+    return lines
 
 
 if __name__ == "__main__":
-    parts.measure(__doc__, "compiling", {"first step": measured}, page)
+    parts.measure(__doc__, "compiling", {"first step": first_step, "networks": networks}, page)
