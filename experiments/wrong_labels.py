@@ -14,10 +14,11 @@ all, and of 0.752 and 0.822 on CIFAR-10; the loss at the end has 0.917 and 0.831
 images the scores of the whole of training get better, and the loss at the end does not. At paper scale, of the fifth of
 the images that an epoch of first learning puts last, 97 % of MNIST and 57.5 % of CIFAR-10 have a wrong label. LeNet,
 which classifies 40.9 % of the test images of CIFAR-10 at its best epoch where the MLP has 35.9 %, finds more at laptop
-scale: its mean loss has 0.996 and 0.820. Two results we did not expect. The area under the margin falls with every
-epoch after the labels are fitted, at laptop scale on CIFAR-10 from 0.77 at epoch 3 to 0.67, below the loss at the end:
-late epochs, when all margins are large, count as much as the early ones. And forgetting events tell little on CIFAR-10
-(0.599 at paper scale): this network forgets next to nothing after the first epochs.
+scale: its mean loss has 0.996 and 0.820. Two results we did not expect. The area under the margin tells less with every
+epoch once wrong labels begin to be fitted: for the MLP on 5,000 images of CIFAR-10 its AUROC falls from 0.77 at epoch 3
+to 0.67, below the loss at the end. Late epochs, when all margins are large, count as much as the early ones. And
+forgetting events tell little on CIFAR-10 (0.599 at paper scale): this network forgets next to nothing after the first
+epochs.
 """
 
 from dataclasses import replace
@@ -77,8 +78,11 @@ def on_mnist_nearly_all_are_found(study):
 
 @needs(dataset="cifar10", model=[MLP, LENET])
 def on_cifar10_the_better_network_finds_more(study):
-    """On CIFAR-10, where LeNet generalizes better than the MLP at its best epoch, its mean loss finds more."""
-    found = study.runs.groupby("model")[["auroc_mean_loss", "best_test_accuracy"]].mean().loc[[LENET, MLP]]
+    """On CIFAR-10, LeNet has a higher best test accuracy than the MLP, and its mean loss finds more wrong labels."""
+    found = study.runs.groupby("model")[["auroc_mean_loss", "best_test_accuracy"]].mean()
+    if LENET not in found.index:
+        return None, "needs runs of LeNet"
+    found = found.loc[[LENET, MLP]]
     words = "; ".join(
         f"{papers.label(model)} AUROC {row.auroc_mean_loss:.3f}, test accuracy {percent(row.best_test_accuracy)}"
         for model, row in found.iterrows()
