@@ -7,16 +7,19 @@ keeps the network near what it said early, and beside generalized cross-entropy 
 Laptop scale, our choice: 5,000 images of MNIST, 40 % of their labels replaced by another class, the MLP of 512 units,
 60 epochs at a constant rate, three seeds, with and without rotations; 24 runs. Paper scale: CIFAR-10, ResNet-34,
 uniform noise of 20 to 80 %, 150 epochs, 10 runs for a GPU; rate, weight decay, λ and β are those of the authors'
-repository, the steps of the rate those of the paper (from memory; the repository has cosines, too). Their noise draws
-from all classes, as `random_labels` does; that is our reading.
+repository (shengliu66/ELR), the steps of the rate those of the paper (from memory; the repository has cosines). Noise
+draws from all classes, as in their code. Their code trains on 45,000 images, holds out 5,000, and crops 32×32 pixels of
+images that are padded by 4. Here all 50,000 are trained on, and crops have 28×28 pixels, without padding, whitened one
+by one.
 
 Expected: with cross-entropy the share that is classified as it truly is rises first and then falls, while the share
 that is memorized rises; ELR keeps the second low.
 
-Found at laptop scale: both phases are there. With cross-entropy 80 % of the wrongly labelled images are classified
-as they truly are after one epoch, and 0.2 % after 60, when 99.7 % are classified as labelled. ELR slows this: 70 %,
-at the authors' weight for CIFAR-10, which was not tuned for MNIST. Generalized cross-entropy keeps most of them as
-they truly are (21 % memorized) and the test accuracy (88 % against 66 %). With rotations each method memorizes far
+Found at laptop scale: both phases are there. With cross-entropy 80 % of the wrongly labelled images are classified as
+they truly are after one epoch, and 0.2 % after 60, when 99.7 % are classified as labelled. ELR slows this: 70 % are
+classified as labelled after 60 epochs, a share that still rises, at the authors' weight for CIFAR-10, which was not
+tuned for MNIST. So it does not prevent the second phase here. Generalized cross-entropy keeps most of them as they
+truly are: it memorizes 21 %, and its test accuracy is 88 % against 66 %. With rotations each method memorizes far
 fewer; the repository's users had reported that the second phase shows without augmentation only. The runs took 23
 minutes in all, two side by side.
 """
@@ -108,6 +111,12 @@ def elr_memorizes_less(study):
     )
 
 
+def elr_prevents_the_second_phase(study):
+    """With ELR at most half of the wrongly labelled images are classified as labelled at the end."""
+    wrong = mean_curves(study, "train_accuracy_corrupted")["ELR"].iloc[-1]
+    return wrong <= 0.5, percent(wrong)
+
+
 def augmentation_slows_memorization(study):
     """With augmentation, cross-entropy memorizes fewer wrong labels in the same epochs."""
     plain, augmented = (
@@ -126,5 +135,5 @@ EXPERIMENT = Experiment(
     smoke=LAPTOP,  # the networks of the paper scale take minutes to compile
     table=table,
     figure=figure,
-    checks=[two_phases, elr_memorizes_less, augmentation_slows_memorization],
+    checks=[two_phases, elr_memorizes_less, elr_prevents_the_second_phase, augmentation_slows_memorization],
 )

@@ -2,7 +2,9 @@
 
 Paper scale: PreAct ResNet-18, 200 epochs, 12 runs for a GPU. The table's numbers are from memory, so they get no
 verdict; the sentences do. The paper tunes α and the dropout rate at each level; the settings are those of its best
-rows.
+rows. Our choices: a corrupt label is drawn from all ten classes, and may be the true one; dropout is before the last
+layer, where the paper has it inside each block (from memory); crops have 28×28 pixels without padding, whitened one by
+one, where the authors' code (facebookresearch/mixup-cifar10) pads by 4 and crops 32×32.
 
 Laptop scale, our choice: 5,000 images of MNIST, the MLP of 512 units, 60 epochs at a constant rate, three seeds; 36
 runs. Their α and dropout rates are the same at each level: 8, one half, and for both together 8 and 0.3.
@@ -10,11 +12,13 @@ runs. Their α and dropout rates are the same at each level: 8, one half, and fo
 Expected: without mixup and dropout nearly all corrupt labels are fitted, and test error rises after its best epoch;
 with both together few are, and test error is lowest at every level.
 
-Found at laptop scale: the order of the paper, on other data and another network. With half of the labels corrupt
-the last test error is 40 % plainly, 36 % with dropout, 29 % with mixup and 20 % with both; both together fit 22 %
-of the corrupt labels, where plain training fits 99 %. At 20 % corrupt labels mixup alone gains nothing at the last
-epoch (13.8 against 14.0 %), and plain training loses only 2.2 points after its best epoch: less than the 3 points
-of the sentence that does not hold. The runs took 16 minutes in all, two side by side.
+Found at laptop scale: at the last epoch mixup is better than plain training and both together are best, as in the
+paper, on other data and another network. But mixup alone memorizes most corrupt labels, 56 to 66 %, and more than
+dropout does at each level, so it does not fit less than half as many as plain training. With half of the labels corrupt
+the last test error is 40 % plainly, 36 % with dropout, 29 % with mixup and 20 % with both; both together fit 22 % of
+the corrupt labels, where plain training fits 99 %. At 20 % corrupt labels mixup alone gains nothing at the last epoch
+(13.8 against 14.0 %; dropout has 13.5 %), and plain training loses only 2.2 points after its best epoch: less than the
+3 points of its sentence. The runs took 16 minutes in all, two side by side.
 """
 
 from dataclasses import replace
@@ -121,6 +125,12 @@ def mixup_memorizes_less(study):
     return (error["mixup"] > error["ERM"]).all(), in_words(1 - error, "ERM", "mixup") + " are fitted"
 
 
+def mixup_memorizes_far_less(study):
+    """At every level mixup fits less than half as many of the corrupted labels."""
+    fitted = 1 - of_methods(study, "train_error_corrupted")
+    return (fitted["mixup"] < fitted["ERM"] / 2).all(), in_words(fitted, "ERM", "mixup") + " are fitted"
+
+
 def both_together_are_best(study):
     """At every level the last test error is lowest with mixup and dropout together."""
     error = of_methods(study, "test_error")
@@ -141,5 +151,11 @@ EXPERIMENT = Experiment(
     smoke=LAPTOP,  # the networks of the paper scale take minutes to compile
     table=table,
     figure=figure,
-    checks=[mixup_generalizes_better_at_the_end, mixup_memorizes_less, both_together_are_best, erm_is_best_early],
+    checks=[
+        mixup_generalizes_better_at_the_end,
+        mixup_memorizes_less,
+        mixup_memorizes_far_less,
+        both_together_are_best,
+        erm_is_best_early,
+    ],
 )
