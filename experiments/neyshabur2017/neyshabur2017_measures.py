@@ -1,7 +1,7 @@
 """Which measures of a trained network tell true from random labels, and which order its test error?
 
 42 runs at the laptop scale: 500 to 4,000 images of MNIST at a width of 128, and widths 32 to 256 at 1,000 images, three
-seeds, in two minutes on one core. The 90 runs at the paper's scale are for a GPU.
+seeds, in three and a half minutes on one core. The 90 runs at the paper's scale are for a GPU.
 
 Expected: norms over the margin are larger for random labels, and more so with more images; sharpness alone does not
 order test errors. Which measure orders them, over images and over widths, was open to us.

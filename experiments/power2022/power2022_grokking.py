@@ -14,8 +14,8 @@ labels of 4,704 sums, 95 % are fitted after 43 steps, and 95 % of the other sums
 many; with 2,600 sums 6.2 times. That is far from the factor of 100 to 1,000 in a figure of the first paper, which has
 another network, batches and a warm-up. Of 20 % wrong labels 98 % are memorized; 50 steps later the rule is found, and
 after 400 steps less than 2 % of the wrong labels are fitted. Weight decay is not needed for that here. With 40 % wrong
-labels the rule takes 241 to 295 steps, and 10 % of the wrong labels are still fitted after 400. Random labels, without
-a rule, are fitted to 99 %, and stay so.
+labels the rule takes 241 to 295 steps, and 9 to 10 % of the wrong labels are still fitted after 400. Random labels,
+without a rule, are fitted to 99 %, and stay so.
 """
 
 from rethink_gen import Experiment, needs

@@ -1,8 +1,8 @@
 """Massive label noise on MNIST and CIFAR-10: α copies with random labels beside each image with its true one.
 
 Every setting takes about the same number of steps, so with α = 20 each clean label is seen 21 times less often than
-with α = 0. A class of K = 10 still has (1 + α/K)/(1 + α) of the labels of its images: 14.3 % at α = 20, 10.9 % at
-α = 100, where the other classes have 9.5 and 9.9 % each.
+with α = 0. Of the labels of an image and its copies, the true one of K = 10 classes still has (1 + α/K)/(1 + α): 14.3 %
+at α = 20, 10.9 % at α = 100, where the other classes have 9.5 and 9.9 % each.
 
 Paper scale, not run: all 60,000 images, α to 100, softmax regression, the MLP of 512 units and LeNet; 15 runs of 47,000
 steps, which hold up to 6 million images (4.8 GB); CIFAR-10 with α to 10, the 5-layer CNN and ResNet-18, 8 runs. The
@@ -16,13 +16,13 @@ clean images are worse, the more so the larger α is.
 
 Found at laptop scale: with 10 random labels for each true one the MLP is right on 78 % of the test images, and with 20
 still on 43 %, where the seeds lie between 30 and 55 %: after these steps its training loss is still falling, since the
-gradient of the true labels is diluted, too. The paper reports more than 90 % at α = 100, on 60,000 images and trained
-for longer. Softmax regression is behind at each α, by 20 points at α = 10. The sentence on the number of images does
-not hold: at α = 20 the MLP with 5,000 images has seen each four times, too few to tell. Wrong labels of MNIST are
-hardly fitted, at most 11 %. On CIFAR-10 the MLP has 39.4 % without noise, 28.1 % at α = 1, 23.3 % at 5 and 21.5 % at
-10, barely twice chance; the paper reports about 85 % at α = 10 (from memory), for a network that convolves, on ten
-times as many images. There wrong labels are fitted more: 38 % at α = 1 and 16 % at 10. The runs took 5 minutes of one
-core, in 21 on a busy machine.
+gradient of the true labels is diluted, too. The paper reports more than 90 % at α = 100, on 60,000 images. Softmax
+regression is behind at each α, by 20 points at α = 10. The sentence on the number of images does not hold: at α = 20
+the MLP with 5,000 images has seen each four times, too few to tell. Wrong labels of MNIST are hardly fitted, at most 11
+% of them. On CIFAR-10 the MLP has 39.4 % without noise, 28.1 % at α = 1, 23.3 % at 5 and 21.5 % at 10, barely twice
+chance; the paper reports about 85 % at α = 10 (from memory), for a network that convolves, on ten times as many images.
+There wrong labels are fitted more: 38 % at α = 1 and 16 % at 10. The runs took 5 minutes of one core, in 21 on a busy
+machine.
 """
 
 import math

@@ -8,7 +8,8 @@ reports that 91.7 % of MNIST are never forgotten. We quote this from memory, so 
 
 Found at the laptop scale: so it is. 95.6 % of the images are learned and never forgotten, of those with wrong labels
 13.8 %, of the others beside them 90.2 %. Wrong labels are fitted in the end, after 2.3 forgetting events on average.
-Forgetting ends early: nearly all events are in the first 50 of 200 epochs.
+Forgetting ends early. With noisy labels, in records of one seed, 98 % of the events of right labels are in the first 50
+of 200 epochs, and of those of wrong ones 70 % in the first 50 and 97 % in the first 100.
 """
 
 from dataclasses import replace

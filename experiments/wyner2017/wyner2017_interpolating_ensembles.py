@@ -1,8 +1,9 @@
 """Forests and AdaBoost fit every noisy label and still generalize: simulated data and MNIST, label noise 0 to 40 %.
 
-32 runs: four learners, four levels of noise, two data sets. Laptop scale is 1,000 examples of each and one seed; paper
-scale 5,000 and three seeds. The simulated data are as in Mease and Wyner 2008, from memory: 20 uniform values, of which
-five decide the class; see the protocol. The paper has figures and no numbers, so the verdict is on orderings alone.
+32 settings: four learners, four levels of noise, two data sets. Laptop scale is 1,000 examples of each and one seed;
+paper scale 5,000 and three seeds. The simulated data are as in Mease and Wyner 2008, from memory: 20 uniform values, of
+which five decide the class; see the protocol. The paper has figures and no numbers, so the verdict is on orderings
+alone.
 
 Expected: the forest and AdaBoost with deep trees fit all labels at each level of noise. One tree does, too, and errs
 much more. More rounds after all labels are fitted do no harm. AdaBoost with stumps does not fit noise and is no better.

@@ -8,8 +8,8 @@ random labels need every layer.
 
 Found at laptop scale: a fresh draw leaves chance, whichever layer and labels it is. With true labels the first weights
 of layers 2 and 3 do nearly as well as the learned ones: 93.3 and 93.2 % of the test images, of 94.6 %. Those of the
-first layer leave 71.1 %, those of the last one 89.3 %, which is 5 points less: the sentence about all upper layers does
-not hold. Random labels need each layer more, and the first ones most: 17.5, 58.3, 79.5 and 81.4 % of the training
+first layer leave 71.1 %, those of the last one 89.3 %, which is 5.3 points less: the sentence about all upper layers
+does not hold. Random labels need each layer more, and the first ones most: 17.5, 58.3, 79.5 and 81.4 % of the training
 images are left. That four in five are left without the learned layer 3, or 4, was not expected.
 """
 

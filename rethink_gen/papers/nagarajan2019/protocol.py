@@ -13,6 +13,8 @@ Our choices:
 * The layers have biases, which no bound here counts.
 * A bound is a norm over γ √n. Constants, logarithms, the size of the inputs and factors of width and depth are left
   out: they are the same for all n.
+* The norm of the bound of Bartlett et al. sums over units what enters each, as they have it; in the authors' code it
+  sums what leaves each.
 * Images are whitened one by one, as in all runs here.
 """
 
