@@ -86,7 +86,7 @@ def large_batches_generalize_worse(study):
 
 
 def large_batches_end_in_sharper_minima(study):
-    """{model}: the minima of large batches are sharper."""
+    """{model}: the minima of large batches are sharper, by every kind of sharpness that is measured."""
     pairs = {name: of_batches(study, name) for name in measured(study)}
     words = "; ".join(f"{name} {large:.3g} against {small:.3g}" for name, (small, large) in pairs.items())
     return all(large > small for small, large in pairs.values()), words

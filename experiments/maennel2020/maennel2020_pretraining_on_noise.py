@@ -107,7 +107,7 @@ def upper_layers_hurt(study):
 
 
 def first_layer_is_aligned(study):
-    """After the long pre-training, the misalignment with other images is less than half as far from 1 as with a random
+    """After the long pre-training, the excess misalignment with other images is less than half of that with a random
     basis.
     """
     rows = summary(study)[lambda rows: rows["start"].eq(name_of(longest(study)))]

@@ -114,13 +114,13 @@ def more_random_labels_need_larger_norms(study):
 
 
 def sharpness_alone_does_not_order_the_test_error(study):
-    """Sharpness without norms does not order the test error both over images and over widths (τ ≥ 0.5)."""
+    """Sharpness without norms does not order the test error: τ is below 0.5 over images, over widths, or over both."""
     taus = [tau(frame, MEASURES["sharpness"]) for frame in settings(study)]
     return min(taus) < ORDERS, f"τ {taus[0]:.2f} over images, {taus[1]:.2f} over widths"
 
 
 def sharpness_with_norms_does(study):
-    """Magnitude-aware PAC-Bayes sharpness tells all labels apart, and orders the test error over both (τ ≥ 0.5)."""
+    """Magnitude-aware PAC-Bayes sharpness tells all labels apart, and τ is at least 0.5 over images and over widths."""
     name = MEASURES["pac_bayes"]
     apart = told_apart(measured(study.runs), name)
     taus = [tau(frame, name) for frame in settings(study)]

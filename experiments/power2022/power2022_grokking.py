@@ -74,7 +74,7 @@ def the_rule_is_found_after_the_labels(study):
 
 @needs(corruption=WRONG, corruption_level=0.0)
 def fewer_examples_delay_the_rule(study):
-    """The fewer examples, the more steps lie between fitting them and finding the rule, relative to the former."""
+    """With fewer examples, the steps to find the rule are a larger multiple of the steps to fit the labels."""
     found = milestones(study)
     ratio = (found["steps_to_generalize"] / found["steps_to_memorize"]).groupby(found["train_size"]).mean()
     evidence = ", ".join(f"{value:.1f} times the steps with {size:.0f}" for size, value in ratio.items())

@@ -142,7 +142,7 @@ def noise_needs_more_clean_images(study):
 
 @needs(dataset="cifar10")
 def on_cifar10_accuracy_is_above_chance(study):
-    """On CIFAR-10 with ten random labels for each true one, every network has more than twice chance."""
+    """On CIFAR-10 with ten random labels for each true one, the accuracy of each network is more than twice chance."""
     values = with_learner(study.runs).groupby(["learner", "copies"])["test_accuracy"].mean()
     last = values.xs(max(CIFAR10_ALPHAS), level="copies")
     words = (f"{learner}: {in_words(values[learner])}" for learner in last.index)

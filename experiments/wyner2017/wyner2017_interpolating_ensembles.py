@@ -103,7 +103,7 @@ def one_tree_interpolates_and_errs_more(study):
 
 
 def rounds_after_interpolation_do_no_harm(study):
-    """Once AdaBoost with deep trees fits every label, more rounds do not raise its test error (by 0.5 points)."""
+    """Once AdaBoost with deep trees fits every label, more rounds raise its test error by at most 0.5 points."""
     curves = study.curves[(study.curves["learner"] == BOOSTING) & study.curves["train_accuracy"].eq(1)]
     by_run = curves.groupby(["dataset", "corruption_level", "run"])["test_error"]
     fall = (by_run.first() - by_run.last()) * 100

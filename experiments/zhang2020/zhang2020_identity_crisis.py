@@ -57,7 +57,7 @@ def every_network_fits_its_image(study):
 
 @needs(network="dense")
 def no_dense_network_learns_the_identity(study):
-    """What dense networks answer to noise is not correlated with it: by less than 0.1, with any number of layers."""
+    """What dense networks answer to noise has a correlation with it of less than 0.1, with any number of layers."""
     found = correlations(study, "dense", "noise_to_input")
     return found.abs().max() < 0.1, in_words(found)
 
@@ -71,7 +71,7 @@ def deep_dense_networks_learn_the_constant(study):
 
 @needs(network="dense")
 def dense_networks_are_nearer_to_the_constant_the_deeper(study):
-    """The more layers a dense network has, the more does its answer to noise correlate with the training image."""
+    """The more layers a dense network has, the more its answer to noise correlates with the training image."""
     found = correlations(study, "dense", "noise_to_trained")
     return found.is_monotonic_increasing, in_words(found)
 

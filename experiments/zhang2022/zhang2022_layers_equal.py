@@ -59,7 +59,7 @@ def in_words(accuracies):
 
 @needs(corruption="true_labels")
 def upper_layers_can_be_set_back(study):
-    """With true labels, each layer but the first can be set back to its first weights for 5 points of test accuracy."""
+    """With true labels, setting any layer but the first back to its first weights costs less than 5 points in tests."""
     lost = left(study, "initial", "test").rsub(study.runs["test_accuracy"], axis=0).mean()
     return (lost[list(LAYERS[1:])] < ROBUST).all(), "left: " + in_words(left(study, "initial", "test"))
 
