@@ -98,6 +98,19 @@ def test_equal_images_have_the_solution_of_least_norm():
     assert curves["train_loss"][-1] == pytest.approx(2 * 0.5 / 6)
 
 
+@pytest.mark.parametrize("twin", [3, 9, 10])
+def test_two_equal_images_among_many_have_the_solution_of_least_norm(twin):
+    """Cholesky took the rounding of a pivot of zero for a pivot: weights had the norm 1e8, and labels the loss 4."""
+    dataset, _ = pipeline.load(RidgeRun(dataset="digits", train_size=100, test_size=10))
+    images, labels = dataset.train.images.copy(), dataset.train.labels.copy()
+    images[99], labels[99] = images[twin], (labels[twin] + 1) % 10
+    dataset = replace(dataset, train=Split(images, labels))
+    curves, facts = ridge.solve(RidgeRun(dataset="digits", features="fourier(count=400)", seed=twin), dataset, quiet)
+    assert facts["least_norm_by"] == "eigenvalues"
+    assert curves["train_loss"][-1] == pytest.approx(2 * 0.5 / 100)
+    assert curves["weight_norm"][-1] < 1000
+
+
 def test_a_problem_that_does_not_fit_is_refused(monkeypatch):
     monkeypatch.setattr(memory, "free", lambda: 1000)
     dataset, _ = pipeline.load(SMALL)
