@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -74,12 +75,30 @@ def solve(run: KernelRun, dataset: Dataset, tick: Tick) -> tuple[Curves, dict[st
     """
     for kind, name in (("features", run.features), ("kernel", run.kernel)):
         registry.resolve(kind, name)
+    if not (run.weight_decay or run.iterations):
+        _refuse_twins(dataset.train.images)
     start = time.monotonic()
     with jax.default_matmul_precision("highest"):  # TF32 and bfloat16 lose the small eigenvalues of K
         with jax.enable_x64(False):
             features = registry.resolve("features", run.features)(run, dataset.train.images)
         with jax.enable_x64(run.precision == "float64"):
             return _solve(run, features, dataset, tick, start)
+
+
+def _refuse_twins(images: np.ndarray) -> None:
+    """Refuses images that are identical: solvers may take the rounding of a pivot of zero for a pivot.
+
+    Raises:
+      LinAlgError: names the first pair.
+    """
+    places: dict[bytes, int] = {}
+    for i, image in enumerate(images):
+        first = places.setdefault(sha256(image.tobytes()).digest(), i)
+        if first < i:
+            raise np.linalg.LinAlgError(
+                f"the kernel matrix of {len(images)} examples is singular: training images {first} and {i} are "
+                "identical; set a weight_decay, or leave one out with a smaller train_size"
+            )
 
 
 def _solve(
