@@ -97,7 +97,8 @@ def rotation(key: Key, images: jax.Array) -> jax.Array:
 def crop(key: Key, images: jax.Array, size: int) -> jax.Array:
     """Random resized crop: a window of 10 to 100 % of the area, resized to size × size, and flipped half of the time.
 
-    A side of the image that is smaller than `size` stays as long as it is.
+    A side of the image that is smaller than `size` stays as long as it is. Where one side is 7.5 times the other or
+    more, no window may have a tenth of the area: then it is the largest of its aspect ratio.
 
     The window is drawn as in TensorFlow's `sample_distorted_bounding_box` without boxes: first a uniform aspect ratio,
     then a uniform height among those with an area in the range that fit, then a uniform position.
@@ -106,8 +107,8 @@ def crop(key: Key, images: jax.Array, size: int) -> jax.Array:
     sides = jnp.array([min(size, height), min(size, width)])  # as images are cropped that are tested on
     aspect_key, height_key, place_key, flip_key = jax.random.split(key, 4)
     aspect = jax.random.uniform(aspect_key, (batch,), minval=_ASPECTS[0], maxval=_ASPECTS[1])
-    lowest = jnp.sqrt(_MIN_AREA * height * width / aspect)
     highest = jnp.minimum(jnp.minimum(height, width / aspect), jnp.sqrt(height * width / aspect))
+    lowest = jnp.minimum(jnp.sqrt(_MIN_AREA * height * width / aspect), highest)
     window_height = jax.random.uniform(height_key, (batch,), minval=lowest, maxval=highest)
     window = jnp.stack([window_height, window_height * aspect], axis=-1)
     corner = jax.random.uniform(place_key, (batch, 2)) * (jnp.array([height, width]) - window)

@@ -33,10 +33,12 @@ def test_color_on_digits_is_refused_on_the_command_line(tmp_path, monkeypatch, c
     assert "those of digits have 1 channel" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("shape", [(20, 28), (20, 20), (31, 17), (64, 20), (28, 28)])
+@pytest.mark.parametrize("shape", [(20, 28), (20, 20), (31, 17), (64, 20), (28, 28), (4, 90), (200, 5)])
 @pytest.mark.parametrize("name", ["crop", "random_crop"])
 def test_crops_of_small_and_odd_images_have_the_size_of_the_images_tested_on(name, shape):
-    """A window of 20×28 was resized to 28×28 for training, and tested at 20×28."""
+    """A window of 20×28 was resized to 28×28 for training, and tested at 20×28. Of images 7.5 times as wide as high,
+    windows of a tenth of the area reached beyond the image, where all is black.
+    """
     images = np.full((2, *shape, 3), 100.0, np.float32)
     cropped = getattr(augmentations, name)(root_key(0), images, 28)
     assert cropped.shape == augmentations.center_crop(images, 28).shape
