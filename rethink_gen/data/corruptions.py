@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rethink_gen.data.dataset import Dataset, Split
+from rethink_gen.errors import UsageError
 
 Key = jax.Array
 Corruption = Callable[[Key, Dataset, float], Dataset]
@@ -67,13 +68,15 @@ def drawn_labels(key: Key, n: int, num_classes: int, level: float) -> np.ndarray
 def random_signs(key: Key, dataset: Dataset, level: float) -> Dataset:
     """Replaces training labels by fair coin flips between the first two classes, each with probability `level`.
 
-    Class 0 is the sign σ = -1 and class 1 is σ = +1, for any number of classes. At level 1, if a network predicts a
-    fraction p of the labels, its sign function h has a correlation (1/n) Σ σ_i h(x_i) of at least 2p - 1 with the
-    signs.
+    Class 0 is the sign σ = -1 and class 1 is σ = +1, for any number of classes from 2 on. At level 1, if a network
+    predicts a fraction p of the labels, its sign function h has a correlation (1/n) Σ σ_i h(x_i) of at least 2p - 1
+    with the signs.
 
     References:
       Zhang et al. 2017, Section 2 (Rademacher complexity).
     """
+    if dataset.num_classes < 2:
+        raise UsageError(f"random_signs needs at least 2 classes; {dataset.name} has {dataset.num_classes}")
     signs = random_labels(key, replace(dataset, num_classes=2), level)
     return replace(signs, num_classes=dataset.num_classes)
 

@@ -30,7 +30,7 @@ from scipy import stats
 from rethink_gen import registry
 from rethink_gen.data import corruptions, pipeline, randomness
 from rethink_gen.data.corruptions import OF_LABELS
-from rethink_gen.errors import ComponentError
+from rethink_gen.errors import ComponentError, UsageError
 
 SPECIAL = ("class_conditional", "human", "extra_noisy_copies")  # see test_label_noise.py
 NAMES = [name for name in registry.COMPONENTS["corruption"] if name not in SPECIAL]
@@ -201,6 +201,12 @@ def test_random_signs_are_fair_independent_coin_flips_between_the_first_two_clas
         assert abs(signs.sum() - 25_000) < SIGMAS * np.sqrt(50_000 / 4)
         table = np.bincount(labels_only().train.labels * 2 + signs, minlength=20).reshape(10, 2)
         assert independent(table)
+
+
+def test_random_signs_need_two_classes():
+    """Data of one class had labels 0 and 1."""
+    with pytest.raises(UsageError, match=r"random_signs needs at least 2 classes; .* has 1"):
+        corruptions.random_signs(corrupt_key(0), replace(small(), num_classes=1), 1.0)
 
 
 def test_random_labels_leave_the_images_alone():
