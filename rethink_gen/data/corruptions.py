@@ -91,7 +91,7 @@ def shuffled_pixels(key: Key, dataset: Dataset, level: float, *, channels_togeth
     def shuffle(key: Key, pixels: np.ndarray) -> np.ndarray:
         return pixels[:, permutation]
 
-    positions = int(np.prod(dataset.train.images.shape[1 : 3 if channels_together else 4]))
+    positions = _positions(dataset, channels_together)
     permutation = np.asarray(jax.random.permutation(jax.random.fold_in(key, 2), positions))
     return _corrupt_pixels(key, dataset, level, shuffle, positions)
 
@@ -107,8 +107,23 @@ def random_pixels(key: Key, dataset: Dataset, level: float, *, channels_together
         order = np.concatenate([_permutations(key, i, positions) for i in range(0, len(pixels), 1000)])[: len(pixels)]
         return np.take_along_axis(pixels, order[:, :, None], axis=1)
 
-    positions = int(np.prod(dataset.train.images.shape[1 : 3 if channels_together else 4]))
+    positions = _positions(dataset, channels_together)
     return _corrupt_pixels(key, dataset, level, shuffle, positions)
+
+
+def _positions(dataset: Dataset, channels_together: bool) -> int:
+    """How many pixels of an image, or values if channels move apart, change places.
+
+    Raises:
+      UsageError: the examples are feature vectors, which are images of one pixel.
+    """
+    positions, channels = int(np.prod(dataset.train.images.shape[1:3])), dataset.train.images.shape[3]
+    if channels_together and positions == 1 < channels:
+        raise UsageError(
+            f"{dataset.name} holds feature vectors, images of one pixel, which cannot change places: "
+            "name shuffled_pixels_channels_apart or random_pixels_channels_apart"
+        )
+    return positions if channels_together else positions * channels
 
 
 def gaussian_pixels(key: Key, dataset: Dataset, level: float, *, statistics: tuple[int, ...] = (0, 1, 2, 3)) -> Dataset:

@@ -279,6 +279,17 @@ def test_channels_move_together_or_apart(name):
     assert (corrupted % 3 == np.arange(3)).all() != name.endswith("apart")
 
 
+@pytest.mark.parametrize("name", ["shuffled_pixels", "random_pixels"])
+def test_feature_vectors_have_no_pixels_that_change_places(name):
+    """They are images of one pixel, so both corruptions left them as they were, without a word."""
+    vectors = [split._replace(images=split.images.reshape(-1, 1, 1, 72)) for split in (small().train, small().test)]
+    dataset = replace(small(), train=vectors[0], test=vectors[1])
+    with pytest.raises(UsageError, match=f"holds feature vectors, .* name .*{name}_channels_apart"):
+        registry.resolve("corruption", name)(corrupt_key(0), dataset, 1.0)
+    apart = registry.resolve("corruption", f"{name}_channels_apart")(corrupt_key(0), dataset, 1.0)
+    assert differs(apart.train, dataset.train).all()
+
+
 def test_a_pixel_may_go_anywhere():
     sources = moves("random_pixels", telltale(2000))
     for position in (0, 13, 23):
