@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 COLOR_CHANNELS = 3
+CROPS = ("crop", "random_crop")  # augmentations
 LARGEST_CROP = 8 / 7  # of a side, as the paper crops CIFAR-10; more that is cut away is told
 
 
@@ -70,15 +71,21 @@ def cut_images(runs: Iterable[AnyRun]) -> list[str]:
     from rethink_gen.data import datasets
 
     lines = []
-    crops = {(run.dataset, run.crop_size) for run in runs if isinstance(run, Run) and not run.augmentations}
+    crops = {(run.dataset, run.crop_size) for run in runs if isinstance(run, Run) and _sees_the_middle(run)}
     for name, size in sorted(crops):
         with suppress(DataError, UsageError):  # a run of it says what is wrong
             height, width, _ = datasets.find(name).shape
-            if max(height, width) > size * LARGEST_CROP and min(height, width) > 1:  # feature vectors are 1 × 1
+            if max(height, width) > size * LARGEST_CROP:
                 shape = f"{min(size, height)}×{min(size, width)} pixels"
                 ways = f"--crop-size {max(height, width)} keeps them whole, rg.Dataset.resized makes them smaller"
                 lines.append(f"{name}: of images of {height}×{width}, runs see the central {shape}; {ways}")
     return lines
+
+
+def _sees_the_middle(run: Run) -> bool:
+    """Whether none of its augmentations crops; a user's own may."""
+    named = ((each, registry.parse(each)[0]) for each in run.augmentations)
+    return all(registry.is_built_in("augmentation", each) and name not in CROPS for each, name in named)
 
 
 def check_writable(folder: Path) -> None:

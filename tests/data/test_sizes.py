@@ -1,9 +1,12 @@
 """Images of any size: augmentations fit them or are refused, and what a run does not see is told."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import rethink_gen as rg
+from rethink_gen import registry
 from rethink_gen.cli import main
 from rethink_gen.data import augmentations
 from rethink_gen.data.randomness import root_key
@@ -60,6 +63,26 @@ def test_cut_of_larger_images_is_told_with_the_two_ways_out(size, told):
         assert f"--crop-size {size} keeps them whole, rg.Dataset.resized makes them smaller" in line
     assert bool(lines) == told
     assert not requests.cut_images([rg.Run(dataset="own", crop_size=96)])
+
+
+def test_cut_of_images_is_told_where_augmentations_do_not_crop():
+    """A run that flips its images saw 28 of 64 pixels without a word."""
+    run = rg.Run(dataset=data(64, 64, 3))
+    assert len(requests.cut_images([replace(run, augmentations=("flip", "cutout(side=4)"))])) == 1
+    assert not requests.cut_images([replace(run, augmentations=("flip", "random_crop(padding=4)"))])
+
+
+@pytest.mark.parametrize("shape", [(100, 1), (1, 100)])
+def test_cut_of_signals_is_told(shape):
+    """Signals are images of one row or one column; of 100 values, runs saw 28 without a word."""
+    [line] = requests.cut_images([rg.Run(dataset=data(*shape, 1))])
+    assert "--crop-size 100 keeps them whole" in line
+
+
+def test_crops_that_are_known_are_all_that_take_a_size():
+    names = registry.COMPONENTS["augmentation"]
+    built_in = [name for name in names if registry.is_built_in("augmentation", name)]
+    assert {name for name in built_in if augmentations.crops([name])} == {*requests.CROPS}
 
 
 def test_feature_vectors_are_no_images_that_are_cut():
