@@ -89,7 +89,7 @@ def small_loss(logits: jax.Array, targets: jax.Array, *, keep: float = 0.8) -> j
       Han et al. 2018, "Co-teaching: robust training of deep neural networks with extremely noisy labels".
     """
     losses = cross_entropy(logits, targets)
-    count = math.ceil(keep * len(losses))
+    count = math.ceil(round(keep * len(losses), 9))  # 0.55 · 100 is a little more than 55
     kept = jax.lax.stop_gradient(losses.argsort().argsort() < count)
     return jnp.where(kept, losses, 0) * (len(losses) / count)
 

@@ -114,6 +114,13 @@ def test_small_loss_keeps_the_smallest_of_a_batch_and_their_mean():
     assert (np.abs(slope).sum(1) > 0).sum() == 3
 
 
+@pytest.mark.parametrize(("keep", "batch", "kept"), [(0.55, 100, 55), (0.07, 200, 14), (0.56, 50, 28), (1e-6, 50, 1)])
+def test_small_loss_keeps_no_more_than_its_share(keep, batch, kept):
+    """0.55 · 100 is 55.00000000000001 in floating point, and 56 losses were kept."""
+    logits = f32(np.random.default_rng(0).normal(size=(batch, K)))
+    assert (LOSSES["small_loss"](logits, jax.nn.one_hot(jnp.zeros(batch, int), K), keep=keep) > 0).sum() == kept
+
+
 def test_early_learning_equals_numpy():
     before = np.random.default_rng(1).dirichlet(np.ones(K), size=B) / 2
     found, memory = LOSSES["early_learning"](f32(LOGITS), f32(ONE_HOT), f32(before), weight=3.0, decay=0.7)
