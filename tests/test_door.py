@@ -150,12 +150,20 @@ def test_arrays_are_a_data_set_and_what_does_not_fit_is_said(tmp_path):
         ({"train": (x, y[:, None])}, r"got int64 \(40, 1\); give labels.ravel\(\)"),
         ({"train": (x, np.eye(3)[y])}, r"got float64 \(40, 3\); give labels.argmax\(1\)"),
         ({"train": (x, rare)}, "all examples of label 1 are in the fifth that is held out for testing; give test="),
+        ({"train": (x[:1], y[:1] * 0)}, "of one example none can be held out for testing; give test="),
         ({"train": (x, y + 1)}, "no training example has label 0, and the largest is 3; count labels from 0, or"),
     ):
         with pytest.raises(UsageError, match=said):
             rg.Dataset.from_arrays("bad", **bad)
     with pytest.raises(UsageError, match="'digits' is built in"):
         rg.Dataset.from_arrays("digits", train=(x, y))
+
+
+def test_images_in_float16_are_multiplied_in_float32():
+    """In float16 255 times a value was rounded to eighths, and more than 65,504 was infinite, and so refused."""
+    values, labels = np.linspace(0, 300, 400).reshape(40, 10).astype(np.float16), np.arange(40) % 2
+    data = rg.Dataset.from_arrays("halves", train=(values, labels), test=(values, labels))
+    assert np.array_equal(data.train.images.reshape(40, 10), values.astype(np.float32) * 255)
 
 
 def test_what_is_no_data_set_is_refused_with_the_way_to_one():

@@ -82,6 +82,8 @@ class Dataset:
         splits += [_split(name, *test, scale)] if test is not None else []
         if test is None:
             images, labels = splits[0]
+            if len(labels) == 1:
+                raise UsageError(f"{name}: of one example none can be held out for testing; give test=(images, labels)")
             held = held_out(len(labels))
             splits = [(images[~held], labels[~held]), (images[held], labels[held])]
         (images, labels), (test_images, test_labels) = splits
@@ -204,7 +206,8 @@ def _split(name: str, images: Any, labels: Any, scale: float) -> tuple[np.ndarra
     if images.ndim < 4:
         images = images.reshape(len(images), 1, 1, -1) if images.ndim == 2 else images[..., None]
     if images.dtype != np.uint8:
-        images = (images * scale).astype(np.float32)
+        wide = images.astype(np.promote_types(images.dtype, np.float32))  # float16 has 11 bits, and ends at 65,504
+        images = (wide * scale).astype(np.float32)
         if not np.isfinite(images).all():
             raise UsageError(f"{name}: images hold values beyond float32; give them in a smaller unit")
     return np.array(images, order="C"), labels.astype(np.int32)
