@@ -76,6 +76,28 @@ def test_options_that_cannot_be_are_refused_in_one_line(kind, text, said):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("features", "fourier(count=0)"),
+        ("features", "fourier(count=-3)"),
+        ("features", "fourier(count=20,sigma=0)"),
+        ("schedule", "inverse_sqrt(period=0)"),
+        ("schedule", "inverse_sqrt(period=-1)"),
+        ("model", "densenet(growth=0)"),
+    ],
+)
+def test_numbers_without_a_meaning_are_refused(kind, text):
+    """Features ended in a traceback, and a period of -1 epochs was one step."""
+    with pytest.raises(UsageError, match="must be in"):
+        registry.check_options(kind, text)
+
+
+def test_schedule_grows_by_less_than_one_if_it_is_asked_to():
+    """Growth of densenet is a number of channels; that of inverse_sqrt is not, and 0.5 was refused."""
+    registry.check_options("schedule", "inverse_sqrt(growth=0.5)")
+
+
 def test_users_components_have_their_parameters_as_options():
     @rg.register.corruption
     def moved(key, dataset, level, *, step=1):
