@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 REPRODUCED, CLOSE = 0.01, 0.03  # largest difference from the paper's value, as fractions
-_TOLERANCE = 1e-9  # 0.5339 - 0.5239 is one percentage point plus a rounding error
+_TOLERANCE = 1e-9  # 0.5339 - 0.5239 is one percentage point plus a rounding error, and 1 - 0.9 - 0.1 is below 0
 
 
 class Summary(NamedTuple):
@@ -68,11 +68,14 @@ def summarize_each(frame: pd.DataFrame, metrics: Sequence[str]) -> list[Summary]
         of_finished = frame[metric].to_numpy(float, na_value=math.nan)[ended][finished]
         values = of_finished[~np.isnan(of_finished)].tolist()
         summary = _interval(values)
-        if len(values) == 1 and is_fraction(metric) and "test" in metric:
-            low, high = _wilson(values[0], int(frame["num_test"].to_numpy()[ended][finished][0]))
+        lowest = -1.0 if "gap" in metric else 0.0
+        # An error of one's own may be above 1.
+        inside = all(lowest - _TOLERANCE <= value <= 1 + _TOLERANCE for value in values)
+        fraction = is_fraction(metric) and inside
+        if len(values) == 1 and fraction and "test" in metric and "gap" not in metric:
+            low, high = _wilson(min(max(values[0], 0.0), 1.0), int(frame["num_test"].to_numpy()[ended][finished][0]))
             summary = summary._replace(low=low, high=high, interval="test images")
-        if is_fraction(metric):
-            lowest = -1.0 if "gap" in metric else 0.0
+        if fraction:
             summary = summary._replace(low=max(summary.low, lowest), high=min(summary.high, 1.0))
         censored = int(finished.sum()) - len(values)
         summaries.append(summary._replace(n=len(values), censored=censored, **counted))
@@ -144,6 +147,8 @@ def differing(frame: pd.DataFrame) -> list[str]:
 
 def is_fraction(metric: str) -> bool:
     """Whether a metric is a fraction: an accuracy, an error, the gap between two accuracies, or a share of examples."""
+    if "_error_to_" in metric:  # mean squared errors of an IdentityRun
+        return False
     return any(word in metric for word in ("accuracy", "error", "gap", "recovered", "confused", "never_forgotten"))
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rethink_gen.errors import UsageError
 from rethink_gen.results.result import FIT_THRESHOLD
-from rethink_gen.results.verdicts import Summary, differing, same_scale, summarize, verdict
+from rethink_gen.results.verdicts import Summary, differing, is_fraction, same_scale, summarize, verdict
 
 
 def one(mean, **others):
@@ -69,6 +69,33 @@ def test_intervals_of_fractions_are_clipped_and_others_are_not():
     assert summarize(frame, "train_loss").low < 0
     gaps = tidy(seeds(MLP, "test", [0.9, 1.0]))  # train 1.0: gaps 0.1 and 0
     assert summarize(gaps, "generalization_gap").low == pytest.approx(0.05 - 12.7062 * 0.05)
+
+
+@pytest.mark.parametrize("values", [[1.5], [1.4, 1.6], [0.9, 1.6]])
+def test_errors_above_one_are_no_fractions(values):
+    """Wilson's interval of one such run was a math domain error, and intervals of several ended below their mean."""
+    frame = tidy(seeds(MLP, "test", [0.5] * len(values)))
+    frame.loc[frame["last"], "test_error_of_mine"] = values
+    summary = summarize(frame, "test_error_of_mine")
+    assert summary.mean == pytest.approx(np.mean(values))
+    assert summary.interval == ("seeds" if len(values) > 1 else "")
+    assert not summary.high < summary.mean
+
+
+def test_a_share_that_rounding_makes_negative_is_a_fraction():
+    """`train_confused` is 1 minus two accuracies."""
+    frame = tidy(seeds(MLP, "test", [0.5, 0.5]))
+    frame.loc[frame["last"], "train_confused"] = [1 - 0.9 - 0.1, 0.01]
+    assert 1 - 0.9 - 0.1 < 0
+    assert summarize(frame, "train_confused").low == 0
+
+
+def test_mean_squared_errors_are_no_fractions():
+    """Those of an IdentityRun were shown in per cent, and their interval was one of so many test images."""
+    assert not is_fraction("test_error_to_input")
+    assert not is_fraction("noise_error_to_trained")
+    assert is_fraction("test_error")
+    assert is_fraction("train_error_untouched")
 
 
 def test_diverged_runs_are_counted_and_not_averaged():
