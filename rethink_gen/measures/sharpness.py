@@ -85,6 +85,8 @@ def top_eigenvalue(network: Network, *, tolerance: float = 1e-3) -> float:
 
     operator: Any = LinearOperator((flat.size, flat.size), matvec=times, dtype=float)  # type: ignore[call-arg]
     start = np.asarray(jax.random.normal(stream(network.key, "top_eigenvalue"), flat.shape), float)
+    if not times(start).any():  # where softmax is exactly one-hot, or there is one class; ARPACK fails on zeros
+        return 0.0
     return float(eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, return_eigenvectors=False)[0])
 
 

@@ -60,6 +60,11 @@ def test_the_top_eigenvalue_of_a_quadratic_is_its_largest_curvature():
     assert sharpness.top_eigenvalue(quadratic()) == pytest.approx(4, rel=1e-3)
 
 
+def test_the_top_eigenvalue_is_zero_where_softmax_is_exactly_one_hot():
+    """Logits that are 1,000 apart leave slopes of exactly zero, and ARPACK ended with "Starting vector is zero"."""
+    assert sharpness.top_eigenvalue(network(Chain(), weights_of(1000 * np.eye(2)))) == 0
+
+
 def test_the_top_eigenvalue_is_that_of_the_whole_hessian():
     generator = np.random.default_rng(0)
     weights = weights_of(generator.normal(size=(2, 3)), generator.normal(size=(3, 2)))
