@@ -164,7 +164,8 @@ def _project_apart(key: jax.Array, images: np.ndarray, labels: np.ndarray, tick:
         direction = np.round(direction * _RESOLUTION) / _RESOLUTION
         x = np.empty(len(flat))
         for start in range(0, len(flat), 1000):
-            x[start : start + 1000] = flat[start : start + 1000].astype(np.float64) @ direction
+            # Not `@`: BLAS sums the rows at the end of a block in another order, so equal images would not tie.
+            x[start : start + 1000] = (flat[start : start + 1000] * direction).sum(axis=1)
             tick()
         order = np.argsort(x, kind="stable")
         tied = np.flatnonzero(np.diff(x[order]) == 0)

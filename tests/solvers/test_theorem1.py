@@ -132,6 +132,16 @@ def test_identical_images_with_two_labels_are_refused_by_number():
         solve(ExpressivityRun(), dataset_of(images[[0, 1, 2, 3, 4, 1]], [3, 1, 4, 1, 5, 2]), quiet)
 
 
+@pytest.mark.parametrize("d", [64, 784, 3072])
+def test_identical_images_of_float_pixels_tie_wherever_they_stand(d):
+    """A product of a matrix may sum its last rows in another order: these three had different projections."""
+    points, _ = points_of(7, d)
+    points[[2, 5, 6]] = points[0]
+    assert len(_project_apart(KEY, points, np.zeros(7), quiet).projections) == 4
+    with pytest.raises(DataError, match="are identical, but have labels"):
+        _project_apart(KEY, points, np.arange(7.0), quiet)
+
+
 def test_where_a_direction_does_not_tell_two_images_apart_another_is_drawn():
     first = _project_apart(KEY, np.eye(2), np.zeros(2), quiet).direction
     tied = np.diag(first[::-1])  # both project to the product of the two coordinates
