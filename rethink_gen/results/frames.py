@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rethink_gen import registry
@@ -67,8 +68,7 @@ def assemble(blocks: list[Block]) -> pd.DataFrame:
     import pandas as pd
 
     if not blocks:
-        nothing: Curves = {name: [0.0] for name in METRICS}
-        return frame([Result(kind(), "finished", nothing, {}) for kind in KINDS.values()])[:0]
+        return _empty().copy()
     tables = []
     for block in blocks:
         runs = block.runs.take(np.repeat(np.arange(len(block.runs)), block.lengths)).reset_index(drop=True)
@@ -91,6 +91,13 @@ def assemble(blocks: list[Block]) -> pd.DataFrame:
         generalization_gap=everything["train_accuracy"] - everything["test_accuracy"],
         train_confused=1 - everything["train_accuracy_corrupted"] - everything["train_recovered"],
     )
+
+
+@cache
+def _empty() -> pd.DataFrame:
+    """The frame of no results: it has the columns of a run of each kind."""
+    nothing: Curves = {name: [0.0] for name in METRICS}
+    return frame([Result(kind(), "finished", nothing, {}) for kind in KINDS.values()])[:0]
 
 
 def about(result: Result) -> dict[str, Any]:
