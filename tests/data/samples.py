@@ -8,13 +8,16 @@ from functools import cache
 import numpy as np
 from scipy import stats
 
+from rethink_gen import registry
 from rethink_gen.data import randomness
+from rethink_gen.data.corruptions import OF_LABELS
 from rethink_gen.data.dataset import Dataset, Split
 
 SEEDS = range(20)
-
-
 SIGMAS, P_VALUE = 4.42, 1e-5
+SPECIAL = ("class_conditional", "human", "extra_noisy_copies")  # see test_label_noise.py
+NAMES = [name for name in registry.COMPONENTS["corruption"] if name not in SPECIAL]
+PIXELS = [name for name in NAMES if name not in OF_LABELS]
 
 
 def corrupt_key(seed):
