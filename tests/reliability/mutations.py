@@ -141,7 +141,7 @@ BUGS = [
     Bug(
         "corrupt the test labels too", "data/corruptions.py", "train=dataset.train._replace(labels=",
         "test=dataset.test._replace(labels=(dataset.test.labels + 1) % dataset.num_classes), "
-        "train=dataset.train._replace(labels=", "data/test_corruptions.py -k never_touched",
+        "train=dataset.train._replace(labels=", "data/test_corruption_laws.py -k never_touched",
     ),
     Bug(
         "report the running accuracy for that of the training set", "training/measurement.py",
